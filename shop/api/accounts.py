@@ -1,0 +1,95 @@
+"""Register, sign in, refresh, or go on as a guest. A guest's cart comes along."""
+
+from __future__ import annotations
+
+from django.contrib.auth import authenticate
+from django.contrib.auth.password_validation import validate_password
+from django.core.exceptions import ValidationError as DjangoValidationError
+from django.utils import timezone
+from drf_spectacular.utils import extend_schema
+from rest_framework import serializers, status
+from rest_framework.exceptions import AuthenticationFailed
+from rest_framework.request import Request
+from rest_framework.response import Response
+from rest_framework.views import APIView
+from rest_framework_simplejwt.views import TokenRefreshView
+
+from shop import accounts, merging
+from shop.api.auth import presented_guest_id, tokens
+from shop.api.limits import Throttle
+
+LONGEST_PASSWORD_CHARS = 128  # hashing costs by length
+
+
+class Tokens(serializers.Serializer):
+    access = serializers.CharField(read_only=True)
+    refresh = serializers.CharField(read_only=True)
+
+
+class Credentials(serializers.Serializer):
+    email = serializers.EmailField(max_length=254)
+    password = serializers.CharField(max_length=LONGEST_PASSWORD_CHARS, trim_whitespace=False)
+
+
+class NewAccount(Credentials):
+    def validate(self, attrs: dict[str, str]) -> dict[str, str]:
+        try:
+            validate_password(attrs["password"], accounts.User(email=attrs["email"]))
+        except DjangoValidationError as error:
+            raise serializers.ValidationError({"password": error.messages}) from error
+        return attrs
+
+
+class AccountView(APIView):
+    authentication_classes = ()  # a guest's token is welcome, and a stale one no hindrance
+    permission_classes = ()
+    throttle_classes = (Throttle,)
+    throttle_scope = "sign_in"
+
+
+class Register(AccountView):
+    """Open an account. With a guest's token, the guest becomes the account, cart and all."""
+
+    @extend_schema(request=NewAccount, responses={201: Tokens})
+    def post(self, request: Request) -> Response:
+        given = NewAccount(data=request.data)
+        given.is_valid(raise_exception=True)
+        user = accounts.register(
+            **given.validated_data, guest_id=presented_guest_id(request), now=timezone.now()
+        )
+        return Response(tokens(user), status=status.HTTP_201_CREATED)
+
+
+class SignIn(AccountView):
+    """Get tokens. With a guest's token, what is in the guest's cart moves into the account's."""
+
+    @extend_schema(request=Credentials, responses={200: Tokens})
+    def post(self, request: Request) -> Response:
+        given = Credentials(data=request.data)
+        given.is_valid(raise_exception=True)
+        user = authenticate(
+            request._request,
+            username=accounts.normalise_email(given.validated_data["email"]),
+            password=given.validated_data["password"],
+        )
+        if not isinstance(user, accounts.User):
+            raise AuthenticationFailed("E-mail address or password is wrong.", "bad_credentials")
+        if guest_id := presented_guest_id(request):
+            merging.merge_guest(guest_id=guest_id, into_id=user.pk, now=timezone.now())
+        return Response(tokens(user))
+
+
+class Guest(AccountView):
+    """Shop without an account."""
+
+    throttle_scope = "guest"
+
+    @extend_schema(request=None, responses={201: Tokens})
+    def post(self, request: Request) -> Response:
+        guest = accounts.create_guest(now=timezone.now())
+        return Response(tokens(guest), status=status.HTTP_201_CREATED)
+
+
+class Refresh(TokenRefreshView):
+    throttle_classes = (Throttle,)
+    throttle_scope = "sign_in"

@@ -1,0 +1,210 @@
+"""The caller's own cart. Nobody names a cart to read one, so nobody can read another's."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.utils import timezone
+from drf_spectacular.utils import OpenApiResponse, extend_schema
+from rest_framework import serializers, status
+from rest_framework.request import Request
+from rest_framework.response import Response
+from rest_framework.views import APIView
+
+from shop import carts
+from shop.api.auth import caller_id
+from shop.api.errors import ApiError
+from shop.api.etags import is_fresh, quoted
+from shop.api.limits import Throttle
+from shop.carts import Contents, Line
+from shop.catalogue import Variant
+from shop.money import rupees
+
+LARGEST_ID = 2**63 - 1
+
+
+class ItemOut(serializers.Serializer):
+    id = serializers.IntegerField()
+    product_id = serializers.IntegerField()
+    variant_id = serializers.IntegerField()
+    sku = serializers.CharField()
+    name = serializers.CharField()
+    quantity = serializers.IntegerField()
+    unit_price = serializers.FloatField()
+    unit_price_paise = serializers.IntegerField()
+    line_total = serializers.FloatField()
+    line_total_paise = serializers.IntegerField()
+    available = serializers.IntegerField()
+    problem = serializers.CharField(allow_null=True)
+
+
+class CartOut(serializers.Serializer):
+    id = serializers.IntegerField()
+    version = serializers.IntegerField()
+    currency = serializers.CharField()
+    items_count = serializers.IntegerField()
+    units_count = serializers.IntegerField()
+    total_price = serializers.FloatField()
+    total_paise = serializers.IntegerField()
+    updated_at = serializers.DateTimeField()
+    items = ItemOut(many=True)
+
+
+class AddIn(serializers.Serializer):
+    product_id = serializers.IntegerField(min_value=1, max_value=LARGEST_ID)
+    variant_id = serializers.IntegerField(
+        min_value=1, max_value=LARGEST_ID, required=False, allow_null=True, default=None
+    )
+    quantity = serializers.IntegerField(min_value=1, max_value=LARGEST_ID, default=1)
+
+
+class AddOut(serializers.Serializer):
+    message = serializers.CharField()
+    cart = CartOut()
+
+
+class QuantityIn(serializers.Serializer):
+    quantity = serializers.IntegerField(min_value=1, max_value=LARGEST_ID)
+
+
+class SyncEventIn(serializers.Serializer):
+    kind = serializers.RegexField(r"^[a-z0-9_.-]{1,40}$")
+    cart_id = serializers.IntegerField(
+        min_value=0, max_value=LARGEST_ID, required=False, allow_null=True, default=None
+    )
+    cart_version = serializers.IntegerField(
+        min_value=0, max_value=LARGEST_ID, required=False, allow_null=True, default=None
+    )
+    detail = serializers.CharField(
+        max_length=500, required=False, allow_blank=True, allow_null=True, default=""
+    )
+
+
+def cart_json(cart: Contents) -> dict[str, Any]:
+    return {
+        "id": cart.cart_id,
+        "version": cart.version,
+        "currency": cart.currency,
+        "items_count": len(cart.lines),
+        "units_count": cart.units_count,
+        "total_price": rupees(cart.total_paise),
+        "total_paise": cart.total_paise,
+        "updated_at": cart.updated_at,
+        "items": [_item_json(line) for line in cart.lines],
+    }
+
+
+def _item_json(line: Line) -> dict[str, Any]:
+    return {
+        "id": line.id,
+        "product_id": line.product_id,
+        "variant_id": line.variant_id,
+        "sku": line.sku,
+        "name": line.name,
+        "quantity": line.quantity,
+        "unit_price": rupees(line.unit_price_paise),
+        "unit_price_paise": line.unit_price_paise,
+        "line_total": rupees(line.line_total_paise),
+        "line_total_paise": line.line_total_paise,
+        "available": max(line.available, 0),
+        "problem": line.problem,
+    }
+
+
+def _answer(cart: Contents) -> Response:
+    headers = {"ETag": quoted(cart.version), "Cache-Control": "private, no-cache"}
+    return Response(cart_json(cart), headers=headers)
+
+
+class ChangingView(APIView):
+    throttle_classes = (Throttle,)
+    throttle_scope = "cart"
+
+
+class CartView(ChangingView):
+    def get_throttles(self) -> list[Any]:
+        return [] if self.request.method == "GET" else super().get_throttles()
+
+    @extend_schema(responses={200: CartOut, 304: OpenApiResponse(description="Not modified")})
+    def get(self, request: Request) -> Response:
+        """The cart as it is now. Its `ETag` is its version."""
+        cart = carts.read(caller_id(request), now=timezone.now())
+        if is_fresh(request, cart.version):
+            return Response(
+                status=status.HTTP_304_NOT_MODIFIED, headers={"ETag": quoted(cart.version)}
+            )
+        return _answer(cart)
+
+    @extend_schema(responses={200: CartOut})
+    def delete(self, request: Request) -> Response:
+        """Take everything out."""
+        return _answer(carts.clear(caller_id(request), now=timezone.now()))
+
+
+class AddToCart(ChangingView):
+    @extend_schema(request=AddIn, responses={200: AddOut})
+    def post(self, request: Request) -> Response:
+        """Put units of a variant in. A repeat adds again; adds at the same moment add up."""
+        given = AddIn(data=request.data)
+        given.is_valid(raise_exception=True)
+        variant = _variant(given.validated_data["product_id"], given.validated_data["variant_id"])
+        cart = carts.add(
+            caller_id(request),
+            variant_id=variant.pk,
+            quantity=given.validated_data["quantity"],
+            now=timezone.now(),
+        )
+        return Response({"message": "Item added successfully", "cart": cart_json(cart)})
+
+
+def _variant(product_id: int, variant_id: int | None) -> Variant:
+    """The variant meant; it may be left out where the product has but one."""
+    on_sale = list(
+        Variant.objects.filter(product_id=product_id, product__is_active=True, is_active=True)[:2]
+        if variant_id is None
+        else Variant.objects.filter(
+            pk=variant_id, product_id=product_id, product__is_active=True, is_active=True
+        )
+    )
+    if not on_sale:
+        raise ApiError(404, "product_unavailable", "This product is not on sale.")
+    if len(on_sale) > 1:
+        raise ApiError(400, "variant_required", "Please choose a variant.", {"field": "variant_id"})
+    return on_sale[0]
+
+
+class CartItemView(ChangingView):
+    @extend_schema(request=QuantityIn, responses={200: CartOut})
+    def patch(self, request: Request, item_id: int) -> Response:
+        """Set the quantity of a line."""
+        given = QuantityIn(data=request.data)
+        given.is_valid(raise_exception=True)
+        quantity = given.validated_data["quantity"]
+        return _answer(
+            carts.set_quantity(caller_id(request), item_id, quantity=quantity, now=timezone.now())
+        )
+
+    @extend_schema(responses={200: CartOut})
+    def delete(self, request: Request, item_id: int) -> Response:
+        """Take a line out."""
+        return _answer(carts.remove(caller_id(request), item_id, now=timezone.now()))
+
+
+class SyncEvents(APIView):
+    throttle_classes = (Throttle,)
+    throttle_scope = "sync_events"
+
+    @extend_schema(request=SyncEventIn, responses={202: None})
+    def post(self, request: Request) -> Response:
+        """The storefront's copy of the cart was stale: what it saw, and what it did about it."""
+        given = SyncEventIn(data=request.data)
+        given.is_valid(raise_exception=True)
+        carts.report_stale(
+            caller_id(request),
+            kind=given.validated_data["kind"],
+            cart_id_seen=given.validated_data["cart_id"],
+            cart_version_seen=given.validated_data["cart_version"],
+            detail=given.validated_data["detail"] or "",
+            now=timezone.now(),
+        )
+        return Response(status=status.HTTP_202_ACCEPTED)

@@ -1,0 +1,68 @@
+"""What is for sale. Open to everybody."""
+
+from __future__ import annotations
+
+from django.db.models import Prefetch, Q, QuerySet
+from drf_spectacular.utils import OpenApiParameter, extend_schema, extend_schema_view
+from rest_framework import generics, serializers
+
+from shop.catalogue import Product, Variant
+from shop.money import rupees
+
+SEARCH_CHARS = 100
+
+
+class VariantSerializer(serializers.ModelSerializer):
+    price = serializers.SerializerMethodField()
+    available = serializers.SerializerMethodField()
+
+    class Meta:
+        model = Variant
+        fields = ("id", "sku", "name", "price", "price_paise", "available")
+
+    def get_price(self, variant: Variant) -> float:
+        return rupees(variant.price_paise)
+
+    def get_available(self, variant: Variant) -> int:
+        return variant.stock.free if hasattr(variant, "stock") else 0
+
+
+class ProductSerializer(serializers.ModelSerializer):
+    variants = VariantSerializer(many=True)
+
+    class Meta:
+        model = Product
+        fields = ("id", "name", "slug", "description", "image", "variants")
+
+
+class ProductView(generics.GenericAPIView):
+    authentication_classes = ()
+    permission_classes = ()
+    serializer_class = ProductSerializer
+
+    def get_queryset(self) -> QuerySet[Product]:
+        on_sale = Variant.objects.filter(is_active=True).select_related("stock").order_by("id")
+        return (
+            Product.objects.filter(is_active=True, variants__is_active=True)
+            .distinct()
+            .prefetch_related(Prefetch("variants", queryset=on_sale))
+        )
+
+
+@extend_schema_view(
+    get=extend_schema(
+        parameters=[OpenApiParameter("search", str, description="Words in name or description.")]
+    )
+)
+class Products(ProductView, generics.ListAPIView):
+    """All products, a page at a time."""
+
+    def filter_queryset(self, queryset: QuerySet[Product]) -> QuerySet[Product]:
+        search = self.request.query_params.get("search", "")[:SEARCH_CHARS].replace("\x00", "")
+        for word in search.split():
+            queryset = queryset.filter(Q(name__icontains=word) | Q(description__icontains=word))
+        return queryset
+
+
+class ProductDetail(ProductView, generics.RetrieveAPIView):
+    """One product with its variants."""

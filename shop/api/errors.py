@@ -1,0 +1,176 @@
+"""
+Every error of the API in one shape: {code, error, message, details}.
+
+`error` and `message` are the same sentence, fit to be shown; `code` is for programs.
+"""
+
+from __future__ import annotations
+
+import logging
+from http import HTTPStatus
+from typing import Any
+
+from django.core.exceptions import PermissionDenied as DjangoPermissionDenied
+from django.db import InterfaceError, OperationalError
+from django.http import Http404, HttpRequest, JsonResponse
+from rest_framework import exceptions, status
+from rest_framework.response import Response
+from rest_framework.views import set_rollback
+
+from shop.accounts import EmailTaken
+from shop.carts import CartError, CartItem, NoSuchBuyer
+from shop.checkout import accept
+from shop.checkout.jobs import CheckoutJob
+
+logger = logging.getLogger(__name__)
+
+DATABASE_AWAY_RETRY_SECONDS = 5
+
+
+class ApiError(exceptions.APIException):
+    """An answer of ours: a status, a code, a sentence, and what a program may want to know."""
+
+    def __init__(
+        self,
+        status_code: int,
+        code: str,
+        message: str,
+        details: dict[str, Any] | None = None,
+        beside: dict[str, Any] | None = None,
+    ) -> None:
+        super().__init__(message, code)
+        self.status_code = status_code
+        self.code = code
+        self.message = message
+        self.details = details or {}
+        self.beside = beside or {}  # fields that older storefronts look for beside `error`
+
+
+def body(
+    code: str,
+    message: str,
+    details: dict[str, Any] | None = None,
+    beside: dict[str, Any] | None = None,
+) -> dict[str, Any]:
+    return {
+        "code": code,
+        "error": message,
+        "message": message,
+        "details": details or {},
+        **(beside or {}),
+    }
+
+
+def plain(
+    status_code: int, code: str, message: str, *, retry_after_seconds: int | None = None
+) -> JsonResponse:
+    """The same shape for views and middleware outside DRF."""
+    response = JsonResponse(body(code, message), status=status_code)
+    if retry_after_seconds is not None:
+        response["Retry-After"] = str(retry_after_seconds)
+    return response
+
+
+def answer(error: Exception, context: dict[str, Any]) -> Response | None:
+    """DRF's exception handler: whatever a view raises on purpose becomes an answer."""
+    match _translated(error):
+        case None:
+            return None
+        case ApiError() as ours:
+            content = body(ours.code, ours.message, ours.details, ours.beside)
+            status_code = ours.status_code
+        case exceptions.ValidationError() as invalid:
+            content, status_code = _invalid(invalid), invalid.status_code
+        case exceptions.APIException() as theirs:
+            content = body(_code(theirs), _sentence(theirs))
+            status_code = theirs.status_code
+    headers = {}
+    if challenge := getattr(error, "auth_header", None):
+        headers["WWW-Authenticate"] = challenge
+    if wait := getattr(error, "wait", None):
+        headers["Retry-After"] = str(max(1, round(wait)))
+    if isinstance(error, OperationalError | InterfaceError):
+        headers["Retry-After"] = str(DATABASE_AWAY_RETRY_SECONDS)
+    set_rollback()
+    return Response(content, status=status_code, headers=headers)
+
+
+def _translated(error: Exception) -> exceptions.APIException | None:
+    """Errors of the domain and of Django in the words of HTTP."""
+    match error:
+        case exceptions.APIException():
+            return error
+        case Http404() | CheckoutJob.DoesNotExist() | CartItem.DoesNotExist():
+            return ApiError(status.HTTP_404_NOT_FOUND, "not_found", "Not found.")
+        case DjangoPermissionDenied():
+            return exceptions.PermissionDenied()
+        case NoSuchBuyer():
+            return exceptions.AuthenticationFailed("This account is no more.", "token_not_valid")
+        case EmailTaken():
+            return ApiError(
+                status.HTTP_409_CONFLICT,
+                "email_taken",
+                "An account with this e-mail address exists. Please sign in.",
+            )
+        case CartError():
+            return ApiError(
+                status.HTTP_400_BAD_REQUEST, error.code, error.message, dict(error.details)
+            )
+        case accept.KeyReused():
+            return ApiError(status.HTTP_422_UNPROCESSABLE_ENTITY, error.code, error.message)
+        case accept.CannotCancel():
+            return ApiError(status.HTTP_409_CONFLICT, error.code, error.message, error.details)
+        case accept.Refused():
+            return ApiError(
+                status.HTTP_400_BAD_REQUEST, error.code, error.message, error.details, error.details
+            )
+        case OperationalError() | InterfaceError():
+            logger.warning("the database is away: %s", error)
+            return ApiError(
+                status.HTTP_503_SERVICE_UNAVAILABLE,
+                "unavailable",
+                "The shop is taking a short break. Please try again in a few seconds.",
+            )
+    return None
+
+
+def _invalid(error: exceptions.ValidationError) -> dict[str, Any]:
+    """One sentence for people, and every field that is wrong for programs."""
+    details = error.detail if isinstance(error.detail, dict) else {"non_field_errors": error.detail}
+    field, sentence = _first(details)
+    if field == "non_field_errors":
+        return body("invalid", sentence, {"fields": details})
+    return body("invalid", f"{field}: {sentence}", {"fields": details})
+
+
+def _first(details: Any, path: str = "") -> tuple[str, str]:
+    while isinstance(details, dict | list) and details:
+        if isinstance(details, dict):
+            key, details = next(iter(details.items()))
+            path = f"{path}.{key}" if path else str(key)
+        else:
+            details = next((item for item in details if item), details[0])
+    return path, str(details)
+
+
+def _code(error: exceptions.APIException) -> str:
+    codes = error.get_codes()
+    return codes if isinstance(codes, str) else str(_first(codes)[1])
+
+
+def _sentence(error: exceptions.APIException) -> str:
+    if isinstance(error, exceptions.Throttled):
+        return "Too many requests. Please wait a moment and try again."
+    return str(_first(error.detail)[1]) if error.detail else HTTPStatus(error.status_code).phrase
+
+
+def bad_request(request: HttpRequest, exception: Exception) -> JsonResponse:
+    return plain(400, "bad_request", "The request could not be understood.")
+
+
+def not_found(request: HttpRequest, exception: Exception) -> JsonResponse:
+    return plain(404, "not_found", "Not found.")
+
+
+def server_error(request: HttpRequest) -> JsonResponse:
+    return plain(500, "internal_error", "Something went wrong on our side.")

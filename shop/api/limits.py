@@ -1,0 +1,63 @@
+"""How much and how often: the size of bodies, and the pace of callers."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from django.conf import settings
+from django.http import HttpRequest, HttpResponse
+from rest_framework.request import Request
+from rest_framework.throttling import ScopedRateThrottle
+from rest_framework.views import APIView
+
+from shop import redis_client
+from shop.api.errors import plain
+from shop.redis_client import RedisAway
+
+WEBHOOK_PATH = "/api/webhooks/"
+
+
+class RefuseLargeBodies:
+    """413 for a body that says it is too large, before any of it is read."""
+
+    def __init__(self, get_response: Callable[[HttpRequest], HttpResponse]) -> None:
+        self.get_response = get_response
+
+    def __call__(self, request: HttpRequest) -> HttpResponse:
+        limit = (
+            settings.LARGEST_WEBHOOK_BYTES
+            if request.path.startswith(WEBHOOK_PATH)
+            else settings.LARGEST_BODY_BYTES
+        )
+        length = request.META.get("CONTENT_LENGTH") or "0"
+        if not length.isdigit() or int(length) > limit:
+            return plain(413, "too_large", f"The request is larger than {limit} bytes.")
+        return self.get_response(request)
+
+
+class Throttle(ScopedRateThrottle):
+    """
+    So many requests a minute for each caller and scope, counted in Redis; none when Redis is away.
+
+    One counter per caller and window, raised by one command: unlike DRF's list of times, which is
+    read, changed and written back, it counts requests that come at once.
+    """
+
+    def allow_request(self, request: Request, view: APIView) -> bool:
+        scope = getattr(view, "throttle_scope", None)
+        if not scope:
+            return True
+        self.num_requests, self.duration = self.parse_rate(self.THROTTLE_RATES[scope])
+        self.scope = scope
+        window = int(self.timer()) // self.duration
+        key = f"{self.get_cache_key(request, view)}:{window}"
+        try:
+            count = redis_client.call(lambda it: it.incr(key))
+            if count == 1:
+                redis_client.call(lambda it: it.expire(key, self.duration))
+        except RedisAway:
+            return True
+        return count <= self.num_requests
+
+    def wait(self) -> float:
+        return self.duration - self.timer() % self.duration

@@ -1,0 +1,45 @@
+"""Razorpay's webhooks: verify, store, ring, answer. All work comes after."""
+
+from __future__ import annotations
+
+from django.conf import settings
+from django.db import InterfaceError, OperationalError
+from django.http import HttpRequest, HttpResponse, JsonResponse
+from django.utils import timezone
+from django.views.decorators.csrf import csrf_exempt
+from django.views.decorators.http import require_POST
+
+from shop.api.errors import DATABASE_AWAY_RETRY_SECONDS, plain
+from shop.payments import inbox, signatures
+from tasks.app import ring
+from tasks.payments import RECONCILE_WEBHOOK
+
+LONGEST_EVENT_ID = 64
+
+
+@csrf_exempt
+@require_POST
+def razorpay(request: HttpRequest) -> HttpResponse:
+    """
+    200 for whatever is genuine, also the second time, also what we cannot read: Razorpay repeats
+    what is refused, and switches an endpoint off that refuses for a day.
+    """
+    body = request.body  # the signed bytes: nothing may parse them first
+    signature = request.headers.get("X-Razorpay-Signature", "")
+    if not signatures.is_genuine(body, signature, secrets=settings.RAZORPAY_WEBHOOK_SECRETS):
+        return plain(401, "signature_invalid", "The signature is missing or wrong.")
+    event_id = request.headers.get("X-Razorpay-Event-Id", "")
+    if len(event_id) > LONGEST_EVENT_ID or not event_id.isprintable():
+        event_id = ""  # not one of theirs; the bytes themselves tell events apart
+    try:
+        fresh = inbox.receive(event_id=event_id, body=body, now=timezone.now())
+    except (OperationalError, InterfaceError):
+        return plain(
+            503,
+            "unavailable",
+            "Please deliver this again.",
+            retry_after_seconds=DATABASE_AWAY_RETRY_SECONDS,
+        )
+    if fresh:
+        ring(RECONCILE_WEBHOOK, event_id=event_id)
+    return JsonResponse({"status": "ok"})

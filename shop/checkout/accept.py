@@ -1,0 +1,247 @@
+"""
+From a buyer's POST to a durable checkout, and back out again by cancelling.
+
+No lock is taken on the cart: one statement reads it whole, and a unique index lets a cart have one
+open checkout. Of twenty equal POSTs one inserts, the others find what it inserted.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import uuid
+from dataclasses import asdict, dataclass
+from datetime import datetime
+from typing import Any
+
+from django.conf import settings
+from django.db import IntegrityError, models, transaction
+
+from shop import carts
+from shop.carts import Contents
+from shop.checkout import jobs
+from shop.checkout.jobs import Advance, CheckoutJob
+from shop.checkout.states import MOVES, OPEN, State
+from shop.orders import FrozenLine
+from shop.payments import ledger
+
+TRIES = 5  # to win or lose the race of equal POSTs; each try finds what beat the last one
+
+
+class IdempotencyKey(models.Model):
+    """A key a buyer sent, and the checkout it stands for. Kept as long as the checkout."""
+
+    owner = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.CASCADE, related_name="+")
+    key = models.CharField(max_length=255)
+    request_hash = models.CharField(max_length=64)
+    job = models.ForeignKey(CheckoutJob, on_delete=models.CASCADE, related_name="keys")
+    created_at = models.DateTimeField()
+
+    class Meta:
+        constraints = [
+            models.UniqueConstraint(fields=["owner", "key"], name="idempotency_key_once_per_owner"),
+        ]
+
+    def __str__(self) -> str:
+        return self.key
+
+
+class Refused(Exception):
+    """A POST that leaves nothing behind, in words for the buyer."""
+
+    def __init__(self, code: str, message: str, **details: Any) -> None:
+        super().__init__(message)
+        self.code = code
+        self.message = message
+        self.details = details
+
+
+class KeyReused(Refused):
+    """The key stands for another request. A new checkout needs a new key."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            "idempotency_key_reused",
+            "This Idempotency-Key was used for a different checkout. Please use a new one.",
+        )
+
+
+class CartEmpty(Refused):
+    def __init__(self, cart: Contents) -> None:
+        super().__init__(
+            "cart_empty",
+            f"Cart is empty. Please add items to cart first. Cart ID: {cart.cart_id}",
+            cart_id=cart.cart_id,
+            user_id=cart.owner_id,
+        )
+
+
+class CartChanged(Refused):
+    """The page shows a cart that the server does not have; `cart` is the true one."""
+
+    def __init__(self, cart: Contents) -> None:
+        super().__init__("cart_changed", "Your cart has changed. Please check it and order again.")
+        self.cart = cart
+
+
+class CartNotFound(Refused):
+    def __init__(self, owner_id: int) -> None:
+        super().__init__(
+            "cart_not_found",
+            f"Cart not found or doesn't belong to you. Your user ID: {owner_id}",
+            user_id=owner_id,
+        )
+
+
+class CannotCancel(Refused):
+    def __init__(self, job: CheckoutJob) -> None:
+        super().__init__(
+            "cannot_cancel",
+            "This checkout cannot be cancelled any more.",
+            status=job.state,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Terms:
+    """What the buyer asks for beside the goods."""
+
+    payment_method: str
+    currency: str
+    shipping_address: dict[str, str]
+    billing_address: dict[str, str]
+
+    @property
+    def hash(self) -> str:
+        return _hash(asdict(self))
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """What the buyer's page says it shows. None where it does not say."""
+
+    cart_id: int | None = None
+    cart_version: int | None = None
+    total_paise: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Accepted:
+    job: CheckoutJob
+    replayed: bool  # by its key: the very same request came before
+
+
+def accept(*, owner_id: int, terms: Terms, seen: Seen, key: str, now: datetime) -> Accepted:
+    """
+    Make the buyer's cart a checkout, durably, or find the one it already is.
+
+    The same key and request again give the same checkout, whatever became of it. Without a key, or
+    with a new one, the open checkout of this cart revision and these terms is found; one of other
+    terms or of an older revision is cancelled and its units released. Locks: the buyer's open
+    jobs in id order, then stock rows. A refusal leaves nothing behind.
+
+    :raises Refused: with a code and a sentence; see the subclasses.
+    :raises NoSuchBuyer: the buyer's account is gone.
+    """
+    request_hash = _hash([asdict(terms), asdict(seen)])
+    for _ in range(TRIES):
+        if replay := _replay(owner_id, key, request_hash):
+            return replay
+        cart = carts.read(owner_id, now=now)
+        _check(cart, seen)
+        try:
+            with transaction.atomic():
+                job = _find_or_insert(cart, terms, now=now)
+                if key:
+                    IdempotencyKey.objects.create(
+                        owner_id=owner_id,
+                        key=key,
+                        request_hash=request_hash,
+                        job=job,
+                        created_at=now,
+                    )
+        except IntegrityError:
+            continue  # an equal POST was faster: look again
+        return Accepted(job, replayed=False)
+    raise IntegrityError(f"{TRIES} tries and no checkout for user {owner_id}")
+
+
+def _replay(owner_id: int, key: str, request_hash: str) -> Accepted | None:
+    if not key:
+        return None
+    known = IdempotencyKey.objects.filter(owner_id=owner_id, key=key).select_related("job").first()
+    if known is None:
+        return None
+    if known.request_hash != request_hash:
+        raise KeyReused
+    return Accepted(known.job, replayed=True)
+
+
+def _check(cart: Contents, seen: Seen) -> None:
+    if seen.cart_id is not None and seen.cart_id != cart.cart_id:
+        raise CartNotFound(cart.owner_id)
+    if not cart.lines:
+        raise CartEmpty(cart)
+    stale_version = seen.cart_version is not None and seen.cart_version != cart.version
+    stale_total = seen.total_paise is not None and seen.total_paise != cart.total_paise
+    if stale_version or stale_total:
+        raise CartChanged(cart)
+
+
+def _find_or_insert(cart: Contents, terms: Terms, *, now: datetime) -> CheckoutJob:
+    opened = CheckoutJob.objects.filter(owner_id=cart.owner_id, state__in=sorted(OPEN))
+    superseded = []
+    for job in opened.order_by("id").select_for_update(no_key=True):
+        same_cart = (job.cart_id, job.cart_version) == (cart.cart_id, cart.version)
+        if same_cart and job.terms_hash == terms.hash:
+            return job
+        superseded.append((job, Advance(State.CANCELLED, "superseded by a newer checkout")))
+    if superseded:
+        jobs.apply(superseded, now=now)
+    return CheckoutJob.objects.create(
+        owner_id=cart.owner_id,
+        cart_id=cart.cart_id,
+        cart_version=cart.version,
+        currency=terms.currency,
+        shipping_address=terms.shipping_address,
+        billing_address=terms.billing_address,
+        email=cart.owner_email,
+        terms_hash=terms.hash,
+        lines=[
+            FrozenLine(
+                variant_id=line.variant_id,
+                sku=line.sku,
+                name=line.name,
+                units=line.quantity,
+                unit_price_paise=line.unit_price_paise,
+            ).to_json()
+            for line in cart.lines
+        ],
+        items_count=len(cart.lines),
+        amount_paise=cart.total_paise,
+        due_at=now,
+        created_at=now,
+        updated_at=now,
+    )
+
+
+def cancel(*, owner_id: int, job_id: uuid.UUID, now: datetime) -> CheckoutJob:
+    """
+    End an unpaid checkout at the buyer's wish and release its units. A repeat changes nothing.
+
+    :raises CheckoutJob.DoesNotExist: not this buyer's.
+    :raises CannotCancel: money is known, or it ended otherwise.
+    """
+    with transaction.atomic():
+        job = CheckoutJob.objects.select_for_update(no_key=True).get(pk=job_id, owner_id=owner_id)
+        if job.state == State.CANCELLED:
+            return job
+        money_is_on_its_way = job.order_id is not None and ledger.has_money(job.order_id)
+        if money_is_on_its_way or State.CANCELLED not in MOVES[State(job.state)]:
+            raise CannotCancel(job)
+        jobs.apply([(job, Advance(State.CANCELLED, "cancelled by the buyer"))], now=now)
+    return CheckoutJob.objects.get(pk=job_id)
+
+
+def _hash(value: Any) -> str:
+    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()

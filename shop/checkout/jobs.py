@@ -1,0 +1,396 @@
+"""
+The checkout as a row: its state, when it is next due, who holds it, and how it moves.
+
+`due_at` is the only clock of a checkout: the moment at which some step has to look at it. Claiming
+a job pushes `due_at` to the end of the claim, so a worker that dies simply leaves it due again.
+"""
+
+from __future__ import annotations
+
+import json
+import uuid
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from typing import Any
+
+from django.conf import settings
+from django.db import connection, models
+from django.db.models import F, Q
+
+from shop import stock
+from shop.carts import Cart
+from shop.checkout.states import OPEN, State, check_move
+from shop.orders import FrozenLine, Order
+
+MOST_ATTEMPTS = 6  # of something that raises: with `backoff`, half a minute
+LONGEST_BACKOFF = timedelta(minutes=1)
+
+LISTED_IDS = 100  # as many checkout ids as the result line of a task carries
+
+
+def backoff(attempts: int) -> timedelta:
+    """The pause after so many attempts: 1, 2, 4, … seconds, at most `LONGEST_BACKOFF`."""
+    return min(timedelta(seconds=2 ** min(max(attempts, 1) - 1, 10)), LONGEST_BACKOFF)
+
+
+class CheckoutJob(models.Model):
+    id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
+    owner = models.ForeignKey(
+        settings.AUTH_USER_MODEL, on_delete=models.PROTECT, related_name="checkouts"
+    )
+    cart = models.ForeignKey(Cart, on_delete=models.PROTECT, related_name="checkouts")
+    cart_version = models.PositiveIntegerField()
+    currency = models.CharField(max_length=3)
+    shipping_address = models.JSONField()
+    billing_address = models.JSONField()
+    email = models.CharField(max_length=254, blank=True)
+    # Of the address and the means of payment: what makes two checkouts of one cart revision differ.
+    terms_hash = models.CharField(max_length=64)
+
+    lines = models.JSONField()  # `FrozenLine`s: what the buyer saw and asked for
+    items_count = models.PositiveIntegerField()
+    amount_paise = models.BigIntegerField()
+    order = models.OneToOneField(
+        Order, on_delete=models.PROTECT, null=True, blank=True, related_name="checkout"
+    )
+
+    state = models.CharField(max_length=20, default=State.QUEUED)
+    version = models.PositiveIntegerField(default=1)  # grows whenever the buyer could see a change
+    due_at = models.DateTimeField(null=True, blank=True)
+    claim = models.UUIDField(null=True, blank=True)
+    attempts = models.PositiveIntegerField(default=0)  # at the present step
+    waiting_for = models.CharField(max_length=200, blank=True)  # a sentence for the buyer
+    expires_at = models.DateTimeField(null=True, blank=True)  # payable until then
+    returned_at = models.DateTimeField(null=True, blank=True)  # the browser came back from paying
+
+    error_code = models.CharField(max_length=40, blank=True)
+    error_message = models.CharField(max_length=300, blank=True)
+    error_details = models.JSONField(default=dict)
+    last_error = models.TextField(blank=True)  # for operations: may be a traceback
+
+    created_at = models.DateTimeField()
+    updated_at = models.DateTimeField()
+
+    class Meta:
+        constraints = [
+            models.UniqueConstraint(
+                fields=["cart"],
+                condition=Q(state__in=sorted(OPEN)),
+                name="checkout_one_open_per_cart",
+            ),
+            models.CheckConstraint(
+                condition=Q(state__in=[state.value for state in State]),
+                name="checkout_state_known",
+            ),
+            models.CheckConstraint(
+                condition=Q(claim=None) | Q(due_at__isnull=False),
+                name="checkout_claim_ends",
+            ),
+            models.CheckConstraint(
+                condition=~Q(state=State.FAILED) | ~Q(error_code=""),
+                name="checkout_failed_says_why",
+            ),
+        ]
+        indexes = [
+            models.Index(
+                fields=["state", "due_at"],
+                condition=Q(due_at__isnull=False),
+                name="checkout_due",
+            ),
+            models.Index(fields=["owner", "-created_at"], name="checkout_of_owner"),
+        ]
+
+    def __str__(self) -> str:
+        return str(self.pk)
+
+    @property
+    def frozen_lines(self) -> tuple[FrozenLine, ...]:
+        return tuple(FrozenLine.from_json(line) for line in self.lines)
+
+
+class Move(models.Model):
+    """One change of state. The moves of a checkout are its timeline."""
+
+    job = models.ForeignKey(CheckoutJob, on_delete=models.CASCADE, related_name="moves")
+    old = models.CharField(max_length=20)
+    new = models.CharField(max_length=20)
+    because = models.CharField(max_length=200)
+    attempts = models.PositiveIntegerField()  # it took to leave `old`
+    at = models.DateTimeField()
+
+    class Meta:
+        ordering = ("id",)
+
+    def __str__(self) -> str:
+        return f"{self.old} → {self.new}: {self.because}"
+
+
+@dataclass(frozen=True, slots=True)
+class Advance:
+    """The job moves on; `due_at` says when the next step looks at it, None that nothing will."""
+
+    to: State
+    because: str
+    due_at: datetime | None = None
+    order_id: int | None = None
+    expires_at: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Fail:
+    """The checkout ends here, with a sentence for the buyer."""
+
+    code: str
+    message: str
+    details: dict[str, Any] = field(default_factory=dict)
+    last_error: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Wait:
+    """Look again at `until`. `buyer_sees` is the sentence for the buyer meanwhile."""
+
+    until: datetime
+    buyer_sees: str = ""
+    last_error: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Ignore:
+    """Nothing to do: the job stays as it is."""
+
+
+Outcome = Advance | Fail | Wait | Ignore
+
+
+@dataclass
+class Report:
+    """What a run did, for the task's result line and for ringing whoever comes next."""
+
+    counts: Counter[str] = field(default_factory=Counter)
+    job_ids: list[uuid.UUID] = field(default_factory=list)
+    entered: dict[State, uuid.UUID] = field(default_factory=dict)  # a job that just entered it
+
+    def add(self, other: Report) -> None:
+        self.counts.update(other.counts)
+        self.job_ids.extend(other.job_ids)
+        self.entered = other.entered | self.entered
+
+    def summary(self) -> str:
+        """One line for Flower, whose search finds every checkout named in it."""
+        counts = ", ".join(f"{what} {n}" for what, n in self.counts.items() if n) or "nothing due"
+        ids = " ".join(str(job_id) for job_id in self.job_ids[:LISTED_IDS])
+        return f"{counts}: {ids}" if ids else counts
+
+
+def lock_due(state: State, *, limit: int, now: datetime) -> list[CheckoutJob]:
+    """
+    Up to `limit` due jobs in `state`, longest due first, then oldest first, locked until the transaction ends.
+
+    Jobs that another worker has locked are passed over, so workers never wait for each other.
+    """
+    return list(
+        CheckoutJob.objects.filter(state=state, due_at__lte=now)
+        .order_by("due_at", "created_at")
+        .select_for_update(skip_locked=True, no_key=True)[:limit]
+    )
+
+
+def lock(*, order_ids: Iterable[int]) -> list[CheckoutJob]:
+    """The jobs of these orders, locked in id order until the transaction ends; waits its turn."""
+    return list(
+        CheckoutJob.objects.filter(order_id__in=set(order_ids))
+        .order_by("id")
+        .select_for_update(no_key=True)
+    )
+
+
+def claim_due(state: State, *, limit: int, now: datetime) -> list[CheckoutJob]:
+    """
+    Take up to `limit` due jobs for `CLAIM_SECONDS`. Call inside a transaction; commit before working.
+
+    Each claim counts an attempt. Whoever claims a job after us takes it over, and what we then
+    write about it is refused.
+    """
+    jobs = lock_due(state, limit=limit, now=now)
+    claim = uuid.uuid4()
+    until = now + timedelta(seconds=settings.CLAIM_SECONDS)
+    CheckoutJob.objects.filter(pk__in=[job.pk for job in jobs]).update(
+        claim=claim, due_at=until, attempts=F("attempts") + 1
+    )
+    for job in jobs:
+        job.claim, job.due_at, job.attempts = claim, until, job.attempts + 1
+    return jobs
+
+
+def apply(decided: Sequence[tuple[CheckoutJob, Outcome]], *, now: datetime) -> Report:
+    """
+    Carry out outcomes: the one place where a checkout changes state. Call inside a transaction.
+
+    A job that is no longer in the state it was read in, or whose claim another worker has taken
+    over, is left alone and counted as lost. Leaving the open states without money releases held
+    units: stock rows are locked after job rows, in variant order. A constant number of statements,
+    however many jobs.
+    """
+    report = Report()
+    changes = [_change(job, outcome) for job, outcome in decided if not isinstance(outcome, Ignore)]
+    written = _write(changes, now=now)
+    moved = []
+    for change in changes:
+        if change.job.pk not in written:
+            report.counts["lost"] += 1
+            continue
+        report.counts[change.counted_as] += 1
+        report.job_ids.append(change.job.pk)
+        if change.new != change.old:
+            moved.append(change)
+            report.entered.setdefault(change.new, change.job.pk)
+    Move.objects.bulk_create(
+        Move(
+            job=change.job,
+            old=change.old,
+            new=change.new,
+            because=change.because[:200],
+            attempts=change.took_attempts,
+            at=now,
+        )
+        for change in moved
+    )
+    stock.release(
+        [
+            change.job.order_id
+            for change in moved
+            if change.job.order_id and change.new in {State.FAILED, State.CANCELLED, State.EXPIRED}
+        ]
+    )
+    return report
+
+
+@dataclass(slots=True)
+class _Change:
+    job: CheckoutJob
+    old: State
+    new: State
+    because: str
+    counted_as: str
+    took_attempts: int
+    attempts: int
+    due_at: datetime | None
+    waiting_for: str = ""
+    last_error: str = ""
+    error_code: str = ""
+    error_message: str = ""
+    error_details: dict[str, Any] = field(default_factory=dict)
+    order_id: int | None = None
+    expires_at: datetime | None = None
+
+
+def _change(job: CheckoutJob, outcome: Outcome) -> _Change:
+    old = State(job.state)
+    match outcome:
+        case Advance():
+            check_move(old, outcome.to)
+            return _Change(
+                job=job,
+                old=old,
+                new=outcome.to,
+                because=outcome.because,
+                counted_as="advanced",
+                took_attempts=max(job.attempts, 1),
+                attempts=0,
+                due_at=outcome.due_at,
+                order_id=outcome.order_id,
+                expires_at=outcome.expires_at,
+            )
+        case Fail():
+            check_move(old, State.FAILED)
+            return _Change(
+                job=job,
+                old=old,
+                new=State.FAILED,
+                because=outcome.message,
+                counted_as="failed",
+                took_attempts=max(job.attempts, 1),
+                attempts=job.attempts,
+                due_at=None,
+                last_error=outcome.last_error,
+                error_code=outcome.code,
+                error_message=outcome.message[:300],
+                error_details=outcome.details,
+            )
+        case Wait():
+            return _Change(
+                job=job,
+                old=old,
+                new=old,
+                because="",
+                counted_as="waiting",
+                took_attempts=0,
+                attempts=job.attempts,
+                due_at=outcome.until,
+                waiting_for=outcome.buyer_sees[:200],
+                last_error=outcome.last_error,
+            )
+        case _:
+            raise TypeError(f"no outcome: {outcome!r}")
+
+
+# The WHERE clause carries the proof: still in that state, still our claim. The columns that only
+# some outcomes set keep their value where the outcome has none.
+_WRITE = """
+    UPDATE shop_checkoutjob AS job
+    SET state = v.new, due_at = v.due_at, attempts = v.attempts, claim = NULL,
+        version = job.version + 1, updated_at = %s,
+        waiting_for = v.waiting_for, last_error = v.last_error,
+        error_code = v.error_code, error_message = v.error_message,
+        error_details = v.error_details::jsonb,
+        order_id = coalesce(v.order_id, job.order_id),
+        expires_at = coalesce(v.expires_at, job.expires_at)
+    FROM unnest(
+        %s::uuid[], %s::text[], %s::uuid[], %s::text[], %s::timestamptz[], %s::int[], %s::text[],
+        %s::text[], %s::text[], %s::text[], %s::text[], %s::bigint[], %s::timestamptz[]
+    ) AS v (id, old, claim, new, due_at, attempts, waiting_for, last_error, error_code,
+            error_message, error_details, order_id, expires_at)
+    WHERE job.id = v.id AND job.state = v.old AND job.claim IS NOT DISTINCT FROM v.claim
+    RETURNING job.id
+"""
+
+
+def _write(changes: Sequence[_Change], *, now: datetime) -> set[uuid.UUID]:
+    """Write all changes in one statement. Returns the ids of the jobs that were still ours."""
+    if not changes:
+        return set()
+    columns: tuple[list[Any], ...] = (
+        [change.job.pk for change in changes],
+        [change.old.value for change in changes],
+        [change.job.claim for change in changes],
+        [change.new.value for change in changes],
+        [change.due_at for change in changes],
+        [change.attempts for change in changes],
+        [change.waiting_for for change in changes],
+        [change.last_error for change in changes],
+        [change.error_code for change in changes],
+        [change.error_message for change in changes],
+        [json.dumps(change.error_details) for change in changes],
+        [change.order_id for change in changes],
+        [change.expires_at for change in changes],
+    )
+    with connection.cursor() as cursor:
+        cursor.execute(_WRITE, [now, *columns])
+        return {job_id for (job_id,) in cursor.fetchall()}
+
+
+def touch(job_ids: Iterable[object], *, now: datetime) -> None:
+    """Give the status of these checkouts a new version: something beside the state changed."""
+    CheckoutJob.objects.filter(pk__in=list(job_ids)).update(
+        version=F("version") + 1, updated_at=now
+    )
+
+
+def overdue(states: Sequence[State], *, before: datetime) -> dict[State, uuid.UUID]:
+    """For each of these states in which a job has been due since `before`, one such job."""
+    late = CheckoutJob.objects.filter(state__in=states, due_at__lt=before)
+    found = late.order_by("state", "due_at").distinct("state").values_list("state", "id")
+    return {State(state): job_id for state, job_id in found}

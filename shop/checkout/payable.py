@@ -1,0 +1,201 @@
+"""
+The remote step that makes an order payable: one Razorpay order for it, whatever goes wrong.
+
+The receipt is the order's number, committed before any call. Whether Razorpay has to be looked
+through before an order is created there, `GatewayOrder.asked_at` says: it is set before the call
+and cleared only by an answer that leaves no doubt. The list of orders lags (8 seconds were
+measured), so an empty look-up proves nothing until `RECEIPT_LAG_SECONDS` have passed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from django.conf import settings
+
+from shop.checkout import jobs
+from shop.checkout.jobs import Advance, CheckoutJob, Fail, Outcome, Report, Wait, backoff
+from shop.checkout.states import State, Step
+from shop.checkout.steps import payable_until
+from shop.payments import ledger, reconcile
+from shop.payments.gateway import (
+    Declined,
+    DuplicateReceipt,
+    Gateway,
+    GatewayError,
+    OutcomeUnknown,
+    RemoteOrder,
+    Unreachable,
+)
+from shop.payments.ledger import GatewayOrder
+
+BUSY = "The payment service does not answer. We keep trying; nothing was charged."
+CONFIRMING = "We are confirming your order with the payment service."
+GIVEN_UP = (
+    "The payment service could not be reached in time. Nothing was charged; please try again."
+)
+REJECTED = "The payment service refused this order. Nothing was charged."
+
+# Which of several orders with our receipt to adopt: one that money has been seen on, else the first.
+ADOPT_FIRST = {"paid": 0, "attempted": 1, "created": 2}
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """One order to be made payable, with all that the call needs."""
+
+    job: CheckoutJob
+    row: GatewayOrder
+    receipt: str
+    asked_before_at: datetime | None  # a call may have reached Razorpay then
+    claimed_at: datetime
+
+    @property
+    def lag_is_over(self) -> bool:
+        assert self.asked_before_at is not None
+        lag = timedelta(seconds=settings.RECEIPT_LAG_SECONDS)
+        return self.claimed_at >= self.asked_before_at + lag
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """Orders at Razorpay with our receipt, the one to adopt first."""
+
+    orders: tuple[RemoteOrder, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class NothingAsked:
+    """We only looked, so no create call went out this time; `because` if looking failed."""
+
+    because: GatewayError | None = None
+
+
+Answer = Found | NothingAsked
+
+
+class CreateRazorpayOrder:
+    name = Step.CREATE_RAZORPAY_ORDER
+
+    def claim(self, *, limit: int, now: datetime) -> list[Wanted]:
+        claimed = jobs.claim_due(State.ORDERED, limit=limit, now=now)
+        rows = {
+            row.order_id: row
+            for row in GatewayOrder.objects.filter(
+                order_id__in=[job.order_id for job in claimed], is_alias=False
+            ).select_related("order")
+        }
+        GatewayOrder.objects.filter(pk__in=[row.pk for row in rows.values()]).update(asked_at=now)
+        wanted = []
+        for job in claimed:
+            assert job.order_id is not None
+            row = rows[job.order_id]
+            wanted.append(Wanted(job, row, row.order.number, row.asked_at, now))
+        return wanted
+
+    def call(self, gateway: Gateway, work: Wanted) -> Answer:
+        if work.asked_before_at is not None:
+            try:
+                found = gateway.find_orders(receipt=work.receipt)
+            except GatewayError as error:
+                return NothingAsked(error)
+            if usable := _usable(found, work.row):
+                return Found(usable)
+            if not work.lag_is_over:
+                return NothingAsked()
+        return Found((_create(gateway, work),))
+
+    def record(
+        self, answers: Sequence[tuple[Wanted, Answer | GatewayError]], *, now: datetime
+    ) -> Report:
+        report = jobs.apply(
+            [(work.job, _outcome(work, answer, now=now)) for work, answer in answers], now=now
+        )
+        _remember(answers, now=now)  # after the jobs, as everywhere: job rows are locked first
+        return report
+
+
+def _create(gateway: Gateway, work: Wanted) -> RemoteOrder:
+    row = work.row
+    try:
+        return gateway.create_order(
+            receipt=work.receipt, amount_paise=row.amount_paise, currency=row.currency
+        )
+    except DuplicateReceipt as error:
+        if error.existing_order_id:
+            found = [gateway.fetch_order(gateway_order_id=error.existing_order_id)]
+        else:
+            found = gateway.find_orders(receipt=work.receipt)
+        if usable := _usable(found, row):
+            return usable[0]
+        raise OutcomeUnknown("an order with our receipt exists and is not listed yet") from error
+
+
+def _usable(found: Iterable[RemoteOrder], row: GatewayOrder) -> tuple[RemoteOrder, ...]:
+    """Those that ask for our money and nothing else, in the order in which to adopt them."""
+    right = [
+        order
+        for order in found
+        if order.amount_paise == row.amount_paise and order.currency == row.currency
+    ]
+    right.sort(key=lambda order: (ADOPT_FIRST.get(order.status, 3), order.created_at, order.id))
+    return tuple(right)
+
+
+def _remember(answers: Sequence[tuple[Wanted, Answer | GatewayError]], *, now: datetime) -> None:
+    """
+    Keep the ids of what was found, whatever became of the job meanwhile, and whether a create
+    call is still unaccounted for.
+    """
+    ledger.adopt(
+        [
+            ledger.Adoption(work.row, answer.orders, _first_question_at(answer.orders, now=now))
+            for work, answer in answers
+            if isinstance(answer, Found)
+        ],
+        now=now,
+    )
+    for work, answer in answers:
+        match answer:
+            case NothingAsked() | Unreachable():
+                ledger.asked(work.row, at=work.asked_before_at)
+            case Declined():
+                ledger.asked(work.row, at=None)
+
+
+def _first_question_at(orders: Sequence[RemoteOrder], *, now: datetime) -> datetime | None:
+    """At once if a buyer has been at one of them, as may be after a long outage; else the ladder."""
+    if any(order.status != "created" for order in orders):
+        return now
+    return reconcile.next_question_at(payable_at=now, now=now)
+
+
+def _outcome(work: Wanted, answer: Answer | GatewayError, *, now: datetime) -> Outcome:
+    match answer:
+        case Found():
+            until = payable_until(now)
+            return Advance(
+                State.AWAITING_PAYMENT, "ready to be paid", due_at=until, expires_at=until
+            )
+        case Declined():
+            return Fail("gateway_rejected", REJECTED, {"reason": answer.code}, str(answer))
+        case Unreachable():
+            return _later(work, BUSY, answer, now=now)
+        case NothingAsked(because=Unreachable() as error):
+            return _later(work, BUSY, error, now=now)
+        case NothingAsked(because=error):
+            return _later(work, CONFIRMING, error, now=now)
+        case _:
+            return _later(work, CONFIRMING, answer, now=now)
+
+
+def _later(work: Wanted, buyer_sees: str, error: GatewayError | None, *, now: datetime) -> Outcome:
+    """Try again with growing pauses, as long as the order may hold its units."""
+    if now >= work.row.created_at + timedelta(seconds=settings.HOLD_SECONDS):
+        return Fail("gateway_unavailable", GIVEN_UP, last_error=str(error))
+    pause = backoff(work.job.attempts)
+    if isinstance(error, Unreachable) and error.retry_after_seconds:
+        pause = max(pause, timedelta(seconds=error.retry_after_seconds))
+    return Wait(now + pause, buyer_sees, last_error=str(error or ""))

@@ -1,0 +1,185 @@
+"""
+How steps run: local ones in one transaction, remote ones around calls that take their time.
+
+A run takes whatever is due, up to a bound. What a step decided is carried out by `jobs.apply`.
+"""
+
+from __future__ import annotations
+
+import logging
+import traceback
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import FIRST_COMPLETED, Executor, Future, wait
+from datetime import datetime
+from typing import Protocol, TypeVar
+
+from django.conf import settings
+from django.db import InterfaceError, OperationalError, transaction
+
+from shop.checkout.jobs import Report
+from shop.payments.gateway import (
+    Gateway,
+    GatewayError,
+    OutcomeUnknown,
+    refuse_inside_transaction,
+)
+
+logger = logging.getLogger(__name__)
+
+Item = TypeVar("Item")
+Work = TypeVar("Work")
+Answer = TypeVar("Answer")
+Clock = Callable[[], datetime]
+AskForHelp = Callable[[], None]
+
+
+class LocalStep(Protocol[Item]):
+    """A step that needs nothing but our database."""
+
+    @property
+    def name(self) -> str: ...
+
+    def lock_due(self, *, limit: int, now: datetime) -> list[Item]:
+        """What is due, longest first, locked; what others have locked is passed over."""
+
+    def carry(self, items: Sequence[Item], *, now: datetime) -> Report:
+        """Do the work of the step for all of them, or raise."""
+
+    def after_bug(self, item: Item, *, error: str, now: datetime) -> Report:
+        """The step raised over this one: count an attempt, and back off or give it up."""
+
+
+def run_local(step: LocalStep[Item], *, now: datetime, ask_for_help: AskForHelp) -> Report:
+    """
+    Carry what is due at `step` through it, in one transaction.
+
+    `ask_for_help` is called, before the work, when there may be more than one batch of it. If the
+    batch raises, its items are tried one by one, so that a bad one cannot stop its neighbours.
+
+    :raises OperationalError, InterfaceError: the database is away or chose us to break a deadlock.
+        No item is to blame: all stay due as they were.
+    """
+    try:
+        return _run_batch(step, now=now, ask_for_help=ask_for_help)
+    except (OperationalError, InterfaceError):
+        raise
+    except Exception:  # whatever a step can raise must not stop the other items
+        logger.exception("a batch of %s raised; trying one by one", step.name)
+        return _run_one_by_one(step, now=now)
+
+
+def _run_batch(step: LocalStep[Item], *, now: datetime, ask_for_help: AskForHelp) -> Report:
+    limit = settings.BATCH_SIZE
+    with transaction.atomic():
+        due = step.lock_due(limit=limit, now=now)
+        if len(due) == limit:
+            ask_for_help()
+        return step.carry(due, now=now) if due else Report()
+
+
+def _run_one_by_one(step: LocalStep[Item], *, now: datetime) -> Report:
+    report = Report()
+    for _ in range(settings.BATCH_SIZE):
+        with transaction.atomic():
+            due = step.lock_due(limit=1, now=now)
+            if not due:
+                break
+            report.add(_run_one(step, due[0], now=now))
+    return report
+
+
+def _run_one(step: LocalStep[Item], item: Item, *, now: datetime) -> Report:
+    try:
+        with transaction.atomic():
+            return step.carry([item], now=now)
+    except (OperationalError, InterfaceError):
+        raise
+    except Exception:  # see run_local
+        logger.exception("%s raised over %s", step.name, item)
+        return step.after_bug(item, error=traceback.format_exc(), now=now)
+
+
+class RemoteStep(Protocol[Work, Answer]):
+    """A step that calls the gateway, in three phases."""
+
+    name: str
+
+    def claim(self, *, limit: int, now: datetime) -> list[Work]:
+        """Take what is due, so that nobody else does. Runs in a short transaction of its own."""
+
+    def call(self, gateway: Gateway, work: Work) -> Answer:
+        """Ask the gateway. Runs outside any transaction, in a thread, without the database."""
+
+    def record(
+        self, answers: Sequence[tuple[Work, Answer | GatewayError]], *, now: datetime
+    ) -> Report:
+        """Write down what came back. Runs in a transaction of its own."""
+
+
+def run_remote(
+    step: RemoteStep[Work, Answer],
+    *,
+    gateway: Gateway,
+    threads: Executor,
+    clock: Clock,
+    ask_for_help: AskForHelp,
+) -> Report:
+    """
+    Claim what is due, call the gateway for each at once, and record each answer as it comes.
+
+    Answers that arrive together are recorded together. No transaction is open during a call; what
+    is claimed and never recorded, because we died, is due again when the claim lapses.
+    """
+    refuse_inside_transaction()
+    limit = settings.GATEWAY_CONCURRENCY
+    with transaction.atomic():
+        works = step.claim(limit=limit, now=clock())
+    if len(works) == limit:
+        ask_for_help()
+    calls = {threads.submit(_call, step, gateway, work): work for work in works}
+    report = Report()
+    for answers in _as_they_come(calls):
+        report.add(_record(step, answers, clock=clock))
+    return report
+
+
+def _call(step: RemoteStep[Work, Answer], gateway: Gateway, work: Work) -> Answer | GatewayError:
+    try:
+        return step.call(gateway, work)
+    except GatewayError as error:
+        return error
+    except Exception as error:  # a bug of ours, maybe after the request went out
+        logger.exception("%s raised during the call for %s", step.name, work)
+        return OutcomeUnknown(repr(error))
+
+
+def _as_they_come(
+    calls: dict[Future[Answer | GatewayError], Work],
+) -> Iterable[list[tuple[Work, Answer | GatewayError]]]:
+    """Groups of answers: whatever is in when somebody looks."""
+    pending = set(calls)
+    while pending:
+        done, pending = wait(pending, return_when=FIRST_COMPLETED)
+        yield [(calls[future], future.result()) for future in done]
+
+
+def _record(
+    step: RemoteStep[Work, Answer],
+    answers: Sequence[tuple[Work, Answer | GatewayError]],
+    *,
+    clock: Clock,
+) -> Report:
+    """Record together; if that raises, one by one. What cannot be recorded is due again later."""
+    try:
+        with transaction.atomic():
+            return step.record(answers, now=clock())
+    except (OperationalError, InterfaceError):
+        raise
+    except Exception:  # see run_local
+        logger.exception("recording %s answers of %s raised", len(answers), step.name)
+        if len(answers) == 1:
+            return Report()
+    report = Report()
+    for answer in answers:
+        report.add(_record(step, [answer], clock=clock))
+    return report

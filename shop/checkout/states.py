@@ -1,0 +1,77 @@
+"""What can happen to a checkout. Data and pure functions; nothing here touches the database."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+
+
+class State(StrEnum):
+    QUEUED = "queued"
+    VALIDATED = "validated"
+    ORDERED = "ordered"
+    AWAITING_PAYMENT = "awaiting_payment"
+    PAID = "paid"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+    EXPIRED = "expired"
+    REFUNDING = "refunding"
+    REFUNDED = "refunded"
+    IN_REVIEW = "in_review"
+
+
+# Money may come when nobody expects it: after we gave up, after the buyer did, or for a Razorpay
+# order that we are still looking for. Only what the ledger says makes these moves.
+LATE_MONEY = frozenset({State.PAID, State.REFUNDING, State.IN_REVIEW})
+
+MOVES: dict[State, frozenset[State]] = {
+    State.QUEUED: frozenset({State.VALIDATED, State.FAILED, State.CANCELLED}),
+    State.VALIDATED: frozenset({State.ORDERED, State.FAILED, State.CANCELLED}),
+    State.ORDERED: frozenset({State.AWAITING_PAYMENT, State.FAILED, State.CANCELLED}) | LATE_MONEY,
+    State.AWAITING_PAYMENT: frozenset({State.EXPIRED, State.CANCELLED}) | LATE_MONEY,
+    State.PAID: frozenset(),  # money is in: a refund lives on its own row
+    State.FAILED: LATE_MONEY,
+    State.CANCELLED: LATE_MONEY,
+    State.EXPIRED: LATE_MONEY,
+    State.REFUNDING: frozenset({State.REFUNDED, State.IN_REVIEW}),
+    State.REFUNDED: frozenset(),
+    State.IN_REVIEW: frozenset({State.PAID, State.REFUNDING}),
+}
+
+# A cart has at most one checkout in these states, and its units may be held.
+OPEN = frozenset({State.QUEUED, State.VALIDATED, State.ORDERED, State.AWAITING_PAYMENT})
+
+# Nothing more is to be expected by the buyer; what money may still do, `MOVES` says.
+FINAL = frozenset({State.PAID, State.FAILED, State.CANCELLED, State.EXPIRED, State.REFUNDED})
+
+
+class Step(StrEnum):
+    """The steps as the API and Flower name them."""
+
+    VALIDATE_CART = "validate_cart"
+    CREATE_ORDER = "create_order"
+    CREATE_RAZORPAY_ORDER = "create_razorpay_order"
+    RECONCILE_PAYMENT = "reconcile_payment"
+
+
+STEP_OF: dict[State, Step] = {
+    State.QUEUED: Step.VALIDATE_CART,
+    State.VALIDATED: Step.CREATE_ORDER,
+    State.ORDERED: Step.CREATE_RAZORPAY_ORDER,
+    State.AWAITING_PAYMENT: Step.RECONCILE_PAYMENT,
+}
+
+BUYER_STATUS: dict[State, str] = {
+    **{state: state.value for state in State},
+    State.VALIDATED: "processing",
+    State.ORDERED: "processing",
+}
+
+
+class ForbiddenMove(Exception):
+    """The table has no such move: a fault of ours, not of the world."""
+
+
+def check_move(old: State, new: State) -> None:
+    """:raises ForbiddenMove: `new` cannot follow `old`."""
+    if new not in MOVES[old]:
+        raise ForbiddenMove(f"{old} → {new}")

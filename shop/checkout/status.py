@@ -1,0 +1,209 @@
+"""
+The status resource: what the buyer is told, and when to ask again.
+
+Built from rows and nothing else, so every process tells the same story.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+
+from shop.checkout.jobs import CheckoutJob, Move
+from shop.checkout.states import BUYER_STATUS, FINAL, STEP_OF, State, Step
+from shop.money import rupees
+from shop.payments import ledger
+from shop.payments.ledger import GatewayOrder
+
+MESSAGES: dict[State, str] = {
+    State.QUEUED: "We have your order and are checking your cart.",
+    State.VALIDATED: "We are setting your items aside.",
+    State.ORDERED: "Your items are set aside. We are preparing the payment.",
+    State.AWAITING_PAYMENT: "Your items are set aside. You can pay now.",
+    State.PAID: "Paid. Thank you for your order!",
+    State.CANCELLED: "This checkout was cancelled. Nothing was charged.",
+    State.EXPIRED: (
+        "The time to pay ran out and your items are free again. If you did pay after all, your"
+        " money is safe: we will notice, and deliver or refund."
+    ),
+    State.REFUNDING: "Your money is on its way back to you.",
+    State.REFUNDED: "Your money was refunded.",
+    State.IN_REVIEW: (
+        "Your payment reached us, but something about it does not fit. Your money is safe: we are"
+        " looking into it and will write to you."
+    ),
+}
+RETURNED = "We are confirming your payment with the bank. This can take a moment."
+
+# Which failures another try of the same cart can cure.
+RETRYABLE = frozenset({"gateway_unavailable", "internal_error"})
+
+# A form that has been open this long without news is asked about less often.
+PATIENT_AFTER = timedelta(minutes=2)
+
+# The steps in the order in which the buyer goes through them, and the move that ends each.
+TIMELINE: tuple[tuple[Step, State, State], ...] = (
+    (Step.VALIDATE_CART, State.QUEUED, State.VALIDATED),
+    (Step.CREATE_ORDER, State.VALIDATED, State.ORDERED),
+    (Step.CREATE_RAZORPAY_ORDER, State.ORDERED, State.AWAITING_PAYMENT),
+    (Step.RECONCILE_PAYMENT, State.AWAITING_PAYMENT, State.PAID),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Pace:
+    """When the storefront should ask again. `done`: it need not."""
+
+    after_ms: int
+    done: bool
+
+    @property
+    def retry_after_seconds(self) -> int:
+        """For the header of that name, which knows only whole seconds."""
+        return max(1, math.ceil(self.after_ms / 1000))
+
+
+def pace(job: CheckoutJob, *, now: datetime) -> Pace:
+    """
+    Often while something is about to happen, seldom while we wait for a person or a bank.
+
+    A checkout moves in milliseconds when nothing is wrong, so the first look comes soon; after
+    that, each look waits about as long as the buyer has waited already.
+    """
+    state = State(job.state)
+    if state in FINAL:
+        return Pace(0, done=True)
+    if state in {State.REFUNDING, State.IN_REVIEW}:
+        return Pace(60_000, done=False)
+    if state is State.AWAITING_PAYMENT:
+        if job.returned_at is not None:
+            return Pace(_growing(now - job.returned_at, first_ms=500, last_ms=10_000), done=False)
+        waited = now - job.updated_at
+        return Pace(3_000 if waited < PATIENT_AFTER else 10_000, done=False)
+    return Pace(_growing(now - job.created_at, first_ms=100, last_ms=5_000), done=False)
+
+
+def _growing(waited: timedelta, *, first_ms: int, last_ms: int) -> int:
+    return min(max(first_ms, int(waited.total_seconds() * 1000)), last_ms)
+
+
+def resource(
+    job: CheckoutJob, moves: Sequence[Move], *, key_id: str, now: datetime
+) -> dict[str, Any]:
+    """The whole status of one checkout; `job.order` loaded with it. Times are ISO 8601."""
+    after = pace(job, now=now)
+    state = State(job.state)
+    return {
+        "id": str(job.pk),
+        "status": BUYER_STATUS[state],
+        "step": STEP_OF.get(state),
+        "message": _message(job, state),
+        "version": job.version,
+        "created_at": job.created_at,
+        "updated_at": job.updated_at,
+        "cart_id": job.cart_id,
+        "items_count": job.items_count,
+        "amount": rupees(job.amount_paise),
+        "amount_paise": job.amount_paise,
+        "currency": job.currency,
+        "steps": _steps(job, moves),
+        "order": _order(job),
+        "payment": _payment(job, state, key_id=key_id),
+        "refund": None,
+        "error": _error(job),
+        "poll": {"after_ms": after.after_ms, "done": after.done},
+        "links": links(job),
+    }
+
+
+def links(job: CheckoutJob) -> dict[str, str]:
+    here = f"/api/checkouts/{job.pk}/"
+    return {"self": here, "confirm": f"{here}confirm/", "cancel": f"{here}cancel/"}
+
+
+def _message(job: CheckoutJob, state: State) -> str:
+    if state is State.FAILED:
+        return job.error_message
+    if job.waiting_for:
+        return job.waiting_for
+    if state is State.AWAITING_PAYMENT and job.returned_at is not None:
+        return RETURNED
+    return MESSAGES[state]
+
+
+def _steps(job: CheckoutJob, moves: Sequence[Move]) -> list[dict[str, Any]]:
+    """Each step as the moves tell it: what was left by moving on is done."""
+    left: dict[str, Move] = {}
+    for move in moves:
+        left.setdefault(move.old, move)
+    started_at: datetime | None = job.created_at
+    steps = []
+    for step, at, onward in TIMELINE:
+        move = left.get(at)
+        if started_at is None:
+            status = "pending"
+        elif move is None:
+            status = "waiting" if job.waiting_for or step is Step.RECONCILE_PAYMENT else "running"
+        else:
+            status = "done" if move.new == onward else "failed"
+        steps.append(
+            {
+                "name": step,
+                "status": status,
+                "attempts": move.attempts if move else (job.attempts if started_at else 0),
+                "started_at": started_at,
+                "finished_at": move.at if move else None,
+                "error": move.because if move and status == "failed" else None,
+            }
+        )
+        started_at = move.at if move and status == "done" else None
+    return steps
+
+
+def _order(job: CheckoutJob) -> dict[str, str] | None:
+    if job.order is None:
+        return None
+    return {"number": job.order.number, "url": f"/api/orders/{job.order.number}/"}
+
+
+def _payment(job: CheckoutJob, state: State, *, key_id: str) -> dict[str, Any] | None:
+    """What checkout.js needs to open; there only once it can be opened."""
+    if job.order_id is None or job.expires_at is None:
+        return None
+    row = GatewayOrder.objects.filter(order_id=job.order_id, is_alias=False).first()
+    if row is None or row.gateway_order_id is None:
+        return None
+    failure = ledger.last_failure(job.order_id) if state is State.AWAITING_PAYMENT else None
+    return {
+        "provider": "razorpay",
+        "key_id": key_id,
+        "razorpay_order_id": row.gateway_order_id,
+        "amount": row.amount_paise,  # as checkout.js wants it: in paise
+        "amount_paise": row.amount_paise,
+        "currency": row.currency,
+        "prefill": {
+            "name": job.shipping_address["name"],
+            "email": job.email,
+            "contact": job.shipping_address["phone"],
+        },
+        "expires_at": job.expires_at,
+        "last_error": failure
+        and {
+            "code": failure.error_code,
+            "message": failure.error_description or "The payment did not go through.",
+        },
+    }
+
+
+def _error(job: CheckoutJob) -> dict[str, Any] | None:
+    if job.state != State.FAILED:
+        return None
+    return {
+        "code": job.error_code,
+        "message": job.error_message,
+        "retryable": job.error_code in RETRYABLE,
+        "details": job.error_details,
+    }

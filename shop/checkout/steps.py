@@ -1,0 +1,206 @@
+"""
+The local steps: a batch of jobs in, one decision per job out.
+
+Each runs inside the one transaction that `runner.run_local` opens, so a crash leaves nothing half
+done, and a step that runs again finds its work done or does it.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from django.conf import settings
+
+from shop import orders, stock
+from shop.catalogue import Variant
+from shop.checkout import jobs
+from shop.checkout.jobs import (
+    MOST_ATTEMPTS,
+    Advance,
+    CheckoutJob,
+    Fail,
+    Outcome,
+    Report,
+    Wait,
+    backoff,
+)
+from shop.checkout.states import MOVES, State, Step
+from shop.money import SMALLEST_CHARGE_PAISE, format_inr
+from shop.payments import ledger, reconcile
+
+# How long past its end a checkout waits for an answer to the last question. Gateways are down for
+# longer than that, and money that still comes is settled as late money.
+LAST_QUESTION_GRACE = timedelta(minutes=5)
+ASK_AGAIN = timedelta(seconds=10)
+
+OUR_FAULT = "Something went wrong on our side. Nothing was charged; please try again."
+
+
+@dataclass(frozen=True)
+class JobStep:
+    """A local step (`runner.LocalStep`) over the checkouts that are due in one state."""
+
+    name: str
+    state: State
+    decide: Callable[[Sequence[CheckoutJob], datetime], list[Outcome]]
+
+    def lock_due(self, *, limit: int, now: datetime) -> list[CheckoutJob]:
+        return jobs.lock_due(self.state, limit=limit, now=now)
+
+    def carry(self, items: Sequence[CheckoutJob], *, now: datetime) -> Report:
+        return jobs.apply(list(zip(items, self.decide(items, now), strict=True)), now=now)
+
+    def after_bug(self, item: CheckoutJob, *, error: str, now: datetime) -> Report:
+        item.attempts += 1
+        if item.attempts < MOST_ATTEMPTS or State.FAILED not in MOVES[State(item.state)]:
+            outcome: Outcome = Wait(now + backoff(item.attempts), last_error=error)
+        else:
+            outcome = Fail("internal_error", OUR_FAULT, last_error=error)
+        return jobs.apply([(item, outcome)], now=now)
+
+
+def validate_cart(batch: Sequence[CheckoutJob], now: datetime) -> list[Outcome]:
+    """
+    See whether the shop still sells these lines at the prices the buyer saw.
+
+    One query for the batch, no lock: units are only promised by the next step.
+    """
+    wanted = {line.variant_id for job in batch for line in job.frozen_lines}
+    variants = {
+        variant.pk: variant
+        for variant in Variant.objects.filter(pk__in=wanted).select_related("product", "stock")
+    }
+    return [
+        _refusal(job, variants)
+        or Advance(State.VALIDATED, "prices and stock are right", due_at=now)
+        for job in batch
+    ]
+
+
+def _refusal(job: CheckoutJob, variants: dict[int, Variant]) -> Fail | None:
+    if job.amount_paise < SMALLEST_CHARGE_PAISE:
+        return Fail(
+            "amount_too_small",
+            f"The smallest amount that can be paid online is {format_inr(SMALLEST_CHARGE_PAISE)}.",
+        )
+    for line in job.frozen_lines:
+        variant = variants.get(line.variant_id)
+        if variant is None or not variant.is_sold:
+            return Fail(
+                "product_unavailable",
+                f"{line.name} is no longer on sale. Please take it out of your cart.",
+                {"sku": line.sku},
+            )
+        if variant.price_paise != line.unit_price_paise:
+            return Fail(
+                "price_changed",
+                f"The price of {line.name} is now {format_inr(variant.price_paise)}."
+                " Please check your cart and order again.",
+                {
+                    "sku": line.sku,
+                    "seen_paise": line.unit_price_paise,
+                    "now_paise": variant.price_paise,
+                },
+            )
+        free = variant.stock.free if hasattr(variant, "stock") else 0
+        if free < line.units:
+            return out_of_stock(line, available=free)
+    return None
+
+
+def out_of_stock(line: orders.FrozenLine, *, available: int) -> Fail:
+    left = f"Only {available} left" if available > 0 else "None left"
+    return Fail(
+        "out_of_stock",
+        f"{left} of {line.name}. Nothing was charged.",
+        {"sku": line.sku, "wanted": line.units, "available": max(available, 0)},
+    )
+
+
+def create_order(batch: Sequence[CheckoutJob], now: datetime) -> list[Outcome]:
+    """
+    Place the orders of the batch and hold their units: each whole, or not at all.
+
+    Stock rows are locked once for the batch, in variant order, so two batches cannot deadlock;
+    units are given out in the order in which the jobs fell due. A job whose order stands already
+    finds it done. The number of statements does not depend on the number of jobs.
+    """
+    fresh = [job for job in batch if job.order_id is None]
+    free = stock.lock(line.variant_id for job in fresh for line in job.frozen_lines)
+    held: Counter[int] = Counter()
+    refused = {job.pk: refusal for job in fresh if (refusal := _take(job, free, held))}
+    granted = [job for job in fresh if job.pk not in refused]
+    stock.hold(held)
+    placed = orders.place([_draft(job) for job in granted], now=now)
+    ledger.open_gateway_orders(placed, now=now)
+    order_ids = {job.pk: order.pk for job, order in zip(granted, placed, strict=True)}
+    return [
+        refused.get(job.pk)
+        or Advance(
+            State.ORDERED,
+            "order placed, units set aside",
+            due_at=now,
+            order_id=order_ids.get(job.pk),
+        )
+        for job in batch
+    ]
+
+
+def _take(job: CheckoutJob, free: Counter[int], held: Counter[int]) -> Fail | None:
+    """Move the job's units from `free` to `held`, or say which line cannot be had."""
+    lines = job.frozen_lines
+    for line in lines:
+        if free[line.variant_id] < line.units:
+            return out_of_stock(line, available=free[line.variant_id])
+    for line in lines:
+        free[line.variant_id] -= line.units
+        held[line.variant_id] += line.units
+    return None
+
+
+def _draft(job: CheckoutJob) -> orders.Draft:
+    return orders.Draft(
+        owner_id=job.owner_id,
+        currency=job.currency,
+        lines=job.frozen_lines,
+        shipping_address=job.shipping_address,
+        billing_address=job.billing_address,
+    )
+
+
+def expire(batch: Sequence[CheckoutJob], now: datetime) -> list[Outcome]:
+    """
+    End checkouts that nobody paid in time, after one last question to Razorpay.
+
+    The question is put by whoever answers `payments.check_payments`; until its answer is in, the
+    checkout waits, at most `LAST_QUESTION_GRACE`.
+    """
+    asked = ledger.last_checks([job.order_id for job in batch if job.order_id])
+    outcomes: list[Outcome] = []
+    ask = []
+    for job in batch:
+        assert job.expires_at is not None and job.order_id is not None
+        checked_at = asked.get(job.order_id)
+        if (checked_at and checked_at >= job.expires_at) or (
+            now >= job.expires_at + LAST_QUESTION_GRACE
+        ):
+            outcomes.append(Advance(State.EXPIRED, "not paid in time"))
+        else:
+            ask.append(job.order_id)
+            outcomes.append(
+                Wait(now + ASK_AGAIN, "The time to pay is over. We are asking the bank once more.")
+            )
+    reconcile.ask_now(ask, now=now)
+    return outcomes
+
+
+def payable_until(now: datetime) -> datetime:
+    return now + timedelta(seconds=settings.HOLD_SECONDS)
+
+
+VALIDATE_CART = JobStep(Step.VALIDATE_CART, State.QUEUED, validate_cart)
+CREATE_ORDER = JobStep(Step.CREATE_ORDER, State.VALIDATED, create_order)
+EXPIRE = JobStep("expire", State.AWAITING_PAYMENT, expire)

@@ -1,0 +1,64 @@
+"""The local step `reconcile_webhook`: from the inbox through the ledger to the checkouts."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime, timedelta
+
+from shop.checkout.jobs import MOST_ATTEMPTS, Report, backoff
+from shop.checkout.settle import settle
+from shop.payments import inbox, ledger
+from shop.payments.inbox import InboxEvent, Reading
+
+# An event may overtake our own record of the Razorpay order it is about. After this time, an order
+# that we do not know belongs to another shop on the same account.
+NOT_OURS_AFTER = timedelta(minutes=5)
+
+
+class ReconcileWebhook:
+    name = "reconcile_webhook"
+
+    def lock_due(self, *, limit: int, now: datetime) -> list[InboxEvent]:
+        return inbox.lock_due(limit=limit, now=now)
+
+    def carry(self, items: Sequence[InboxEvent], *, now: datetime) -> Report:
+        """Settle what all these events say at once, so that three of one payment lock once."""
+        readings = [(event, inbox.read(bytes(event.body))) for event in items]
+        facts = [fact for _, reading in readings for fact in reading.facts]
+        ours = ledger.find(fact.gateway_order_id for fact in facts)
+        report = settle(facts, via="webhook", now=now)
+        done = []
+        for event, reading in readings:
+            if _may_become_ours(event, reading, known=ours, now=now):
+                report.counts["early"] += 1
+                inbox.postpone(event, until=now + backoff(event.attempts + 1), last_error="")
+            else:
+                report.counts["handled"] += 1
+                done.append((event, reading.name, _result(reading, known=ours)))
+        inbox.handled(done, now=now)
+        return report
+
+    def after_bug(self, item: InboxEvent, *, error: str, now: datetime) -> Report:
+        attempts = item.attempts + 1
+        until = now + backoff(attempts) if attempts < MOST_ATTEMPTS else None
+        inbox.postpone(item, until=until, last_error=error)
+        report = Report()
+        report.counts["raised"] += 1
+        return report
+
+
+def _may_become_ours(
+    event: InboxEvent, reading: Reading, *, known: dict[str, ledger.GatewayOrder], now: datetime
+) -> bool:
+    strange = any(fact.gateway_order_id not in known for fact in reading.facts)
+    return strange and now < event.received_at + NOT_OURS_AFTER
+
+
+def _result(reading: Reading, *, known: dict[str, ledger.GatewayOrder]) -> str:
+    if reading.problem:
+        return reading.problem
+    if not reading.facts:
+        return "no payment in it"
+    if any(fact.gateway_order_id in known for fact in reading.facts):
+        return "settled"
+    return "not ours"

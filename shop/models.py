@@ -1,0 +1,29 @@
+"""An index of the tables. Each is defined beside the functions that change it."""
+
+from shop.accounts import User
+from shop.carts import Cart, CartItem, SyncEvent
+from shop.catalogue import Product, Variant
+from shop.checkout.accept import IdempotencyKey
+from shop.checkout.jobs import CheckoutJob, Move
+from shop.orders import Order, OrderLine
+from shop.payments.inbox import InboxEvent
+from shop.payments.ledger import GatewayOrder, Payment
+from shop.stock import StockLevel
+
+__all__ = [
+    "Cart",
+    "CartItem",
+    "CheckoutJob",
+    "GatewayOrder",
+    "IdempotencyKey",
+    "InboxEvent",
+    "Move",
+    "Order",
+    "OrderLine",
+    "Payment",
+    "Product",
+    "StockLevel",
+    "SyncEvent",
+    "User",
+    "Variant",
+]

@@ -1,0 +1,45 @@
+"""Health: is the process alive, and can it serve buyers."""
+
+from __future__ import annotations
+
+from django.db import Error, connection
+from django.db.migrations.executor import MigrationExecutor
+from django.http import HttpRequest, HttpResponse, JsonResponse
+
+from shop import redis_client
+from shop.redis_client import RedisAway
+
+
+def live(request: HttpRequest) -> HttpResponse:
+    """The process answers. Asks nobody."""
+    return JsonResponse({"status": "ok"})
+
+
+def ready(request: HttpRequest) -> HttpResponse:
+    """
+    200 when buyers can be served: Postgres answers and is migrated. 503 otherwise.
+
+    Redis away is `degraded`, not unready: checkouts are accepted, and move at the sweeper's pace.
+    """
+    checks = {"postgres": _postgres(), "redis": _redis()}
+    ok = checks["postgres"] == "ok"
+    degraded = ok and checks["redis"] != "ok"
+    status = "degraded" if degraded else "ok" if ok else "unavailable"
+    return JsonResponse({"status": status, "checks": checks}, status=200 if ok else 503)
+
+
+def _postgres() -> str:
+    try:
+        executor = MigrationExecutor(connection)
+        pending = executor.migration_plan(executor.loader.graph.leaf_nodes())
+    except Error as error:
+        return f"away: {type(error).__name__}"
+    return "not migrated" if pending else "ok"
+
+
+def _redis() -> str:
+    try:
+        redis_client.call(lambda it: it.ping())
+    except RedisAway:
+        return "away"
+    return "ok"

@@ -1,0 +1,152 @@
+"""Orders: what a checkout bought, at which prices. An order holds its units until paid or ended."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass
+from datetime import datetime
+from enum import StrEnum
+from typing import Any
+
+from django.conf import settings
+from django.db import models
+from django.db.models import Q
+from django.utils import timezone
+
+from shop.catalogue import Variant
+
+NUMBER_ALPHABET = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"  # Crockford: no I, L, O, U to misread aloud
+NUMBER_RANDOM_CHARS = 10  # 50 bits a day: not to be guessed, and twins are not to be expected
+
+
+class StockState(StrEnum):
+    """Where the units of an order are. All its lines move together."""
+
+    HELD = "held"
+    SOLD = "sold"
+    RELEASED = "released"
+
+
+class Order(models.Model):
+    # Also the receipt at Razorpay: at most 40 ASCII characters, and the same for every attempt.
+    number = models.CharField(max_length=40, unique=True)
+    owner = models.ForeignKey(
+        settings.AUTH_USER_MODEL, on_delete=models.PROTECT, related_name="orders"
+    )
+    currency = models.CharField(max_length=3)
+    amount_paise = models.BigIntegerField()
+    stock_state = models.CharField(max_length=8, default=StockState.HELD)
+    shipping_address = models.JSONField()
+    billing_address = models.JSONField()
+    created_at = models.DateTimeField()
+    paid_at = models.DateTimeField(null=True, blank=True)
+
+    class Meta:
+        ordering = ("-id",)
+        constraints = [
+            models.CheckConstraint(condition=Q(amount_paise__gt=0), name="order_amount_positive"),
+            models.CheckConstraint(
+                condition=Q(stock_state__in=[state.value for state in StockState]),
+                name="order_stock_state_known",
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return self.number
+
+
+class OrderLine(models.Model):
+    order = models.ForeignKey(Order, on_delete=models.PROTECT, related_name="lines")
+    variant = models.ForeignKey(Variant, on_delete=models.PROTECT, related_name="+")
+    sku = models.CharField(max_length=64)
+    name = models.CharField(max_length=420)
+    units = models.PositiveIntegerField()
+    unit_price_paise = models.BigIntegerField()
+
+    class Meta:
+        ordering = ("id",)
+        constraints = [
+            models.UniqueConstraint(fields=["order", "variant"], name="order_line_one_per_variant"),
+            models.CheckConstraint(condition=Q(units__gte=1), name="order_line_units_at_least_one"),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.units} × {self.sku}"
+
+    @property
+    def line_total_paise(self) -> int:
+        return self.units * self.unit_price_paise
+
+
+@dataclass(frozen=True, slots=True)
+class FrozenLine:
+    """A line as the checkout froze it: these units at this price, whatever the shelf says later."""
+
+    variant_id: int
+    sku: str
+    name: str
+    units: int
+    unit_price_paise: int
+
+    @classmethod
+    def from_json(cls, line: dict[str, Any]) -> FrozenLine:
+        return cls(**line)
+
+    def to_json(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+@dataclass(frozen=True, slots=True)
+class Draft:
+    """All that is needed to place one order."""
+
+    owner_id: int
+    currency: str
+    lines: tuple[FrozenLine, ...]
+    shipping_address: dict[str, str]
+    billing_address: dict[str, str]
+
+    @property
+    def amount_paise(self) -> int:
+        return sum(line.units * line.unit_price_paise for line in self.lines)
+
+
+def new_number(now: datetime) -> str:
+    """An order number that shows its day and cannot be guessed: PK-261122-7F3K9QX2MD."""
+    code = "".join(secrets.choice(NUMBER_ALPHABET) for _ in range(NUMBER_RANDOM_CHARS))
+    return f"PK-{timezone.localtime(now):%y%m%d}-{code}"
+
+
+def place(drafts: Iterable[Draft], *, now: datetime) -> list[Order]:
+    """
+    Write orders and their lines, in the order given. Their units must be held already.
+
+    Two statements, however many drafts.
+    """
+    drafts = list(drafts)
+    placed = Order.objects.bulk_create(
+        Order(
+            number=new_number(now),
+            owner_id=draft.owner_id,
+            currency=draft.currency,
+            amount_paise=draft.amount_paise,
+            shipping_address=draft.shipping_address,
+            billing_address=draft.billing_address,
+            created_at=now,
+        )
+        for draft in drafts
+    )
+    OrderLine.objects.bulk_create(
+        OrderLine(
+            order=order,
+            variant_id=line.variant_id,
+            sku=line.sku,
+            name=line.name,
+            units=line.units,
+            unit_price_paise=line.unit_price_paise,
+        )
+        for order, draft in zip(placed, drafts, strict=True)
+        for line in draft.lines
+    )
+    return placed

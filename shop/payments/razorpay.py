@@ -1,0 +1,235 @@
+"""
+Razorpay, through its SDK 2.0.1, with the SDK's traps closed.
+
+- It has no timeout, so the session sets one, and a deadline for bodies that drip.
+- It drops the HTTP status and takes 401, 409 and 429 for bad requests, so the session turns every
+  answer of 300 and above into one of our errors before the SDK sees it.
+- It fails on bodies that are not JSON (a 502 page), and prints; so it only ever gets good JSON.
+- Its retry repeats a POST after a timeout. It stays off.
+- It trusts a bundle of certificates of 2015. We give it certifi's.
+- Some of its methods write into a shared default argument. We pass a fresh dict each time.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable
+from http.cookiejar import DefaultCookiePolicy
+from typing import Any, TypeVar
+
+import certifi
+import razorpay
+import requests
+import urllib3
+from requests.adapters import HTTPAdapter
+
+from shop.payments.gateway import (
+    Declined,
+    DuplicateReceipt,
+    OutcomeUnknown,
+    PaymentFact,
+    RemoteOrder,
+    Unreachable,
+    refuse_inside_transaction,
+)
+
+T = TypeVar("T")
+
+LARGEST_ANSWER_BYTES = 8 * 1024 * 1024
+LONGEST_ID = 64
+
+# A 400 that says another operation holds the entity: nothing happened, and it passes.
+IN_PROGRESS = "operation is in progress"
+
+# What accounts that insist on unique receipts answer, in two editions of the documentation.
+DUPLICATE_RECEIPT = ("receipt should be unique", "Duplicate request")
+
+
+class RazorpayGateway:
+    """One per process, made after fork; its calls may come from many threads."""
+
+    def __init__(
+        self,
+        *,
+        key_id: str,
+        key_secret: str,
+        base_url: str,
+        timeout_seconds: float,
+        connections: int,
+        capture: str = "automatic",
+    ) -> None:
+        self._capture = capture
+        session = _Session(timeout_seconds=timeout_seconds, connections=connections)
+        self._client = razorpay.Client(
+            session=session, auth=(key_id, key_secret), base_url=base_url.rstrip("/")
+        )
+        self._client.cert_path = certifi.where()
+
+    def create_order(self, *, receipt: str, amount_paise: int, currency: str) -> RemoteOrder:
+        refuse_inside_transaction()
+        body = {
+            "amount": amount_paise,
+            "currency": currency,
+            "receipt": receipt,
+            "payment_capture": 1 if self._capture == "automatic" else 0,
+        }
+        return _answered(_remote_order, self._client.order.create(body))
+
+    def find_orders(self, *, receipt: str) -> list[RemoteOrder]:
+        refuse_inside_transaction()
+        answer = self._client.order.all({"receipt": receipt, "count": 100})
+        return _answered(lambda it: [_remote_order(item) for item in it["items"]], answer)
+
+    def fetch_order(self, *, gateway_order_id: str) -> RemoteOrder:
+        refuse_inside_transaction()
+        return _answered(_remote_order, self._client.order.fetch(gateway_order_id))
+
+    def fetch_payments(self, *, gateway_order_id: str) -> list[PaymentFact]:
+        refuse_inside_transaction()
+        answer = self._client.order.payments(gateway_order_id)
+        return _answered(lambda it: [payment_fact(item) for item in it["items"]], answer)
+
+
+def payment_fact(entity: dict[str, Any]) -> PaymentFact:
+    """
+    Read a payment entity, from a webhook or a fetch. Unknown fields are ignored.
+
+    :raises KeyError, TypeError, ValueError: it is no payment entity.
+    """
+    return PaymentFact(
+        id=_id(entity["id"]),
+        gateway_order_id=_id(entity.get("order_id") or ""),
+        amount_paise=_paise(entity["amount"]),
+        currency=_text(entity["currency"]),
+        status=_text(entity["status"]),
+        amount_refunded_paise=_paise(entity.get("amount_refunded") or 0),
+        method=_text(entity.get("method") or ""),
+        error_code=_text(entity.get("error_code") or ""),
+        error_description=_text(entity.get("error_description") or ""),
+    )
+
+
+def _remote_order(entity: dict[str, Any]) -> RemoteOrder:
+    return RemoteOrder(
+        id=_id(entity["id"]),
+        amount_paise=_paise(entity["amount"]),
+        currency=_text(entity["currency"]),
+        receipt=entity.get("receipt"),
+        status=_text(entity["status"]),
+        created_at=int(entity["created_at"]),
+    )
+
+
+def _text(value: object) -> str:
+    if not isinstance(value, str) or "\x00" in value:
+        raise TypeError(f"not a text: {value!r}")
+    return value
+
+
+def _id(value: object) -> str:
+    if len(text := _text(value)) > LONGEST_ID:
+        raise ValueError(f"not an id: {value!r}")
+    return text
+
+
+def _paise(value: object) -> int:
+    if not isinstance(value, int) or isinstance(value, bool) or not 0 <= value < 2**63:
+        raise TypeError(f"not an amount: {value!r}")
+    return value
+
+
+def _answered(read: Callable[[Any], T], answer: Any) -> T:
+    """The answer was a 200, so something happened; a shape we cannot read leaves open what."""
+    try:
+        return read(answer)
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise OutcomeUnknown(f"unreadable answer: {error!r}") from error
+
+
+class _Session(requests.Session):
+    """A session whose every answer is good JSON, and whose every failure is one of our errors."""
+
+    def __init__(self, *, timeout_seconds: float, connections: int) -> None:
+        super().__init__()
+        self._timeout_seconds = timeout_seconds
+        self.cookies.set_policy(DefaultCookiePolicy(allowed_domains=[]))  # shared by threads
+        for scheme in ("https://", "http://"):
+            self.mount(scheme, HTTPAdapter(pool_maxsize=connections, max_retries=0))
+
+    def request(self, method: str, url: str, **options: Any) -> requests.Response:  # type: ignore[override]
+        deadline = time.monotonic() + self._timeout_seconds
+        options |= {"timeout": self._timeout_seconds, "allow_redirects": False, "stream": True}
+        try:
+            with super().request(method, url, **options) as response:
+                response._content = _read(response, deadline=deadline)
+        except requests.exceptions.ConnectTimeout as error:
+            raise Unreachable("no connection in time") from error
+        except requests.exceptions.ConnectionError as error:
+            if _never_left(error):
+                raise Unreachable("no connection") from error
+            raise OutcomeUnknown("connection lost before the answer") from error
+        except (requests.exceptions.RequestException, urllib3.exceptions.HTTPError) as error:
+            raise OutcomeUnknown(type(error).__name__) from error
+        _raise_for(response)
+        return response
+
+
+def _never_left(error: requests.exceptions.ConnectionError) -> bool:
+    """Whether the connection was refused, so that the request was not sent."""
+    reason = getattr(error.args[0], "reason", None) if error.args else None
+    return type(reason).__name__ in {"NewConnectionError", "NameResolutionError"}
+
+
+def _read(response: requests.Response, *, deadline: float) -> bytes:
+    """The whole body, within the deadline: the socket's own timeout starts anew with each byte."""
+    body = bytearray()
+    while chunk := response.raw.read1(65536, decode_content=True):
+        body += chunk
+        if time.monotonic() > deadline or len(body) > LARGEST_ANSWER_BYTES:
+            raise OutcomeUnknown("the answer took too long or was too large")
+    return bytes(body)
+
+
+def _raise_for(response: requests.Response) -> None:
+    """
+    Turn what is not a good answer into one of our errors (razorpay.com/docs/errors).
+
+    A status of 400 and above without an `error` object did not come from the API itself, but from
+    something in front of it: nothing is known then.
+    """
+    status = response.status_code
+    answer = _json(response)
+    if 200 <= status < 300 and isinstance(answer, dict):
+        return
+    error = answer.get("error") if isinstance(answer, dict) else None
+    message = str(error.get("description") or "") if isinstance(error, dict) else ""
+    if status in {401, 403}:
+        raise Unreachable(f"our credentials are refused: {message}")
+    if status == 429:
+        raise Unreachable("asked too often", retry_after_seconds=_retry_after(response))
+    if not 400 <= status < 500 or not isinstance(error, dict):
+        raise OutcomeUnknown(f"HTTP {status} {message}".strip())
+    if status == 409 or IN_PROGRESS in message:
+        raise Unreachable(message)
+    metadata = error.get("metadata")
+    existing = metadata.get("order_id") if isinstance(metadata, dict) else None
+    if existing or any(words in message for words in DUPLICATE_RECEIPT):
+        raise DuplicateReceipt(
+            message, existing_order_id=existing if isinstance(existing, str) else None
+        )
+    raise Declined(str(error.get("reason") or error.get("code") or "bad_request"), message)
+
+
+def _json(response: requests.Response) -> Any:
+    try:
+        return json.loads(response.content)
+    except ValueError:
+        return None
+
+
+def _retry_after(response: requests.Response) -> float | None:
+    try:
+        return max(0.0, float(response.headers["Retry-After"]))
+    except (KeyError, ValueError):
+        return None

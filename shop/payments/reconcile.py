@@ -1,0 +1,110 @@
+"""
+When to ask Razorpay ourselves. Webhooks can fail for good; questions cannot be switched off.
+
+Each payable order is asked about on a ladder: soon after the buyer came back, then ever more
+seldom, until the last late authorisation can have come.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Sequence
+from datetime import datetime, timedelta
+
+from django.conf import settings
+from django.db import connection
+
+from shop.payments.ledger import GatewayOrder
+
+# Since the order became payable. While the buyer is at the form, a lost webhook costs them at most
+# the step; afterwards only a late authorisation can still come, for up to five days
+# (razorpay.com/docs/payments/payments/late-authorisation: 3 days, elsewhere 5).
+LADDER = (
+    timedelta(seconds=30),
+    timedelta(minutes=1),
+    timedelta(minutes=2),
+    timedelta(minutes=4),
+    timedelta(minutes=8),
+    timedelta(minutes=20),
+    timedelta(hours=1),
+    timedelta(hours=4),
+    timedelta(hours=12),
+    timedelta(days=1),
+    timedelta(days=2),
+    timedelta(days=3),
+    timedelta(days=5, hours=1),
+)
+
+
+def next_question_at(*, payable_at: datetime, now: datetime) -> datetime | None:
+    """The next rung of the ladder that lies ahead; None when nothing can come any more."""
+    for rung in LADDER:
+        if payable_at + rung > now:
+            return payable_at + rung
+    return None
+
+
+def ask_now(order_ids: Collection[int], *, now: datetime) -> None:
+    """Have these orders asked about at once, aliases included. A repeat asks once."""
+    GatewayOrder.objects.filter(order_id__in=order_ids, gateway_order_id__isnull=False).exclude(
+        check_at__lte=now
+    ).update(check_at=now)
+
+
+def claim_due(*, limit: int, now: datetime) -> list[GatewayOrder]:
+    """
+    Take up to `limit` orders that are due to be asked about. Call inside a transaction.
+
+    They are due again after `CLAIM_SECONDS`, should we die. There is no claim to check
+    afterwards: two who ask the same question learn the same facts.
+    """
+    due = list(
+        GatewayOrder.objects.filter(check_at__lte=now)
+        .order_by("check_at")
+        .select_for_update(skip_locked=True, no_key=True)[:limit]
+    )
+    until = now + timedelta(seconds=settings.CLAIM_SECONDS)
+    GatewayOrder.objects.filter(pk__in=[row.pk for row in due]).update(check_at=until)
+    for row in due:
+        row.check_at = until
+    return due
+
+
+# An order that someone asked to have checked while our question was under way is due at once: the
+# answer may be older than what they know. Only our own claim's `check_at` is moved on.
+_ANSWERED = """
+    UPDATE shop_gatewayorder AS row
+    SET checked_at = v.asked_at, checks = row.checks + 1,
+        check_at = CASE WHEN row.check_at = v.claimed_until THEN v.next_at ELSE row.check_at END
+    FROM unnest(%s::bigint[], %s::timestamptz[], %s::timestamptz[], %s::timestamptz[])
+        AS v (id, asked_at, claimed_until, next_at)
+    WHERE row.id = v.id
+"""
+
+
+def answered(told: Sequence[tuple[GatewayOrder, datetime]], *, now: datetime) -> None:
+    """Note that Razorpay told us about these orders, when we asked, and when to ask next."""
+    columns = (
+        [row.pk for row, _ in told],
+        [asked_at for _, asked_at in told],
+        [row.check_at for row, _ in told],
+        [next_question_at(payable_at=row.created_at, now=now) for row, _ in told],
+    )
+    with connection.cursor() as cursor:
+        cursor.execute(_ANSWERED, columns)
+
+
+def not_answered(rows: Iterable[GatewayOrder], *, until: datetime) -> None:
+    """Ask again at `until`."""
+    GatewayOrder.objects.filter(pk__in=[row.pk for row in rows]).update(check_at=until)
+
+
+def stop_asking(order_ids: Collection[int]) -> None:
+    """These orders are settled for good."""
+    GatewayOrder.objects.filter(order_id__in=order_ids).update(check_at=None)
+
+
+def overdue(*, before: datetime) -> str | None:
+    """The checkout of an order that should have been asked about since `before`, if there is one."""
+    late = GatewayOrder.objects.filter(check_at__lt=before).order_by("check_at")
+    checkout_id = late.values_list("order__checkout__id", flat=True).first()
+    return str(checkout_id) if checkout_id else None

@@ -1,0 +1,346 @@
+"""
+All settings, from the environment. A wrong or missing value stops the start and names itself.
+
+The README has the table of variables.
+"""
+
+from datetime import timedelta
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import environ
+import structlog
+from django.core.exceptions import ImproperlyConfigured
+
+from workers.addresses import celery_broker_url, data_dir_of, postgres_url, redis_url
+
+env = environ.Env()
+
+BASE_DIR = Path(__file__).resolve().parent.parent
+DATA_DIR = data_dir_of(env.ENVIRON)
+
+
+def env_int(name: str, default: int, *, at_least: int) -> int:
+    given = env.str(name, default=str(default))
+    try:
+        value = int(given)
+    except ValueError:
+        raise ImproperlyConfigured(f"{name}={given!r}, must be a whole number") from None
+    if value < at_least:
+        raise ImproperlyConfigured(f"{name}={value}, must be at least {at_least}")
+    return value
+
+
+def env_choice(name: str, default: str, *, choices: tuple[str, ...]) -> str:
+    value = env.str(name, default=default)
+    if value not in choices:
+        raise ImproperlyConfigured(f"{name}={value!r}, must be one of {', '.join(choices)}")
+    return value
+
+
+def env_url(name: str, default: str, *, schemes: tuple[str, ...]) -> str:
+    value = env.str(name, default="") or default
+    if urlsplit(value).scheme not in schemes:
+        raise ImproperlyConfigured(f"{name} must be a URL of {', '.join(schemes)}")
+    return value
+
+
+def env_bool(name: str, default: bool) -> bool:
+    yes, no = ("1", "true", "yes", "on"), ("0", "false", "no", "off", "")
+    return env_choice(name, str(default).lower(), choices=yes + no) in yes
+
+
+# Which process this is. It decides how connections to Postgres and Redis behave.
+ROLE = env_choice("ROLE", "web", choices=("web", "worker", "sweeper", "flower"))
+
+DEBUG = env_bool("DEBUG", False)
+
+DEFAULT_SECRET_KEY = "not-a-secret-for-development-only-0123456789"
+SECRET_KEY = env.str("SECRET_KEY", default=DEFAULT_SECRET_KEY)
+if SECRET_KEY == DEFAULT_SECRET_KEY and not DEBUG:
+    raise ImproperlyConfigured("SECRET_KEY must be set (or DEBUG=1, on a machine of your own)")
+
+PUBLIC_URL = env_url(
+    "PUBLIC_URL",
+    f"http://127.0.0.1:{env_int('PORT', 8000, at_least=0)}",
+    schemes=("http", "https"),
+).rstrip("/")
+ALLOWED_HOSTS = env.list("ALLOWED_HOSTS", default=[]) or (
+    ["*"] if DEBUG else [urlsplit(PUBLIC_URL).hostname or ""]
+)
+CSRF_TRUSTED_ORIGINS = [PUBLIC_URL]
+
+# --- what runs ---------------------------------------------------------------------------------
+
+INSTALLED_APPS = [
+    "shop",
+    "django.contrib.admin",
+    "django.contrib.auth",
+    "django.contrib.contenttypes",
+    "django.contrib.sessions",
+    "django.contrib.messages",
+    "whitenoise.runserver_nostatic",
+    "django.contrib.staticfiles",
+    "rest_framework",
+    "drf_spectacular",
+    "drf_spectacular_sidecar",
+]
+MIDDLEWARE = [
+    "shop.api.limits.RefuseLargeBodies",
+    "django.middleware.security.SecurityMiddleware",
+    "whitenoise.middleware.WhiteNoiseMiddleware",
+    "django.contrib.sessions.middleware.SessionMiddleware",
+    "django.middleware.common.CommonMiddleware",
+    "django.middleware.csrf.CsrfViewMiddleware",
+    "django.contrib.auth.middleware.AuthenticationMiddleware",
+    "django.contrib.messages.middleware.MessageMiddleware",
+    "django.middleware.clickjacking.XFrameOptionsMiddleware",
+]
+ROOT_URLCONF = "shop.urls"
+WSGI_APPLICATION = "shop.wsgi.application"
+AUTH_USER_MODEL = "shop.User"
+TEMPLATES = [
+    {
+        "BACKEND": "django.template.backends.django.DjangoTemplates",
+        "APP_DIRS": True,
+        "OPTIONS": {
+            "context_processors": [
+                "django.template.context_processors.request",
+                "django.contrib.auth.context_processors.auth",
+                "django.contrib.messages.context_processors.messages",
+            ],
+        },
+    },
+]
+LANGUAGE_CODE = "en-in"
+TIME_ZONE = "Asia/Kolkata"
+USE_TZ = True
+STATIC_URL = "static/"
+STATIC_ROOT = env.str("STATIC_ROOT", default=str(DATA_DIR / "static"))
+WHITENOISE_USE_FINDERS = DEBUG
+WHITENOISE_AUTOREFRESH = False
+
+# --- Postgres ----------------------------------------------------------------------------------
+
+# Each thread of a web process keeps its connection. Celery closes connections around every task,
+# so workers take them from a pool instead (without one, connecting was half of a task's cost).
+WORKER_CONNECTIONS = env_int("WORKER_CONNECTIONS", 16, at_least=2)
+DATABASE_URL = env_url("DATABASE_URL", postgres_url(DATA_DIR), schemes=("postgres", "postgresql"))
+DATABASES = {
+    "default": {
+        **environ.Env.db_url_config(DATABASE_URL),
+        "CONN_MAX_AGE": 0 if ROLE == "worker" else 60,
+        "CONN_HEALTH_CHECKS": True,
+    }
+}
+DATABASES["default"].setdefault("OPTIONS", {})
+DATABASES["default"]["OPTIONS"] |= {
+    # In milliseconds: no statement and no lock may hold up a buyer for longer than they wait.
+    "options": "-c statement_timeout=15000 -c lock_timeout=10000"
+    " -c idle_in_transaction_session_timeout=30000",
+    "connect_timeout": 3,
+}
+if ROLE == "worker":
+    DATABASES["default"]["OPTIONS"]["pool"] = {
+        "min_size": 2,
+        "max_size": WORKER_CONNECTIONS,
+        "timeout": 10,
+    }
+DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
+
+# --- Redis and Celery --------------------------------------------------------------------------
+
+REDIS_URL = env_url("REDIS_URL", redis_url(DATA_DIR), schemes=("redis", "rediss", "unix"))
+# A doorbell must not make a buyer wait: what cannot be said to Redis in this time is left unsaid.
+REDIS_TIMEOUT_SECONDS = 0.2
+REDIS_AVOIDED_SECONDS = 5  # after it failed, before it is tried again
+
+CELERY_BROKER_URL = env.str("CELERY_BROKER_URL", default="") or celery_broker_url(REDIS_URL)
+CELERY_TASK_IGNORE_RESULT = True  # results live in Postgres
+CELERY_TASK_ACKS_LATE = True
+CELERY_TASK_REJECT_ON_WORKER_LOST = True
+CELERY_TASK_SERIALIZER = "json"
+CELERY_ACCEPT_CONTENT = ["json"]
+CELERY_TASK_CREATE_MISSING_QUEUES = False  # a slip in a queue's name would make one nobody reads
+CELERY_TASK_PUBLISH_RETRY_POLICY = {
+    "max_retries": 0,
+    "interval_start": 0,
+    "interval_step": 0,
+    "interval_max": 0,
+}
+CELERY_TASK_SEND_SENT_EVENT = False
+CELERY_WORKER_SEND_TASK_EVENTS = True
+CELERY_WORKER_PREFETCH_MULTIPLIER = 1
+CELERY_WORKER_HIJACK_ROOT_LOGGER = False
+CELERY_WORKER_CANCEL_LONG_RUNNING_TASKS_ON_CONNECTION_LOSS = False
+CELERY_BROKER_CONNECTION_RETRY_ON_STARTUP = True
+CELERY_BROKER_CONNECTION_MAX_RETRIES = None
+CELERY_BROKER_POOL_ACQUIRE_TIMEOUT = 1
+CELERY_TIMEZONE = "UTC"
+# Longer than any task runs; the same for all who use the broker, or the shortest wins.
+VISIBILITY_TIMEOUT_SECONDS = 600
+if ROLE == "web" or ROLE == "sweeper":
+    CELERY_BROKER_TRANSPORT_OPTIONS = {
+        "socket_timeout": REDIS_TIMEOUT_SECONDS,
+        "socket_connect_timeout": REDIS_TIMEOUT_SECONDS,
+        "max_retries": 0,
+        "interval_start": 0,
+        "interval_step": 0,
+        "interval_max": 0,
+        "visibility_timeout": VISIBILITY_TIMEOUT_SECONDS,
+        "priority_steps": [0],
+    }
+else:
+    # Without timeouts a worker whose connection dies silently never recovers; with these it took
+    # 20 seconds. Several threads publish and acknowledge at once, so the pool must be larger.
+    CELERY_BROKER_TRANSPORT_OPTIONS = {
+        "socket_timeout": 10,
+        "socket_connect_timeout": 3,
+        "socket_keepalive": True,
+        "health_check_interval": 5,
+        "max_connections": 64,
+        "visibility_timeout": VISIBILITY_TIMEOUT_SECONDS,
+        "unacked_restore_interval": 5,
+        "unacked_restore_throttle": 1,
+        "priority_steps": [0],
+    }
+
+# --- Razorpay ----------------------------------------------------------------------------------
+
+RAZORPAY_KEY_ID = env.str("RAZORPAY_KEY_ID", default="rzp_test_unset")
+RAZORPAY_KEY_SECRET = env.str("RAZORPAY_KEY_SECRET", default="unset")
+RAZORPAY_WEBHOOK_SECRETS = [
+    secret for secret in env.list("RAZORPAY_WEBHOOK_SECRETS", default=["unset"]) if secret
+]
+RAZORPAY_BASE_URL = env_url(
+    "RAZORPAY_BASE_URL", "https://api.razorpay.com", schemes=("https", "http")
+)
+RAZORPAY_CAPTURE = env_choice("RAZORPAY_CAPTURE", "automatic", choices=("automatic", "manual"))
+if DEBUG and RAZORPAY_KEY_ID.startswith("rzp_live_"):
+    raise ImproperlyConfigured("RAZORPAY_KEY_ID is a live key and DEBUG is on: refusing to start")
+if not DEBUG:
+    for name, value in (
+        ("RAZORPAY_KEY_ID", RAZORPAY_KEY_ID.removeprefix("rzp_test_")),
+        ("RAZORPAY_KEY_SECRET", RAZORPAY_KEY_SECRET),
+        ("RAZORPAY_WEBHOOK_SECRETS", ",".join(RAZORPAY_WEBHOOK_SECRETS)),
+    ):
+        if value in {"", "unset"}:
+            raise ImproperlyConfigured(f"{name} must be set")
+
+# --- the pipeline ------------------------------------------------------------------------------
+
+# Times are in seconds. Each must outlast the one before it: a gateway call ends before its claim
+# lapses (a claim covers two calls, look-up and create), and a claim before the buyer's hold.
+GATEWAY_TIMEOUT_SECONDS = env_int("GATEWAY_TIMEOUT_SECONDS", 10, at_least=1)
+CLAIM_SECONDS = env_int("CLAIM_SECONDS", 60, at_least=GATEWAY_TIMEOUT_SECONDS * 3)
+HOLD_SECONDS = env_int("HOLD_SECONDS", 15 * 60, at_least=CLAIM_SECONDS * 2)
+# Razorpay's list of orders showed a new one after 8 seconds; an empty list means "none" after this.
+RECEIPT_LAG_SECONDS = env_int("RECEIPT_LAG_SECONDS", 60, at_least=0)
+SWEEP_SECONDS = env_int("SWEEP_SECONDS", 1, at_least=1)
+
+BATCH_SIZE = env_int("BATCH_SIZE", 100, at_least=1)  # rows a local step takes in one transaction
+GATEWAY_CONCURRENCY = env_int("GATEWAY_CONCURRENCY", 32, at_least=1)  # calls at once, per process
+
+# --- the API -----------------------------------------------------------------------------------
+
+LARGEST_BODY_BYTES = 64 * 1024
+LARGEST_WEBHOOK_BYTES = 1024 * 1024
+DATA_UPLOAD_MAX_MEMORY_SIZE = LARGEST_WEBHOOK_BYTES
+PASSWORD_HASHERS = [
+    "django.contrib.auth.hashers.Argon2PasswordHasher",
+    "django.contrib.auth.hashers.PBKDF2PasswordHasher",
+]
+AUTH_PASSWORD_VALIDATORS = [
+    {"NAME": f"django.contrib.auth.password_validation.{name}"}
+    for name in (
+        "UserAttributeSimilarityValidator",
+        "MinimumLengthValidator",
+        "CommonPasswordValidator",
+        "NumericPasswordValidator",
+    )
+]
+CACHES = {
+    "default": {
+        "BACKEND": "django.core.cache.backends.redis.RedisCache",
+        "LOCATION": REDIS_URL,
+        "OPTIONS": {
+            "socket_timeout": REDIS_TIMEOUT_SECONDS,
+            "socket_connect_timeout": REDIS_TIMEOUT_SECONDS,
+        },
+    }
+}
+REST_FRAMEWORK = {
+    "DEFAULT_AUTHENTICATION_CLASSES": ["shop.api.auth.BearerToken"],
+    "DEFAULT_PERMISSION_CLASSES": ["rest_framework.permissions.IsAuthenticated"],
+    "DEFAULT_RENDERER_CLASSES": ["rest_framework.renderers.JSONRenderer"],
+    "DEFAULT_PARSER_CLASSES": ["shop.api.parsers.BoundedJSONParser"],
+    "DEFAULT_SCHEMA_CLASS": "drf_spectacular.openapi.AutoSchema",
+    "DEFAULT_PAGINATION_CLASS": "rest_framework.pagination.PageNumberPagination",
+    "PAGE_SIZE": 24,
+    "EXCEPTION_HANDLER": "shop.api.errors.answer",
+    "UNAUTHENTICATED_USER": None,
+    "NUM_PROXIES": env_int("TRUSTED_PROXIES", 0, at_least=0),
+    # Per minute. Generous for people, tight for programs that guess; see shop/api/limits.py.
+    "DEFAULT_THROTTLE_RATES": {
+        "sign_in": env.str("THROTTLE_SIGN_IN", default="30/min"),
+        "guest": env.str("THROTTLE_GUEST", default="60/min"),
+        "cart": env.str("THROTTLE_CART", default="240/min"),
+        "checkout": env.str("THROTTLE_CHECKOUT", default="60/min"),
+        "confirm": env.str("THROTTLE_CONFIRM", default="60/min"),
+        "sync_events": env.str("THROTTLE_SYNC_EVENTS", default="30/min"),
+    },
+}
+SIMPLE_JWT = {
+    "ACCESS_TOKEN_LIFETIME": timedelta(
+        seconds=env_int("ACCESS_TOKEN_SECONDS", 60 * 60, at_least=60)
+    ),
+    "REFRESH_TOKEN_LIFETIME": timedelta(
+        seconds=env_int("REFRESH_TOKEN_SECONDS", 14 * 24 * 60 * 60, at_least=3600)
+    ),
+    "USER_ID_CLAIM": "user_id",
+    "SIGNING_KEY": SECRET_KEY,
+}
+SPECTACULAR_SETTINGS = {
+    "TITLE": "Pakka",
+    "DESCRIPTION": "A checkout that takes a cart to a paid order, once.",
+    "VERSION": "1.0",
+    "SWAGGER_UI_DIST": "SIDECAR",
+    "SWAGGER_UI_FAVICON_HREF": "SIDECAR",
+    "SERVE_INCLUDE_SCHEMA": False,
+    "SCHEMA_PATH_PREFIX": "/api/",
+}
+
+# --- transport and logs ------------------------------------------------------------------------
+
+SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https")
+SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = PUBLIC_URL.startswith("https://")
+SECURE_HSTS_SECONDS = 0 if DEBUG else 31_536_000
+SECURE_SSL_REDIRECT = False  # the proxy's business: health checks and webhooks come in plain
+
+LOG_LEVEL = env_choice(
+    "LOG_LEVEL", "INFO", choices=("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL")
+)
+LOG_PROCESSORS = [
+    structlog.contextvars.merge_contextvars,
+    structlog.stdlib.add_log_level,
+    structlog.stdlib.add_logger_name,
+    structlog.stdlib.ExtraAdder(),
+    structlog.processors.TimeStamper(fmt="iso", utc=True),
+    structlog.processors.format_exc_info,
+]
+LOGGING = {
+    "version": 1,
+    "disable_existing_loggers": False,
+    "formatters": {
+        "json": {
+            "()": structlog.stdlib.ProcessorFormatter,
+            "foreign_pre_chain": LOG_PROCESSORS,
+            "processors": [
+                structlog.stdlib.ProcessorFormatter.remove_processors_meta,
+                structlog.processors.JSONRenderer(),
+            ],
+        },
+    },
+    "handlers": {"console": {"class": "logging.StreamHandler", "formatter": "json"}},
+    "root": {"handlers": ["console"], "level": LOG_LEVEL},
+}

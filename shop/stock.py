@@ -1,0 +1,144 @@
+"""
+Units on the shelf, and units set aside for orders that are not paid yet.
+
+The books: `held` is the sum of the lines of all orders whose `stock_state` is held. Selling takes
+units off both columns, releasing off `held` alone. The table's own constraint forbids holding
+more than is there, whoever writes.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Collection, Iterable, Mapping
+
+from django.db import connection, models
+from django.db.models import F, Q
+
+from shop.catalogue import Variant
+from shop.orders import Order, OrderLine, StockState
+
+
+class StockLevel(models.Model):
+    variant = models.OneToOneField(
+        Variant, on_delete=models.PROTECT, primary_key=True, related_name="stock"
+    )
+    on_hand = models.PositiveIntegerField()
+    held = models.PositiveIntegerField(default=0)
+
+    class Meta:
+        constraints = [
+            models.CheckConstraint(
+                condition=Q(on_hand__gte=F("held")), name="stock_held_at_most_on_hand"
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.variant_id}: {self.free} free"
+
+    @property
+    def free(self) -> int:
+        return self.on_hand - self.held
+
+
+def lock(variant_ids: Iterable[int]) -> Counter[int]:
+    """
+    Free units of each variant, its row locked until the transaction ends.
+
+    Rows are taken in variant order, so that two batches cannot deadlock, and with NO KEY UPDATE,
+    which does not collide with the foreign-key checks of order lines that others insert. A
+    variant without a row has no units.
+    """
+    levels = (
+        StockLevel.objects.filter(variant_id__in=set(variant_ids))
+        .order_by("variant_id")
+        .select_for_update(no_key=True)
+        .values_list("variant_id", "on_hand", "held")
+    )
+    return Counter({variant_id: on_hand - held for variant_id, on_hand, held in levels})
+
+
+def hold(units: Mapping[int, int]) -> None:
+    """Set `units` ({variant id: units}) aside. Call `lock` first, and hold no more than is free."""
+    _add(held=units, on_hand={})
+
+
+def sell(order_ids: Collection[int]) -> set[int]:
+    """
+    The held units of these orders are the buyers' now. Returns the orders that changed.
+
+    An order whose units are not held is left alone, so a repeat sells nothing.
+    """
+    sold, units = _leave_held(order_ids, StockState.SOLD)
+    _add(held=units, on_hand=units, sign=-1)
+    return sold
+
+
+def release(order_ids: Collection[int]) -> set[int]:
+    """
+    Put the held units of these orders back. Returns the orders that changed.
+
+    An order whose units are not held is left alone, so a repeat releases nothing.
+    """
+    released, units = _leave_held(order_ids, StockState.RELEASED)
+    _add(held=units, on_hand={}, sign=-1)
+    return released
+
+
+def hold_again(order: Order) -> bool:
+    """
+    Hold the units of a released order once more: all of them, or none.
+
+    True if they are held now. For money that came after its checkout had ended.
+    """
+    wanted = _units_of([order.pk])
+    free = lock(wanted)
+    if any(free[variant_id] < units for variant_id, units in wanted.items()):
+        return False
+    released = Order.objects.filter(pk=order.pk, stock_state=StockState.RELEASED)
+    if released.update(stock_state=StockState.HELD):
+        hold(wanted)
+    return True
+
+
+def _leave_held(order_ids: Collection[int], new: StockState) -> tuple[set[int], Counter[int]]:
+    """The orders whose units stop being held, and how many units of each variant those are."""
+    if not order_ids:
+        return set(), Counter()
+    with connection.cursor() as cursor:
+        cursor.execute(
+            f"UPDATE {Order._meta.db_table} SET stock_state = %s"
+            " WHERE id = ANY(%s) AND stock_state = %s RETURNING id",
+            [new, list(order_ids), StockState.HELD],
+        )
+        left = {order_id for (order_id,) in cursor.fetchall()}
+    units = _units_of(left)
+    lock(units)
+    return left, units
+
+
+def _units_of(order_ids: Collection[int]) -> Counter[int]:
+    lines = OrderLine.objects.filter(order_id__in=order_ids).values_list("variant_id", "units")
+    total: Counter[int] = Counter()
+    for variant_id, units in lines:
+        total[variant_id] += units
+    return total
+
+
+def _add(*, held: Mapping[int, int], on_hand: Mapping[int, int], sign: int = 1) -> None:
+    """Add `sign` times these units to the books, in one statement. The rows are locked already."""
+    if not held:
+        return
+    with connection.cursor() as cursor:
+        cursor.execute(
+            f"""
+            UPDATE {StockLevel._meta.db_table} AS level
+            SET held = level.held + delta.held, on_hand = level.on_hand + delta.on_hand
+            FROM unnest(%s::bigint[], %s::int[], %s::int[]) AS delta (variant_id, held, on_hand)
+            WHERE level.variant_id = delta.variant_id
+            """,
+            [
+                list(held),
+                [sign * units for units in held.values()],
+                [sign * on_hand.get(variant_id, 0) for variant_id in held],
+            ],
+        )

@@ -1,0 +1,21 @@
+"""Money coming in, as Celery tasks."""
+
+from __future__ import annotations
+
+from shop.checkout.questions import CheckPayments
+from shop.checkout.webhooks import ReconcileWebhook
+from tasks.app import app
+from tasks.checkout import local, remote
+
+RECONCILE_WEBHOOK = "payments.reconcile_webhook"
+CHECK_PAYMENTS = "payments.check_payments"
+
+
+@app.task(name=RECONCILE_WEBHOOK)
+def reconcile_webhook(*, event_id: str = "", **_later_arguments: object) -> str:
+    return local(RECONCILE_WEBHOOK, ReconcileWebhook(), event_id=event_id)
+
+
+@app.task(name=CHECK_PAYMENTS)
+def check_payments(*, checkout_id: str = "", **_later_arguments: object) -> str:
+    return remote(CHECK_PAYMENTS, CheckPayments(), checkout_id=checkout_id)

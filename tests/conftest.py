@@ -1,0 +1,69 @@
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import UTC, datetime
+
+import pytest
+from django.conf import settings
+from redis import Redis
+
+from shop import redis_client
+from shop.payments.razorpay import RazorpayGateway
+from tests.support import environment
+from tests.support.standin import StandIn
+from workers.devservices import Services
+
+NOON = datetime(2026, 11, 22, 6, 30, tzinfo=UTC)  # in Kolkata
+
+
+@pytest.fixture(scope="session")
+def services() -> Iterator[Services]:
+    """Real Postgres and Redis from wheels. Speed over durability: nobody's money is in there."""
+    with Services(
+        settings.DATA_DIR, environ={}, postgres_settings={"fsync": "off", "full_page_writes": "off"}
+    ) as running:
+        yield running
+
+
+@pytest.fixture(scope="session")
+def django_db_modify_db_settings(services: Services) -> None:
+    """Have the servers up before the test database is made."""
+
+
+@pytest.fixture
+def redis(services: Services) -> Iterator[Redis]:
+    """Redis, empty, and not avoided from an earlier test."""
+    client = Redis.from_url(services.redis_url)
+    client.flushall()
+    redis_client.try_again()
+    yield client
+    client.close()
+
+
+@pytest.fixture(scope="session")
+def standin_process() -> Iterator[StandIn]:
+    with StandIn() as running:
+        yield running
+
+
+@pytest.fixture
+def standin(standin_process: StandIn) -> StandIn:
+    """A Razorpay that has seen nothing yet."""
+    standin_process.reset()
+    return standin_process
+
+
+@pytest.fixture
+def gateway(standin: StandIn) -> RazorpayGateway:
+    return RazorpayGateway(
+        key_id=environment.KEY_ID,
+        key_secret=environment.KEY_SECRET,
+        base_url=standin.base_url,
+        timeout_seconds=2,
+        connections=4,
+    )
+
+
+@pytest.fixture
+def now() -> datetime:
+    return NOON

@@ -1,0 +1,112 @@
+"""What the tests of the stand-in share: one process of it, the real SDK, a shop that is told."""
+
+import threading
+from collections.abc import Callable, Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+
+import pytest
+import razorpay
+import requests
+
+from tests.support.standin import StandIn
+
+TIMEOUT_SECONDS = 5
+
+
+class TimedSession(requests.Session):
+    """The SDK has no default timeout; a hanging test would never end."""
+
+    def request(self, *args: Any, **options: Any) -> requests.Response:
+        options.setdefault("timeout", TIMEOUT_SECONDS)
+        return super().request(*args, **options)
+
+
+@pytest.fixture
+def client(standin: StandIn) -> razorpay.Client:
+    return razorpay.Client(
+        session=TimedSession(),
+        auth=(standin.key_id, standin.key_secret),
+        base_url=standin.base_url,
+    )
+
+
+@pytest.fixture
+def http(standin: StandIn) -> Callable[..., requests.Response]:
+    """Calls under /v1/ as they are, for what the SDK hides: statuses, headers, bodies."""
+    session = TimedSession()
+    session.auth = (standin.key_id, standin.key_secret)
+
+    def call(verb: str, path: str, **options: Any) -> requests.Response:
+        return session.request(verb, f"{standin.base_url}/v1/{path}", **options)
+
+    return call
+
+
+@pytest.fixture
+def create_order(client: razorpay.Client) -> Callable[..., dict[str, Any]]:
+    def create(**fields: Any) -> dict[str, Any]:
+        return client.order.create({"amount": 50_000, "currency": "INR", **fields})
+
+    return create
+
+
+class Receiver:
+    """A shop's webhook address: keeps what comes, answers what it is told to."""
+
+    def __init__(self) -> None:
+        self.received: list[tuple[str, dict[str, str], bytes]] = []
+        self.status = 200
+        self.answer_after: threading.Event | None = None
+        self._arrived = threading.Condition()
+        self._server = ThreadingHTTPServer(("127.0.0.1", 0), self._handler())
+        self._server.daemon_threads = True
+        self.url = f"http://127.0.0.1:{self._server.server_port}/hook"
+        threading.Thread(target=self._server.serve_forever, daemon=True).start()
+
+    def wait_for(self, count: int, *, seconds: float = 5) -> list[tuple[str, dict[str, str], bytes]]:
+        """What came, once `count` have come; fails if that takes longer than `seconds`."""
+        with self._arrived:
+            enough = self._arrived.wait_for(lambda: len(self.received) >= count, timeout=seconds)
+            assert enough, f"{len(self.received)} of {count} webhooks came"
+            return list(self.received)
+
+    def close(self) -> None:
+        if self.answer_after:
+            self.answer_after.set()
+        self._server.shutdown()
+        self._server.server_close()
+
+    def _handler(self) -> type[BaseHTTPRequestHandler]:
+        receiver = self
+
+        class Handler(BaseHTTPRequestHandler):
+            protocol_version = "HTTP/1.1"
+            wbufsize = -1
+
+            def do_POST(self) -> None:
+                body = self.rfile.read(int(self.headers["Content-Length"]))
+                with receiver._arrived:
+                    receiver.received.append((self.path, dict(self.headers), body))
+                    status, answer_after = receiver.status, receiver.answer_after
+                    receiver._arrived.notify_all()
+                if answer_after:
+                    answer_after.wait(timeout=30)
+                self.send_response(status)
+                self.send_header("Content-Length", "0")
+                self.end_headers()
+
+            def log_message(self, format: str, *args: Any) -> None:
+                pass
+
+        return Handler
+
+
+@pytest.fixture
+def receiver(standin: StandIn) -> Iterator[Receiver]:
+    """Subscribed to every event; webhooks go out at once, failures come back 1000 times faster."""
+    receiver = Receiver()
+    standin.settings(time_scale=1000)
+    standin.subscribe(receiver.url)
+    yield receiver
+    receiver.close()

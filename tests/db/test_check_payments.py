@@ -1,0 +1,75 @@
+"""Asking Razorpay ourselves: on a ladder, at once on request, and again when it does not answer."""
+
+from datetime import timedelta
+
+import pytest
+
+from shop.checkout.questions import CheckPayments
+from shop.checkout.states import State
+from shop.payments import reconcile
+from shop.payments.ledger import GatewayOrder, Payment
+from tests.support.shop import make_checkout, make_payable, reload, run_remote
+
+pytestmark = pytest.mark.django_db
+
+STEP = CheckPayments()
+
+
+@pytest.fixture
+def job(gateway, now):
+    return make_payable(make_checkout(now=now), gateway, now=now)
+
+
+def row() -> GatewayOrder:
+    return GatewayOrder.objects.get()
+
+
+def test_a_payable_order_is_asked_about_by_itself(job, gateway, standin, now):
+    standin.pay(row().gateway_order_id)
+
+    run_remote(STEP, gateway, now=now + timedelta(seconds=30))
+
+    assert reload(job).state == State.PAID
+    assert Payment.objects.get().first_seen_via == "fetch"
+
+
+def test_unpaid_it_climbs_the_ladder(job, gateway, now):
+    run_remote(STEP, gateway, now=now + timedelta(seconds=30))
+
+    assert row().check_at == now + timedelta(minutes=1)
+    assert row().checks == 1
+
+
+def test_a_paid_order_is_asked_about_no_more(job, gateway, standin, now):
+    standin.pay(row().gateway_order_id)
+
+    run_remote(STEP, gateway, now=now + timedelta(seconds=30))
+
+    assert row().check_at is None
+
+
+def test_an_unanswered_question_is_put_again(job, gateway, standin, now):
+    standin.set_faults({"kind": "bad_gateway", "route": "orders.payments"})
+
+    run_remote(STEP, gateway, now=now + timedelta(seconds=30))
+
+    assert row().check_at == now + timedelta(seconds=31)
+    assert row().checked_at is None
+
+
+def test_a_question_asked_meanwhile_is_not_swallowed_by_an_older_answer(job, gateway, now):
+    asked_at = now + timedelta(seconds=30)
+    [work] = STEP.claim(limit=1, now=asked_at)
+    answer = STEP.call(gateway, work)
+    reconcile.ask_now([job.order_id], now=asked_at + timedelta(seconds=1))
+
+    STEP.record([(work, answer)], now=asked_at + timedelta(seconds=2))
+
+    assert row().check_at == asked_at + timedelta(seconds=1)
+
+
+def test_a_claimed_question_is_not_put_twice(job, now):
+    asked_at = now + timedelta(seconds=30)
+    STEP.claim(limit=1, now=asked_at)
+
+    assert not STEP.claim(limit=1, now=asked_at + timedelta(seconds=1))

@@ -1,0 +1,254 @@
+"""One Razorpay order for each order, whatever becomes of the calls."""
+
+from datetime import timedelta
+
+import pytest
+from django.db import transaction
+
+from shop.checkout.payable import CreateRazorpayOrder
+from shop.checkout.states import State
+from shop.payments.gateway import refuse_inside_transaction
+from shop.payments.ledger import GatewayOrder
+from shop.payments.razorpay import RazorpayGateway
+from tests.support import environment
+from tests.support.shop import (
+    make_checkout,
+    make_variant,
+    place_order,
+    reload,
+    run_remote,
+    stock_of,
+)
+
+pytestmark = pytest.mark.django_db
+
+STEP = CreateRazorpayOrder()
+LAG = timedelta(seconds=61)
+UNKNOWN = ["hang", "reset", "slow_body", "truncated_body", "server_error", "bad_gateway"]
+
+
+@pytest.fixture
+def job(now):
+    return place_order(make_checkout(now=now), now=now)
+
+
+@pytest.fixture
+def impatient(standin):
+    return RazorpayGateway(
+        key_id=environment.KEY_ID,
+        key_secret=environment.KEY_SECRET,
+        base_url=standin.base_url,
+        timeout_seconds=0.3,
+        connections=2,
+    )
+
+
+def payable_order(job) -> str | None:
+    return GatewayOrder.objects.get(order=job.order, is_alias=False).gateway_order_id
+
+
+def test_a_gateway_that_cannot_be_reached_is_tried_again(job, now):
+    nobody = RazorpayGateway(
+        key_id="k", key_secret="s", base_url="http://127.0.0.1:9", timeout_seconds=1, connections=1
+    )
+
+    run_remote(STEP, nobody, now=now)
+
+    job = reload(job)
+    assert job.state == State.ORDERED
+    assert job.due_at == now + timedelta(seconds=1)
+    assert "nothing was charged" in job.waiting_for
+
+
+def test_what_never_left_needs_no_looking_up(job, gateway, standin, now):
+    nobody = RazorpayGateway(
+        key_id="k", key_secret="s", base_url="http://127.0.0.1:9", timeout_seconds=1, connections=1
+    )
+    run_remote(STEP, nobody, now=now)
+
+    run_remote(STEP, gateway, now=now + timedelta(seconds=1))
+
+    assert reload(job).state == State.AWAITING_PAYMENT
+    assert "orders.list" not in standin.requests()
+
+
+@pytest.mark.parametrize("kind", UNKNOWN)
+def test_an_order_made_although_we_heard_nothing_is_found_again(
+    kind, job, impatient, gateway, standin, now
+):
+    standin.set_faults({"kind": kind, "route": "orders.create", "when": "after", "seconds": 1})
+    run_remote(STEP, impatient, now=now)
+    assert reload(job).state == State.ORDERED
+    standin.advance(60)
+
+    run_remote(STEP, gateway, now=now + LAG)
+
+    assert reload(job).state == State.AWAITING_PAYMENT
+    assert [order["id"] for order in standin.orders()] == [payable_order(job)]
+
+
+def test_an_empty_list_proves_nothing_while_lists_lag(job, impatient, gateway, standin, now):
+    standin.settings(receipt_lag_seconds=8)
+    standin.set_faults({"kind": "hang", "route": "orders.create", "when": "after"})
+    run_remote(STEP, impatient, now=now)
+
+    run_remote(STEP, gateway, now=now + timedelta(seconds=5))
+
+    job = reload(job)
+    assert job.state == State.ORDERED
+    assert "confirming" in job.waiting_for
+    assert len(standin.orders()) == 1
+
+
+def test_looking_does_not_put_off_the_end_of_the_lag(job, impatient, gateway, standin, now):
+    standin.set_faults({"kind": "server_error", "route": "orders.create"})
+    run_remote(STEP, impatient, now=now)
+    for seconds in (5, 20, 40):
+        run_remote(STEP, gateway, now=now + timedelta(seconds=seconds))
+
+    run_remote(STEP, gateway, now=now + LAG)
+
+    assert reload(job).state == State.AWAITING_PAYMENT
+
+
+def test_after_the_lag_it_is_created_with_the_same_receipt(job, impatient, gateway, standin, now):
+    standin.set_faults({"kind": "server_error", "route": "orders.create"})
+    run_remote(STEP, impatient, now=now)
+
+    run_remote(STEP, gateway, now=now + LAG)
+
+    [order] = standin.orders()
+    assert order["receipt"] == job.order.number
+    assert reload(job).state == State.AWAITING_PAYMENT
+
+
+def test_twins_are_kept_as_aliases(job, gateway, standin, now):
+    for _ in range(2):
+        gateway.create_order(
+            receipt=job.order.number, amount_paise=job.amount_paise, currency="INR"
+        )
+    standin.advance(60)
+    GatewayOrder.objects.update(asked_at=now - LAG)
+
+    run_remote(STEP, gateway, now=now)
+
+    rows = GatewayOrder.objects.filter(order=job.order)
+    assert {row.gateway_order_id for row in rows} == {order["id"] for order in standin.orders()}
+    assert rows.filter(is_alias=False).count() == 1
+
+
+def test_a_twin_that_is_paid_is_adopted_before_an_older_one(job, gateway, standin, now):
+    gateway.create_order(receipt=job.order.number, amount_paise=job.amount_paise, currency="INR")
+    second = gateway.create_order(
+        receipt=job.order.number, amount_paise=job.amount_paise, currency="INR"
+    )
+    standin.pay(second.id)
+    standin.advance(60)
+    GatewayOrder.objects.update(asked_at=now - LAG)
+
+    run_remote(STEP, gateway, now=now)
+
+    assert payable_order(job) == second.id
+    assert GatewayOrder.objects.get(gateway_order_id=second.id).check_at == now
+
+
+def test_an_order_of_another_amount_is_not_adopted(job, gateway, standin, now):
+    gateway.create_order(receipt=job.order.number, amount_paise=100, currency="INR")
+    standin.advance(60)
+    GatewayOrder.objects.update(asked_at=now - LAG)
+
+    run_remote(STEP, gateway, now=now)
+
+    [right] = [order for order in standin.orders() if order["amount"] == job.amount_paise]
+    assert payable_order(job) == right["id"]
+
+
+@pytest.mark.parametrize("mode", ["reject", "reject_with_id"])
+def test_an_account_that_wants_unique_receipts_gives_the_order_it_has(
+    mode, job, gateway, standin, now
+):
+    existing = gateway.create_order(
+        receipt=job.order.number, amount_paise=job.amount_paise, currency="INR"
+    )
+    standin.settings(receipt_mode=mode)
+    standin.advance(60)
+
+    run_remote(STEP, gateway, now=now)
+
+    assert payable_order(job) == existing.id
+    assert len(standin.orders()) == 1
+
+
+def test_a_refused_order_fails_and_frees_its_units(gateway, standin, now):
+    standin.settings(maximum_amount_paise=1000)
+    variant = make_variant()
+    job = place_order(make_checkout(variant, now=now), now=now)
+
+    run_remote(STEP, gateway, now=now)
+
+    job = reload(job)
+    assert (job.state, job.error_code) == (State.FAILED, "gateway_rejected")
+    assert stock_of(variant) == (10, 0)
+
+
+@pytest.mark.parametrize("kind", ["too_many_requests", "operation_in_progress", "conflict"])
+def test_an_answer_that_means_later_is_no_refusal(kind, job, gateway, standin, now):
+    standin.set_faults({"kind": kind, "route": "orders.create"})
+
+    run_remote(STEP, gateway, now=now)
+
+    assert reload(job).state == State.ORDERED
+
+
+def test_retry_after_is_kept(job, gateway, standin, now):
+    standin.set_faults(
+        {"kind": "too_many_requests", "route": "orders.create", "retry_after_seconds": 7}
+    )
+
+    run_remote(STEP, gateway, now=now)
+
+    assert reload(job).due_at == now + timedelta(seconds=7)
+
+
+def test_wrong_keys_are_our_fault_and_not_the_buyers(job, standin, now):
+    stranger = RazorpayGateway(
+        key_id="rzp_test_wrong",
+        key_secret="wrong",
+        base_url=standin.base_url,
+        timeout_seconds=2,
+        connections=1,
+    )
+
+    run_remote(STEP, stranger, now=now)
+
+    assert reload(job).state == State.ORDERED
+
+
+def test_a_checkout_waits_no_longer_than_it_may_hold_units(now, settings):
+    variant = make_variant()
+    job = place_order(make_checkout(variant, now=now), now=now)
+    nobody = RazorpayGateway(
+        key_id="k", key_secret="s", base_url="http://127.0.0.1:9", timeout_seconds=1, connections=1
+    )
+
+    run_remote(STEP, nobody, now=now + timedelta(seconds=settings.HOLD_SECONDS))
+
+    job = reload(job)
+    assert (job.state, job.error_code) == (State.FAILED, "gateway_unavailable")
+    assert stock_of(variant) == (10, 0)
+
+
+def test_an_order_made_for_a_checkout_cancelled_meanwhile_is_remembered(job, gateway, now):
+    [work] = STEP.claim(limit=1, now=now)
+    answer = STEP.call(gateway, work)
+    type(job).objects.filter(pk=job.pk).update(state=State.CANCELLED, claim=None)
+
+    report = STEP.record([(work, answer)], now=now)
+
+    assert report.counts["lost"] == 1
+    assert payable_order(job) == answer.orders[0].id
+
+
+def test_no_call_goes_out_while_a_transaction_is_open():
+    with transaction.atomic(), pytest.raises(RuntimeError, match="inside a transaction"):
+        refuse_inside_transaction()

@@ -1,0 +1,82 @@
+"""Checkouts that nobody pays end, but not before Razorpay was asked."""
+
+from datetime import timedelta
+
+import pytest
+
+from shop.checkout import steps
+from shop.checkout.questions import CheckPayments
+from shop.checkout.states import State
+from shop.checkout.steps import LAST_QUESTION_GRACE
+from shop.payments.ledger import GatewayOrder
+from shop.payments.razorpay import RazorpayGateway
+from tests.support.shop import (
+    make_checkout,
+    make_payable,
+    make_variant,
+    reload,
+    run,
+    run_remote,
+    stock_of,
+)
+
+pytestmark = pytest.mark.django_db
+
+
+@pytest.fixture
+def variant():
+    return make_variant()
+
+
+@pytest.fixture
+def job(variant, gateway, now):
+    return make_payable(make_checkout(variant, now=now), gateway, now=now)
+
+
+def test_it_asks_before_it_gives_up(job, now):
+    run(steps.EXPIRE, now=job.expires_at)
+
+    assert reload(job).state == State.AWAITING_PAYMENT
+    assert GatewayOrder.objects.get().check_at == now + timedelta(seconds=30) or (
+        GatewayOrder.objects.get().check_at <= job.expires_at
+    )
+
+
+def test_unpaid_after_the_last_question_it_expires(job, variant, gateway):
+    run(steps.EXPIRE, now=job.expires_at)
+    run_remote(CheckPayments(), gateway, now=job.expires_at)
+
+    run(steps.EXPIRE, now=job.expires_at + timedelta(seconds=10))
+
+    assert reload(job).state == State.EXPIRED
+    assert stock_of(variant) == (10, 0)
+
+
+def test_money_found_by_the_last_question_pays(job, variant, gateway, standin):
+    standin.pay(GatewayOrder.objects.get().gateway_order_id)
+    run(steps.EXPIRE, now=job.expires_at)
+
+    run_remote(CheckPayments(), gateway, now=job.expires_at)
+
+    assert reload(job).state == State.PAID
+    assert stock_of(variant) == (9, 0)
+
+
+def test_a_dead_gateway_does_not_hold_units_for_ever(job, variant):
+    nobody = RazorpayGateway(
+        key_id="k", key_secret="s", base_url="http://127.0.0.1:9", timeout_seconds=1, connections=1
+    )
+    run(steps.EXPIRE, now=job.expires_at)
+    run_remote(CheckPayments(), nobody, now=job.expires_at)
+    assert reload(job).state == State.AWAITING_PAYMENT
+
+    run(steps.EXPIRE, now=job.expires_at + LAST_QUESTION_GRACE)
+
+    assert reload(job).state == State.EXPIRED
+    assert stock_of(variant) == (10, 0)
+
+
+def test_it_does_not_expire_early(job):
+    run(steps.EXPIRE, now=job.expires_at - timedelta(seconds=1))
+
+    assert reload(job).version == job.version

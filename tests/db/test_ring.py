@@ -1,0 +1,66 @@
+"""The doorbell: at most one unanswered ring of a task, and never a buyer who waits for Redis."""
+
+import pytest
+
+from shop import redis_client
+from tasks import checkout
+from tasks.app import answer, ring
+
+
+def rings(redis, queue: str = "checkout") -> int:
+    return redis.llen(queue)
+
+
+def test_rings_that_nobody_has_answered_are_one(redis):
+    for n in range(5):
+        ring(checkout.VALIDATE_CART, checkout_id=str(n))
+
+    assert rings(redis) == 1
+
+
+def test_a_ring_after_the_answer_is_sent(redis):
+    ring(checkout.VALIDATE_CART, checkout_id="1")
+    answer(checkout.VALIDATE_CART)
+
+    ring(checkout.VALIDATE_CART, checkout_id="2")
+
+    assert rings(redis) == 2
+
+
+def test_tasks_do_not_silence_each_other(redis):
+    ring(checkout.VALIDATE_CART, checkout_id="1")
+    ring(checkout.CREATE_RAZORPAY_ORDER, checkout_id="1")
+
+    assert (rings(redis), rings(redis, "gateway")) == (1, 1)
+
+
+def test_the_flag_ends_by_itself(redis):
+    ring(checkout.VALIDATE_CART, checkout_id="1")
+
+    assert 0 < redis.ttl(f"ring:{checkout.VALIDATE_CART}") <= 5
+
+
+def test_without_redis_a_ring_is_left_unsaid(redis, settings):
+    settings.REDIS_URL = "unix:///nowhere/redis.sock"
+    redis_client._client.cache_clear()
+    try:
+        ring(checkout.VALIDATE_CART, checkout_id="1")
+        with pytest.raises(redis_client.RedisAway):
+            redis_client.call(lambda it: it.ping())
+    finally:
+        redis_client._client.cache_clear()
+        redis_client.try_again()
+
+
+@pytest.mark.django_db
+def test_a_task_looks_at_what_is_due_whoever_rang(redis, now):
+    from tests.support.shop import make_checkout, reload
+
+    job = make_checkout(now=now)
+    ring(checkout.VALIDATE_CART, checkout_id="somebody-else")
+
+    line = checkout.validate_cart(checkout_id="somebody-else", added_by_a_later_version=1)
+
+    assert line == f"advanced 1: {job.pk}"
+    assert reload(job).state == "validated"
+    assert rings(redis) == 2  # the first, and one for create_order

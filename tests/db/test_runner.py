@@ -1,0 +1,147 @@
+"""One bad row must not stop its neighbours, and a worker that lost its claim must not finish."""
+
+from datetime import timedelta
+
+import pytest
+from django.db import OperationalError, transaction
+
+from shop.checkout import jobs, runner, steps
+from shop.checkout.jobs import MOST_ATTEMPTS, Advance, CheckoutJob, Wait
+from shop.checkout.states import ForbiddenMove, State
+from tests.support.shop import make_checkout, place_order, reload, run
+
+pytestmark = pytest.mark.django_db
+
+
+def broken_for(bad: CheckoutJob) -> steps.JobStep:
+    """`validate_cart` with a fault in it that one job brings out."""
+
+    def decide(batch, now):
+        if bad.pk in {job.pk for job in batch}:
+            raise ZeroDivisionError("a bug")
+        return steps.validate_cart(batch, now)
+
+    return steps.JobStep("validate_cart", State.QUEUED, decide)
+
+
+def test_a_job_that_raises_does_not_stop_its_neighbours(now):
+    neighbours = [make_checkout(now=now) for _ in range(3)]
+    bad = make_checkout(now=now)
+
+    run(broken_for(bad), now=now)
+
+    assert {reload(job).state for job in neighbours} == {State.VALIDATED}
+    assert reload(bad).state == State.QUEUED
+
+
+def test_a_job_that_raises_counts_an_attempt_and_backs_off(now):
+    bad = make_checkout(now=now)
+
+    run(broken_for(bad), now=now)
+
+    bad = reload(bad)
+    assert bad.attempts == 1
+    assert bad.due_at == now + timedelta(seconds=1)
+    assert "ZeroDivisionError: a bug" in bad.last_error
+
+
+def test_a_job_that_keeps_raising_fails_with_its_traceback_kept(now):
+    bad = make_checkout(now=now)
+
+    for attempt in range(MOST_ATTEMPTS):
+        run(broken_for(bad), now=now + attempt * timedelta(minutes=2))
+
+    bad = reload(bad)
+    assert (bad.state, bad.error_code) == (State.FAILED, "internal_error")
+    assert "ZeroDivisionError: a bug" in bad.last_error
+    assert "a bug" not in bad.error_message
+
+
+def test_a_database_that_is_away_is_nobodys_fault(now):
+    job = make_checkout(now=now)
+
+    def away(batch, now):
+        raise OperationalError("gone")
+
+    with pytest.raises(OperationalError):
+        run(steps.JobStep("validate_cart", State.QUEUED, away), now=now)
+
+    assert (reload(job).attempts, reload(job).due_at) == (0, now)
+
+
+def test_help_is_called_for_when_the_batch_is_full(now, settings):
+    settings.BATCH_SIZE = 2
+    for _ in range(3):
+        make_checkout(now=now)
+    calls = []
+
+    runner.run_local(steps.VALIDATE_CART, now=now, ask_for_help=lambda: calls.append(1))
+    runner.run_local(steps.VALIDATE_CART, now=now, ask_for_help=lambda: calls.append(1))
+
+    assert calls == [1]
+
+
+def test_what_is_not_due_yet_is_left_alone(now):
+    job = make_checkout(now=now)
+
+    run(steps.VALIDATE_CART, now=now - timedelta(seconds=1))
+
+    assert reload(job).state == State.QUEUED
+
+
+def test_a_worker_whose_claim_lapsed_cannot_move_the_job(now):
+    place_order(make_checkout(now=now), now=now)
+    [slow] = jobs.claim_due(State.ORDERED, limit=1, now=now)
+    after_lapse = now + timedelta(hours=1)
+    [taken_over] = jobs.claim_due(State.ORDERED, limit=1, now=after_lapse)
+
+    report = jobs.apply([(slow, Advance(State.AWAITING_PAYMENT, "woke up late"))], now=after_lapse)
+
+    assert report.counts["lost"] == 1
+    assert reload(slow).state == State.ORDERED
+    assert reload(slow).claim == taken_over.claim
+
+
+def test_a_worker_cannot_move_a_job_that_left_the_state_it_read(now):
+    job = make_checkout(now=now)
+    CheckoutJob.objects.filter(pk=job.pk).update(state=State.CANCELLED)
+
+    report = jobs.apply([(job, Advance(State.VALIDATED, "too late"))], now=now)
+
+    assert report.counts["lost"] == 1
+    assert reload(job).state == State.CANCELLED
+    assert not job.moves.exists()
+
+
+def test_a_claimed_job_is_due_again_when_the_claim_ends(now, settings):
+    place_order(make_checkout(now=now), now=now)
+    jobs.claim_due(State.ORDERED, limit=1, now=now)
+    lapse = now + timedelta(seconds=settings.CLAIM_SECONDS)
+
+    assert not jobs.lock_due(State.ORDERED, limit=1, now=lapse - timedelta(seconds=1))
+    assert jobs.lock_due(State.ORDERED, limit=1, now=lapse)
+
+
+def test_a_move_the_table_does_not_have_is_refused(now):
+    job = make_checkout(now=now)
+
+    with pytest.raises(ForbiddenMove), transaction.atomic():
+        jobs.apply([(job, Advance(State.PAID, "for free"))], now=now)
+
+
+def test_waiting_shows_the_buyer_a_sentence_and_a_new_version(now):
+    job = make_checkout(now=now)
+
+    jobs.apply([(job, Wait(now + timedelta(seconds=5), "Please be patient."))], now=now)
+
+    after = reload(job)
+    assert after.waiting_for == "Please be patient."
+    assert after.version == job.version + 1
+
+
+def test_the_result_line_names_what_moved_and_which(now):
+    job = make_checkout(now=now)
+
+    report = run(steps.VALIDATE_CART, now=now)
+
+    assert report.summary() == f"advanced 1: {job.pk}"

@@ -1,0 +1,271 @@
+"""What the buyer paid becomes what the shop believes: from the inbox to the checkout."""
+
+from datetime import timedelta
+
+import pytest
+
+from shop import carts
+from shop.checkout import accept, steps
+from shop.checkout.states import State
+from shop.checkout.webhooks import NOT_OURS_AFTER, ReconcileWebhook
+from shop.payments.inbox import InboxEvent
+from shop.payments.ledger import GatewayOrder, Payment
+from tests.support.events import deliver
+from tests.support.shop import (
+    fill_cart,
+    make_buyer,
+    make_checkout,
+    make_payable,
+    make_variant,
+    post_checkout,
+    reload,
+    run,
+    stock_of,
+)
+
+pytestmark = pytest.mark.django_db
+
+STEP = ReconcileWebhook()
+
+
+@pytest.fixture
+def variant():
+    return make_variant(on_hand=3)
+
+
+@pytest.fixture
+def job(variant, gateway, now):
+    return make_payable(make_checkout(variant, quantity=2, now=now), gateway, now=now)
+
+
+def order_id(job) -> str:
+    return GatewayOrder.objects.get(order=job.order, is_alias=False).gateway_order_id
+
+
+def test_a_captured_payment_pays_the_order(job, variant, standin, now):
+    deliver(standin.pay(order_id(job)), now=now)
+
+    run(STEP, now=now)
+
+    job = reload(job)
+    assert job.state == State.PAID
+    assert job.order.paid_at == now
+    assert stock_of(variant) == (1, 0)
+
+
+def test_bought_units_leave_the_cart_and_later_ones_stay(gateway, standin, now):
+    buyer, mug, plate = make_buyer(now=now), make_variant(), make_variant()
+    fill_cart(buyer, mug, plate, quantity=2, now=now)
+    job = make_payable(post_checkout(buyer, now=now), gateway, now=now)
+    carts.add(buyer.pk, variant_id=mug.pk, quantity=3, now=now)
+    deliver(standin.pay(order_id(job)), now=now)
+
+    run(STEP, now=now)
+
+    cart = carts.read(buyer.pk, now=now)
+    assert [(line.variant_id, line.quantity) for line in cart.lines] == [(mug.pk, 3)]
+
+
+def test_the_same_event_again_changes_nothing(job, variant, standin, now):
+    payment = standin.pay(order_id(job))
+    deliver(payment, now=now)
+    run(STEP, now=now)
+    before = reload(job)
+
+    deliver(payment, name="order.paid", now=now)
+    run(STEP, now=now)
+
+    assert reload(job).version == before.version
+    assert stock_of(variant) == (1, 0)
+    assert Payment.objects.count() == 1
+
+
+def test_three_events_of_one_payment_in_one_batch_pay_once(job, variant, standin, now):
+    payment = standin.pay(order_id(job))
+    deliver(payment, name="payment.captured", now=now)
+    deliver(payment, name="order.paid", now=now)
+    deliver(payment, name="payment.authorized", status="authorized", captured=False, now=now)
+
+    report = run(STEP, now=now)
+
+    assert report.counts["advanced"] == 1
+    assert report.counts["handled"] == 3
+    assert Payment.objects.get().status == "captured"
+    assert stock_of(variant) == (1, 0)
+
+
+def test_an_older_report_does_not_turn_a_payment_back(job, standin, now):
+    payment = standin.pay(order_id(job))
+    deliver(payment, now=now)
+    run(STEP, now=now)
+
+    deliver(payment, status="failed", captured=False, now=now)
+    run(STEP, now=now)
+
+    assert Payment.objects.get().status == "captured"
+    assert reload(job).state == State.PAID
+
+
+def test_a_failed_payment_shows_why_and_may_still_be_captured(job, standin, now):
+    payment = standin.pay(order_id(job), outcome="failed")
+    deliver(payment, now=now)
+    run(STEP, now=now)
+    assert reload(job).state == State.AWAITING_PAYMENT
+    assert reload(job).version > job.version
+
+    deliver(payment, name="payment.captured", status="captured", captured=True, now=now)
+    run(STEP, now=now)
+
+    assert reload(job).state == State.PAID
+
+
+def test_authorised_is_not_paid(job, standin, now):
+    deliver(standin.pay(order_id(job)), status="authorized", captured=False, now=now)
+
+    run(STEP, now=now)
+
+    assert reload(job).state == State.AWAITING_PAYMENT
+
+
+@pytest.mark.parametrize(
+    "wrong", [{"amount": 100}, {"currency": "USD"}, {"amount": 99_999_999_999}]
+)
+def test_money_that_is_not_what_was_asked_for_goes_to_review(wrong, job, variant, standin, now):
+    deliver(standin.pay(order_id(job)), now=now, **wrong)
+
+    run(STEP, now=now)
+
+    assert reload(job).state == State.IN_REVIEW
+    assert stock_of(variant) == (3, 2)
+    assert "not 4497792 paise INR" in job.moves.last().because
+
+
+def test_money_after_the_end_is_served_if_units_are_free(job, variant, standin, now):
+    accept.cancel(owner_id=job.owner_id, job_id=job.pk, now=now)
+    assert stock_of(variant) == (3, 0)
+    deliver(standin.pay(order_id(job)), now=now)
+
+    run(STEP, now=now)
+
+    assert reload(job).state == State.PAID
+    assert stock_of(variant) == (1, 0)
+
+
+def test_money_after_the_end_goes_to_review_if_others_have_the_units(
+    job, variant, gateway, standin, now
+):
+    accept.cancel(owner_id=job.owner_id, job_id=job.pk, now=now)
+    make_payable(make_checkout(variant, quantity=2, now=now), gateway, now=now)
+    deliver(standin.pay(order_id(job)), now=now)
+
+    run(STEP, now=now)
+
+    assert reload(job).state == State.IN_REVIEW
+    assert stock_of(variant) == (3, 2)
+
+
+def test_money_on_an_alias_pays_the_order(job, gateway, standin, now):
+    twin = gateway.create_order(
+        receipt=job.order.number, amount_paise=job.amount_paise, currency="INR"
+    )
+    GatewayOrder.objects.create(
+        order=job.order,
+        gateway_order_id=twin.id,
+        is_alias=True,
+        amount_paise=twin.amount_paise,
+        currency="INR",
+        created_at=now,
+    )
+    deliver(standin.pay(twin.id), now=now)
+
+    run(STEP, now=now)
+
+    assert reload(job).state == State.PAID
+
+
+def test_an_event_that_overtakes_our_own_record_is_read_again(job, standin, now):
+    row = GatewayOrder.objects.get(order=job.order)
+    deliver(standin.pay(row.gateway_order_id), now=now)
+    GatewayOrder.objects.update(gateway_order_id=None)
+    run(STEP, now=now)
+    assert InboxEvent.objects.get().handled_at is None
+    GatewayOrder.objects.update(gateway_order_id=row.gateway_order_id)
+
+    run(STEP, now=now + timedelta(seconds=2))
+
+    assert reload(job).state == State.PAID
+
+
+def test_an_order_we_never_knew_belongs_to_another_shop(job, standin, now):
+    deliver(standin.pay(order_id(job)), order_id="order_OfAnotherShop", now=now)
+
+    run(STEP, now=now)
+    run(STEP, now=now + NOT_OURS_AFTER)
+
+    event = InboxEvent.objects.get()
+    assert (event.result, event.due_at) == ("not ours", None)
+    assert not Payment.objects.exists()
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"",
+        b"not json",
+        b"[]",
+        b'{"event": 5, "payload": []}',
+        b'{"event": "payment.captured"}',
+        b'{"event": "payment.captured", "payload": {"payment": {"entity": {"id": 7}}}}',
+        b'{"event": "payment.captured", "payload": {"payment": "x"}}',
+        b'{"event": "invoice.paid\\u0000", "payload": {"invoice": {"entity": {}}}}',
+        b"[" * 100_000,
+        b"\xff\xfe",
+    ],
+)
+def test_what_cannot_be_read_is_kept_and_done_with(body, now):
+    from shop.payments import inbox
+
+    inbox.receive(event_id="Nonsense", body=body, now=now)
+
+    run(STEP, now=now)
+
+    event = InboxEvent.objects.get()
+    assert event.handled_at == now
+    assert event.result
+    assert bytes(event.body) == body
+
+
+def test_an_event_over_which_we_stumble_does_not_stop_the_others(job, standin, monkeypatch, now):
+    from shop.payments import inbox
+
+    inbox.receive(event_id="Trap", body=b'{"event": "trap"}', now=now)
+    deliver(standin.pay(order_id(job)), now=now)
+    read = inbox.read
+
+    def stumble(body):
+        if b"trap" in body:
+            raise ZeroDivisionError
+        return read(body)
+
+    monkeypatch.setattr(inbox, "read", stumble)  # an injected fault
+    run(STEP, now=now)
+
+    assert reload(job).state == State.PAID
+    trap = InboxEvent.objects.get(gateway_event_id="Trap")
+    assert (trap.attempts, trap.due_at) == (1, now + timedelta(seconds=1))
+    assert "ZeroDivisionError" in trap.last_error
+
+
+def test_cancelling_frees_the_units(job, variant, now):
+    accept.cancel(owner_id=job.owner_id, job_id=job.pk, now=now)
+
+    assert reload(job).state == State.CANCELLED
+    assert stock_of(variant) == (3, 0)
+
+
+def test_nobody_can_cancel_once_money_is_known(job, standin, now):
+    deliver(standin.pay(order_id(job)), status="authorized", captured=False, now=now)
+    run(STEP, now=now)
+
+    with pytest.raises(accept.CannotCancel):
+        accept.cancel(owner_id=job.owner_id, job_id=job.pk, now=now)

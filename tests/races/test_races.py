@@ -1,0 +1,197 @@
+"""Real connections, from one starting line. Each of these loses something when its guard goes."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+
+import pytest
+
+from shop import carts
+from shop.checkout import accept, jobs, steps
+from shop.checkout.accept import Seen
+from shop.checkout.jobs import CheckoutJob
+from shop.checkout.payable import CreateRazorpayOrder
+from shop.checkout.states import State
+from shop.checkout.webhooks import ReconcileWebhook
+from shop.orders import Order
+from shop.payments import inbox
+from shop.payments.inbox import InboxEvent
+from shop.payments.ledger import GatewayOrder, Payment
+from tests.support.events import deliver, event_body
+from tests.support.shop import (
+    TERMS,
+    fill_cart,
+    make_buyer,
+    make_checkout,
+    make_payable,
+    make_variant,
+    post_checkout,
+    reload,
+    run,
+    run_remote,
+    stock_of,
+)
+from tests.support.threads import all_at_once
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+NOW = datetime(2026, 11, 22, 6, 30, tzinfo=UTC)
+
+
+def validated(*variants, quantity: int = 1) -> CheckoutJob:
+    job = make_checkout(*variants, quantity=quantity, now=NOW)
+    run(steps.VALIDATE_CART, now=NOW)
+    return job
+
+
+def create_order_alone(job: CheckoutJob) -> None:
+    """What one worker does that has got hold of this job and no other."""
+    from django.db import transaction
+
+    with transaction.atomic():
+        [locked] = CheckoutJob.objects.filter(pk=job.pk).select_for_update(no_key=True)
+        jobs.apply([(locked, steps.create_order([locked], NOW)[0])], now=NOW)
+
+
+def test_eight_buyers_and_one_unit_make_one_order():
+    variant = make_variant(on_hand=1)
+    waiting = [validated(variant) for _ in range(8)]
+
+    results = all_at_once(*(lambda job=job: create_order_alone(job) for job in waiting))
+
+    assert not [result for result in results if isinstance(result, Exception)]
+    states = sorted(reload(job).state for job in waiting)
+    assert states == [State.FAILED] * 7 + [State.ORDERED]
+    assert stock_of(variant) == (1, 1)
+
+
+def test_orders_that_share_variants_crosswise_do_not_deadlock():
+    mug, plate = make_variant(on_hand=100), make_variant(on_hand=100)
+    waiting = [validated(*pair) for pair in [(mug, plate), (plate, mug)] * 6]
+
+    results = all_at_once(*(lambda job=job: create_order_alone(job) for job in waiting))
+
+    assert not [result for result in results if isinstance(result, Exception)]
+    assert stock_of(mug) == stock_of(plate) == (100, 12)
+
+
+@pytest.mark.parametrize("key", ["", "the-same-key"])
+def test_twenty_equal_posts_make_one_checkout(key):
+    buyer = make_buyer(now=NOW)
+    fill_cart(buyer, make_variant(), now=NOW)
+
+    results = all_at_once(*[lambda: post_checkout(buyer, key=key, now=NOW)] * 20)
+
+    assert {getattr(job, "pk", job) for job in results} == {CheckoutJob.objects.get().pk}
+
+
+def test_twenty_posts_with_keys_of_their_own_make_one_open_checkout():
+    buyer = make_buyer(now=NOW)
+    fill_cart(buyer, make_variant(), now=NOW)
+
+    results = all_at_once(
+        *(lambda n=n: post_checkout(buyer, key=f"key-{n}", now=NOW) for n in range(20))
+    )
+
+    assert {getattr(job, "pk", job) for job in results} == {CheckoutJob.objects.get().pk}
+
+
+def test_two_tabs_that_add_at_once_lose_nothing():
+    buyer, variant = make_buyer(now=NOW), make_variant()
+
+    all_at_once(*[lambda: carts.add(buyer.pk, variant_id=variant.pk, quantity=1, now=NOW)] * 12)
+
+    cart = carts.read(buyer.pk, now=NOW)
+    assert [line.quantity for line in cart.lines] == [12]
+    assert cart.version == 13
+
+
+def test_a_first_cart_made_by_two_tabs_is_one_cart():
+    buyer = make_buyer(now=NOW)
+
+    results = all_at_once(*[lambda: carts.read(buyer.pk, now=NOW).cart_id] * 8)
+
+    assert len(set(results)) == 1
+
+
+def test_the_same_webhook_ten_times_at_once_is_one_row(gateway, standin):
+    job = make_payable(make_checkout(now=NOW), gateway, now=NOW)
+    body = event_body("payment.captured", standin.pay(GatewayOrder.objects.get().gateway_order_id))
+
+    results = all_at_once(
+        *[lambda: inbox.receive(event_id="Event000000001", body=body, now=NOW)] * 10
+    )
+
+    assert sorted(results) == [False] * 9 + [True]
+    run(ReconcileWebhook(), now=NOW)
+    assert reload(job).state == State.PAID
+
+
+def test_three_events_of_one_payment_on_three_workers_pay_once(gateway, standin, settings):
+    settings.BATCH_SIZE = 1
+    variant = make_variant(on_hand=5)
+    job = make_payable(make_checkout(variant, now=NOW), gateway, now=NOW)
+    payment = standin.pay(GatewayOrder.objects.get().gateway_order_id)
+    for name in ("payment.authorized", "payment.captured", "order.paid"):
+        deliver(payment, name=name, now=NOW)
+
+    results = all_at_once(*[lambda: run(ReconcileWebhook(), now=NOW)] * 3)
+
+    assert not [result for result in results if isinstance(result, Exception)]
+    assert InboxEvent.objects.filter(handled_at=None).count() == 0
+    assert reload(job).moves.filter(new=State.PAID).count() == 1
+    assert Payment.objects.count() == 1
+    assert stock_of(variant) == (4, 0)
+
+
+def test_two_workers_on_one_local_step_place_one_order():
+    variant = make_variant()
+    job = validated(variant)
+
+    all_at_once(*[lambda: run(steps.CREATE_ORDER, now=NOW)] * 2)
+
+    assert reload(job).state == State.ORDERED
+    assert Order.objects.count() == 1
+    assert stock_of(variant) == (10, 1)
+
+
+def test_two_gateway_workers_on_one_job_make_one_razorpay_order(gateway, standin):
+    job = validated(make_variant())
+    run(steps.CREATE_ORDER, now=NOW)
+
+    all_at_once(*[lambda: run_remote(CreateRazorpayOrder(), gateway, now=NOW)] * 4)
+
+    assert reload(job).state == State.AWAITING_PAYMENT
+    assert len(standin.orders()) == 1
+
+
+def test_cancel_against_payment_ends_in_one_of_the_two(gateway, standin):
+    variant = make_variant(on_hand=5)
+    job = make_payable(make_checkout(variant, now=NOW), gateway, now=NOW)
+    deliver(standin.pay(GatewayOrder.objects.get().gateway_order_id), now=NOW)
+
+    cancelled, paid = all_at_once(
+        lambda: accept.cancel(owner_id=job.owner_id, job_id=job.pk, now=NOW),
+        lambda: run(ReconcileWebhook(), now=NOW),
+    )
+
+    assert not isinstance(paid, Exception)
+    assert isinstance(cancelled, CheckoutJob | accept.CannotCancel)
+    assert reload(job).state == State.PAID  # late money finds the units it freed
+    assert stock_of(variant) == (4, 0)
+
+
+def test_a_post_and_a_payment_of_the_older_checkout_do_not_deadlock(gateway, standin):
+    buyer, variant = make_buyer(now=NOW), make_variant(on_hand=50)
+    fill_cart(buyer, variant, now=NOW)
+    job = make_payable(post_checkout(buyer, now=NOW), gateway, now=NOW)
+    carts.add(buyer.pk, variant_id=variant.pk, quantity=1, now=NOW)
+    deliver(standin.pay(GatewayOrder.objects.get().gateway_order_id), now=NOW)
+
+    results = all_at_once(
+        *[lambda: accept.accept(owner_id=buyer.pk, terms=TERMS, seen=Seen(), key="", now=NOW)] * 3,
+        lambda: run(ReconcileWebhook(), now=NOW),
+    )
+
+    assert not [result for result in results if isinstance(result, Exception)]
+    assert reload(job).state == State.PAID

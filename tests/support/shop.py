@@ -1,0 +1,102 @@
+"""Shorthand for a shop with buyers: what most tests need before they begin."""
+
+from __future__ import annotations
+
+import itertools
+import uuid
+from datetime import datetime
+
+from shop import carts
+from shop.accounts import User, create_guest
+from shop.catalogue import Product, Variant
+from shop.checkout import accept, payable, runner, steps
+from shop.checkout.accept import Seen, Terms
+from shop.checkout.jobs import CheckoutJob, Report
+from shop.payments.gateway import Gateway
+from shop.stock import StockLevel
+from tests.support.threads import inline
+
+ADDRESS = {
+    "name": "Asha Rao",
+    "line1": "12 MG Road",
+    "line2": "",
+    "city": "Bengaluru",
+    "state": "Karnataka",
+    "postal_code": "560001",
+    "country": "IN",
+    "phone": "+919845012345",
+}
+TERMS = Terms("razorpay", "INR", ADDRESS, ADDRESS)
+
+_serial = itertools.count(1)
+
+
+def make_variant(*, price_paise: int = 2248896, on_hand: int = 10, name: str = "") -> Variant:
+    n = next(_serial)
+    product = Product.objects.create(name=name or f"Mug {n}", slug=f"mug-{n}")
+    variant = Variant.objects.create(
+        product=product, sku=f"MUG-{n}", name="", price_paise=price_paise
+    )
+    StockLevel.objects.create(variant=variant, on_hand=on_hand)
+    return variant
+
+
+def make_buyer(*, now: datetime) -> User:
+    return create_guest(now=now)
+
+
+def fill_cart(buyer: User, *variants: Variant, quantity: int = 1, now: datetime) -> carts.Contents:
+    for variant in variants:
+        cart = carts.add(buyer.pk, variant_id=variant.pk, quantity=quantity, now=now)
+    return cart
+
+
+def post_checkout(
+    buyer: User, *, now: datetime, key: str = "", terms: Terms = TERMS, seen: Seen | None = None
+) -> CheckoutJob:
+    accepted = accept.accept(owner_id=buyer.pk, terms=terms, seen=seen or Seen(), key=key, now=now)
+    return accepted.job
+
+
+def make_checkout(*variants: Variant, now: datetime, quantity: int = 1) -> CheckoutJob:
+    """A new buyer posts a cart of these variants (of one mug, if none are given)."""
+    buyer = make_buyer(now=now)
+    fill_cart(buyer, *(variants or (make_variant(),)), quantity=quantity, now=now)
+    return post_checkout(buyer, now=now)
+
+
+def run(step: runner.LocalStep, *, now: datetime) -> Report:
+    return runner.run_local(step, now=now, ask_for_help=lambda: None)
+
+
+def run_remote(step: runner.RemoteStep, gateway: Gateway, *, now: datetime) -> Report:
+    return runner.run_remote(
+        step, gateway=gateway, threads=inline(), clock=lambda: now, ask_for_help=lambda: None
+    )
+
+
+def place_order(job: CheckoutJob, *, now: datetime) -> CheckoutJob:
+    """Carry the checkout as far as the local steps go."""
+    run(steps.VALIDATE_CART, now=now)
+    run(steps.CREATE_ORDER, now=now)
+    return reload(job)
+
+
+def make_payable(job: CheckoutJob, gateway: Gateway, *, now: datetime) -> CheckoutJob:
+    place_order(job, now=now)
+    run_remote(payable.CreateRazorpayOrder(), gateway, now=now)
+    return reload(job)
+
+
+def reload(job: CheckoutJob) -> CheckoutJob:
+    return CheckoutJob.objects.select_related("order").get(pk=job.pk)
+
+
+def stock_of(variant: Variant) -> tuple[int, int]:
+    """(on hand, held)"""
+    level = StockLevel.objects.get(pk=variant.pk)
+    return level.on_hand, level.held
+
+
+def new_key() -> str:
+    return str(uuid.uuid4())

@@ -1,0 +1,230 @@
+"""A real stand-in Razorpay in a process of its own, for tests of every rung."""
+
+import contextlib
+import hashlib
+import hmac
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+import requests
+
+ROOT = Path(__file__).resolve().parents[2]
+KEY_ID = "rzp_test_standin"
+KEY_SECRET = "standin_secret"
+WEBHOOK_SECRET = "standin_webhook_secret"
+START_SECONDS = 20
+STOP_SECONDS = 5
+CALL_SECONDS = 10
+
+
+class StandIn:
+    """
+    `with StandIn() as standin:` starts it on a free port and stops it at the end.
+
+    Lists have no lag and webhooks no spread unless `environment` or `settings` say so;
+    a test of lag sets its own. `reset` goes back to what was given here.
+    """
+
+    def __init__(
+        self,
+        *,
+        key_id: str = KEY_ID,
+        key_secret: str = KEY_SECRET,
+        webhook_secrets: str = WEBHOOK_SECRET,
+        webhook_urls: str = "",
+        port: int = 0,
+        **environment: str,
+    ) -> None:
+        self.key_id = key_id
+        self.key_secret = key_secret
+        self.webhook_secret = webhook_secrets.split(",", maxsplit=1)[0]
+        self.base_url = ""
+        self._http = requests.Session()
+        self._http.trust_env = False  # no proxy stands between us and this machine
+        self._complaints = tempfile.TemporaryFile("w+")  # noqa: SIM115 - as long as this object
+        self._process: subprocess.Popen[str] | None = None
+        self._environment = {
+            **os.environ,
+            "STANDIN_RECEIPT_LAG_SECONDS": "0",
+            "STANDIN_LIST_LAG_SECONDS": "0",
+            "STANDIN_WEBHOOK_SPREAD_SECONDS": "0",
+            **environment,
+            "STANDIN_PORT": str(port),
+            "STANDIN_WEBHOOK_URLS": webhook_urls,
+            "RAZORPAY_KEY_ID": key_id,
+            "RAZORPAY_KEY_SECRET": key_secret,
+            "RAZORPAY_WEBHOOK_SECRETS": webhook_secrets,
+        }
+
+    def start(self) -> Self:
+        """:raises RuntimeError: it did not come up; what it printed is in the text."""
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", "workers.standin"],
+            cwd=ROOT,
+            env=self._environment,
+            stdout=subprocess.PIPE,
+            stderr=self._complaints,
+            text=True,
+        )
+        assert self._process.stdout
+        first_line = self._process.stdout.readline()  # comes at the latest when the process ends
+        if "http://" not in first_line:
+            self.stop()
+            raise RuntimeError(f"the stand-in did not start: {self.complaints()}")
+        self.base_url = first_line.split()[-1]
+        self._wait_healthy()
+        return self
+
+    def complaints(self) -> str:
+        """What it has written to standard error."""
+        self._complaints.seek(0)
+        return self._complaints.read()
+
+    def _wait_healthy(self) -> None:
+        deadline = time.monotonic() + START_SECONDS
+        while True:
+            with contextlib.suppress(requests.ConnectionError):
+                self.health()
+                return
+            if time.monotonic() > deadline:
+                raise RuntimeError("the stand-in started but does not answer")
+            time.sleep(0.02)
+
+    def stop(self) -> None:
+        """SIGTERM, which must be enough. Again: nothing."""
+        process, self._process = self._process, None
+        if process is None:
+            return
+        process.send_signal(signal.SIGTERM)
+        try:
+            process.communicate(timeout=STOP_SECONDS)
+        finally:
+            process.kill()
+            self._http.close()
+
+    def __enter__(self) -> Self:
+        return self.start()
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.stop()
+
+    def call(self, verb: str, path: str, content: Any = None, **query: str) -> Any:
+        """One call to the control API. :raises requests.HTTPError: it refused; says why."""
+        response = self._http.request(
+            verb,
+            f"{self.base_url}/_standin/{path}",
+            json=content,
+            params=query,
+            timeout=CALL_SECONDS,
+        )
+        if not response.ok:
+            raise requests.HTTPError(f"{verb} {path}: {response.text}", response=response)
+        return response.json()
+
+    def health(self) -> dict[str, Any]:
+        return self.call("GET", "health")
+
+    # What a buyer or a bank does
+
+    def pay(self, order_id: str, outcome: str = "captured", **options: Any) -> dict[str, Any]:
+        """Make a payment; returns its entity, with the handler's fields under `checkout`."""
+        return self.call("POST", "payments", {"order_id": order_id, "outcome": outcome, **options})
+
+    def move_payment(self, payment_id: str, move: str, **options: Any) -> dict[str, Any]:
+        """`authorize`, `capture`, `fail`, `release` or `refund` a payment that exists."""
+        return self.call("POST", f"payments/{payment_id}/{move}", options)
+
+    def move_refund(self, refund_id: str, move: str, **options: Any) -> dict[str, Any]:
+        """`process` or `fail` a pending refund."""
+        return self.call("POST", f"refunds/{refund_id}/{move}", options)
+
+    # What goes wrong, and how it behaves
+
+    def settings(self, **values: Any) -> dict[str, Any]:
+        """Change what is named; returns all settings."""
+        return self.call("PATCH", "settings", values)
+
+    def set_faults(self, *faults: dict[str, Any]) -> None:
+        """Put these in place of all faults in force; none: no more trouble."""
+        self.call("PUT", "faults", list(faults))
+
+    def script(self, **values: Any) -> dict[str, Any]:
+        """Change what befalls webhooks: drop_all, drop_next, copies, order, delay_seconds …"""
+        return self.call("PATCH", "script", values)
+
+    def advance(self, seconds: float) -> None:
+        """Move its clock; what falls due meanwhile happens."""
+        self.call("POST", "clock", {"advance_seconds": seconds})
+
+    def reset(self) -> None:
+        self.call("POST", "reset")
+
+    @contextlib.contextmanager
+    def webhooks_dropped(self) -> Iterator[None]:
+        """Every event inside is lost for good."""
+        self.script(drop_all=True)
+        try:
+            yield
+        finally:
+            self.script(drop_all=False)
+
+    # What is true
+
+    def ledger(self) -> dict[str, Any]:
+        return self.call("GET", "ledger")
+
+    def orders(self, **query: str) -> list[dict[str, Any]]:
+        return self.call("GET", "orders", **query)["items"]
+
+    def payments(self, **query: str) -> list[dict[str, Any]]:
+        return self.call("GET", "payments", **query)["items"]
+
+    def refunds(self) -> list[dict[str, Any]]:
+        return self.call("GET", "refunds")["items"]
+
+    def requests(self) -> dict[str, dict[str, int]]:
+        """Per route that was called (`orders.create`), how often each answer was given."""
+        return self.traffic()["routes"]
+
+    def traffic(self) -> dict[str, Any]:
+        """`routes`, `in_flight`, `peak_in_flight`, and the `events` that were made."""
+        return self.call("GET", "requests")
+
+    # Webhooks
+
+    def subscribe(self, url: str, **options: Any) -> dict[str, Any]:
+        return self.call("POST", "endpoints", {"url": url, **options})
+
+    def endpoints(self) -> list[dict[str, Any]]:
+        return self.call("GET", "endpoints")
+
+    def change_endpoint(self, endpoint_id: str, **values: Any) -> dict[str, Any]:
+        return self.call("PATCH", f"endpoints/{endpoint_id}", values)
+
+    def rotate_secret(self, secret: str) -> None:
+        """Events from now on are signed with `secret`; older ones keep their signature."""
+        self.call("POST", "secrets", {"secret": secret})
+        self.webhook_secret = secret
+
+    def deliveries(self, **query: str) -> list[dict[str, Any]]:
+        return self.call("GET", "deliveries", **query)
+
+    def replay(self, event_id: str) -> list[dict[str, Any]]:
+        return self.call("POST", f"events/{event_id}/replay")
+
+    def sign(self, body: bytes) -> str:
+        """The signature that a genuine webhook with this body would carry."""
+        return hmac.new(self.webhook_secret.encode(), body, hashlib.sha256).hexdigest()

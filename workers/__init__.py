@@ -1,0 +1,1 @@
+"""What runs: the sweeper, and the house around the application (services, stack, stand-in)."""

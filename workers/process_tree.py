@@ -1,0 +1,58 @@
+"""Who belongs to whom among the processes of this machine, as /proc tells it (Linux)."""
+
+import os
+import signal
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from pathlib import Path
+from typing import NamedTuple
+
+
+class Process(NamedTuple):
+    pid: int
+    state: str
+    parent_pid: int
+    group: int
+
+
+def running() -> Iterator[Process]:
+    """Every process but the dead ones that nobody has collected yet. Nothing without /proc."""
+    for directory in Path("/proc").glob("[0-9]*"):
+        with suppress(OSError):  # it ended while we looked
+            # "pid (name) state parent group ...": the name may hold spaces and brackets
+            after_name = (directory / "stat").read_text().rpartition(")")[2]
+            state, parent_pid, group, *_ = after_name.split()
+            if state not in "ZX":
+                yield Process(int(directory.name), state, int(parent_pid), int(group))
+
+
+def group_members(group: int) -> list[int]:
+    """The pids of process group `group`."""
+    return [process.pid for process in running() if process.group == group]
+
+
+def family(pid: int) -> list[int]:
+    """`pid` and the pids of its children, and theirs: each after its parent."""
+    children: dict[int, list[int]] = {}
+    for process in running():
+        children.setdefault(process.parent_pid, []).append(process.pid)
+    found = [pid]
+    for member in found:
+        found += children.get(member, [])
+    return found
+
+
+def freeze(pid: int) -> None:
+    """Stop `pid` and its descendants in their tracks; repeats change nothing."""
+    signal_each(lambda: family(pid), signal.SIGSTOP)
+
+
+def thaw(pid: int) -> None:
+    """Let `pid` and its descendants go on; repeats change nothing."""
+    signal_each(lambda: family(pid), signal.SIGCONT)
+
+
+def signal_each(members: Callable[[], list[int]], number: signal.Signals) -> None:
+    for pid in members():
+        with suppress(ProcessLookupError):
+            os.kill(pid, number)

@@ -1,0 +1,29 @@
+"""
+The commands of the Procfile, for our own stack and for containers: both run what it says.
+
+    python -m workers.procfile web      # become that process
+"""
+
+import os
+import sys
+from pathlib import Path
+
+from honcho.environ import parse_procfile
+
+from workers.addresses import REPOSITORY
+
+
+def commands(root: Path = REPOSITORY) -> dict[str, str]:
+    """The shell command of each process, in the order of the file."""
+    return dict(parse_procfile((root / "Procfile").read_text()).processes)
+
+
+def main() -> None:
+    known = commands()
+    if len(sys.argv) != 2 or sys.argv[1] not in known:
+        sys.exit(f"usage: python -m workers.procfile {'|'.join(known)}")
+    os.execvp("sh", ["sh", "-c", known[sys.argv[1]]])
+
+
+if __name__ == "__main__":
+    main()

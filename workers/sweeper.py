@@ -1,0 +1,71 @@
+"""
+The sweeper: finds by `due_at` what no message announced, and rings for it.
+
+A plain process on Postgres, so that the net does not hang from the rope. Run as many copies as you
+like: they ring for the same rows, and whoever answers second finds nothing due.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import signal
+import threading
+from datetime import datetime, timedelta
+
+os.environ.setdefault("DJANGO_SETTINGS_MODULE", "shop.settings")
+
+import django
+
+django.setup()
+
+from django.conf import settings
+from django.db import InterfaceError, OperationalError, close_old_connections
+from django.utils import timezone
+
+from shop.checkout import jobs, runner, steps
+from shop.payments import inbox, reconcile
+from tasks.app import ring
+from tasks.checkout import RINGS
+from tasks.payments import CHECK_PAYMENTS, RECONCILE_WEBHOOK
+
+logger = logging.getLogger("workers.sweeper")
+
+OVERDUE_AFTER = timedelta(seconds=1)  # what is due for less has most likely just been rung for
+
+
+def sweep(*, now: datetime) -> list[str]:
+    """Look over everything once. Returns the tasks that were rung for. A repeat does no harm."""
+    runner.run_local(steps.EXPIRE, now=now, ask_for_help=lambda: None)
+    before = now - OVERDUE_AFTER
+    overdue: list[tuple[str, dict[str, str]]] = [
+        (RINGS[state], {"checkout_id": str(job_id)})
+        for state, job_id in jobs.overdue(list(RINGS), before=before).items()
+    ]
+    if event_id := inbox.overdue(before=before):
+        overdue.append((RECONCILE_WEBHOOK, {"event_id": event_id}))
+    if job_id := reconcile.overdue(before=before):
+        overdue.append((CHECK_PAYMENTS, {"checkout_id": job_id}))
+    for task, ids in overdue:
+        ring(task, **ids)
+    return [task for task, _ in overdue]
+
+
+def main() -> None:
+    stop = threading.Event()
+    for signum in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(signum, lambda *_: stop.set())
+    logger.info("sweeping every %s s", settings.SWEEP_SECONDS)
+    while not stop.wait(settings.SWEEP_SECONDS):
+        try:
+            close_old_connections()
+            sweep(now=timezone.now())
+        except (OperationalError, InterfaceError) as error:
+            logger.warning("the database is away: %s", error)
+        except Exception:  # the net must not tear over one row
+            logger.exception("sweep raised")
+    logger.info("stopped")
+
+
+if __name__ == "__main__":
+    main()
