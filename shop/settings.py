@@ -116,7 +116,8 @@ LANGUAGE_CODE = "en-in"
 TIME_ZONE = "Asia/Kolkata"
 USE_TZ = True
 STATIC_URL = "static/"
-STATIC_ROOT = env.str("STATIC_ROOT", default=str(DATA_DIR / "static"))
+# While developing, files are served from where they lie; else `collectstatic` gathers them here.
+STATIC_ROOT = None if DEBUG else env.str("STATIC_ROOT", default=str(DATA_DIR / "static"))
 WHITENOISE_USE_FINDERS = DEBUG
 WHITENOISE_AUTOREFRESH = False
 
@@ -179,7 +180,7 @@ CELERY_BROKER_POOL_ACQUIRE_TIMEOUT = 1
 CELERY_TIMEZONE = "UTC"
 # Longer than any task runs; the same for all who use the broker, or the shortest wins.
 VISIBILITY_TIMEOUT_SECONDS = 600
-if ROLE == "web" or ROLE == "sweeper":
+if ROLE in {"web", "sweeper"}:
     CELERY_BROKER_TRANSPORT_OPTIONS = {
         "socket_timeout": REDIS_TIMEOUT_SECONDS,
         "socket_connect_timeout": REDIS_TIMEOUT_SECONDS,

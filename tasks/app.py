@@ -6,14 +6,19 @@ A message only says "look": it may be lost, doubled or late. Rows say what is to
 
 from __future__ import annotations
 
+import logging
 import os
 
 from celery import Celery
+from celery.signals import worker_ready
+from django.db import OperationalError, connection
 from kombu import Queue
-from kombu.exceptions import OperationalError
+from kombu.exceptions import OperationalError as BrokerAway
 
 from shop import redis_client
 from shop.redis_client import RedisAway
+
+logger = logging.getLogger(__name__)
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "shop.settings")
 
@@ -39,6 +44,17 @@ app.conf.update(
 app.Task.resultrepr_maxsize = RESULT_LINE_CHARS
 
 
+@worker_ready.connect
+def _warm_up(**_signal: object) -> None:
+    """Connect to Postgres before the first checkout of the day has to wait for it."""
+    try:
+        connection.ensure_connection()
+    except OperationalError:
+        logger.warning("the database is away; tasks will find out for themselves")
+    finally:
+        connection.close()  # back into the pool
+
+
 def ring(task: str, **ids: str) -> None:
     """
     Tell a worker that rows await `task`. Call after the commit that made them due.
@@ -57,7 +73,7 @@ def ring(task: str, **ids: str) -> None:
         return
     try:
         app.send_task(task, kwargs=ids)
-    except OperationalError as error:
+    except BrokerAway as error:
         redis_client.avoid(error)
 
 

@@ -13,7 +13,9 @@ from pathlib import Path
 from typing import Self
 
 from workers.addresses import celery_broker_url, data_dir_of, postgres_url, redis_url
-from workers.servers import Postgres, Redis, Server, ServiceError
+from workers.postgres import Postgres
+from workers.servers import Server, ServiceError
+from workers.valkey import Redis
 
 __all__ = [
     "Postgres",

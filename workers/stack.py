@@ -260,7 +260,7 @@ class Stack:
         try:
             if server.revive():
                 self._announce(f"{server.name} had died and was started again")
-        except ServiceError as error:  # tried again at the next tick
+        except ServiceError as error:
             self._announce(str(error))
 
     def _is_ready(self, process: Supervised) -> bool:

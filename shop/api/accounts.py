@@ -8,7 +8,6 @@ from django.core.exceptions import ValidationError as DjangoValidationError
 from django.utils import timezone
 from drf_spectacular.utils import extend_schema
 from rest_framework import serializers, status
-from rest_framework.exceptions import AuthenticationFailed
 from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
@@ -16,6 +15,7 @@ from rest_framework_simplejwt.views import TokenRefreshView
 
 from shop import accounts, merging
 from shop.api.auth import presented_guest_id, tokens
+from shop.api.errors import ApiError
 from shop.api.limits import Throttle
 
 LONGEST_PASSWORD_CHARS = 128  # hashing costs by length
@@ -73,7 +73,7 @@ class SignIn(AccountView):
             password=given.validated_data["password"],
         )
         if not isinstance(user, accounts.User):
-            raise AuthenticationFailed("E-mail address or password is wrong.", "bad_credentials")
+            raise ApiError(401, "bad_credentials", "E-mail address or password is wrong.")
         if guest_id := presented_guest_id(request):
             merging.merge_guest(guest_id=guest_id, into_id=user.pk, now=timezone.now())
         return Response(tokens(user))

@@ -17,7 +17,7 @@ from rest_framework import exceptions, status
 from rest_framework.response import Response
 from rest_framework.views import set_rollback
 
-from shop.accounts import EmailTaken
+from shop.accounts import EmailTaken, User
 from shop.carts import CartError, CartItem, NoSuchBuyer
 from shop.checkout import accept
 from shop.checkout.jobs import CheckoutJob
@@ -25,6 +25,7 @@ from shop.checkout.jobs import CheckoutJob
 logger = logging.getLogger(__name__)
 
 DATABASE_AWAY_RETRY_SECONDS = 5
+CHALLENGE = 'Bearer realm="api"'  # goes with every 401, says RFC 9110
 
 
 class ApiError(exceptions.APIException):
@@ -85,8 +86,8 @@ def answer(error: Exception, context: dict[str, Any]) -> Response | None:
             content = body(_code(theirs), _sentence(theirs))
             status_code = theirs.status_code
     headers = {}
-    if challenge := getattr(error, "auth_header", None):
-        headers["WWW-Authenticate"] = challenge
+    if status_code == status.HTTP_401_UNAUTHORIZED:
+        headers["WWW-Authenticate"] = CHALLENGE
     if wait := getattr(error, "wait", None):
         headers["Retry-After"] = str(max(1, round(wait)))
     if isinstance(error, OperationalError | InterfaceError):
@@ -104,7 +105,7 @@ def _translated(error: Exception) -> exceptions.APIException | None:
             return ApiError(status.HTTP_404_NOT_FOUND, "not_found", "Not found.")
         case DjangoPermissionDenied():
             return exceptions.PermissionDenied()
-        case NoSuchBuyer():
+        case NoSuchBuyer() | User.DoesNotExist():
             return exceptions.AuthenticationFailed("This account is no more.", "token_not_valid")
         case EmailTaken():
             return ApiError(

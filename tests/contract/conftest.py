@@ -62,9 +62,12 @@ class Receiver:
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), self._handler())
         self._server.daemon_threads = True
         self.url = f"http://127.0.0.1:{self._server.server_port}/hook"
-        threading.Thread(target=self._server.serve_forever, daemon=True).start()
+        serve = threading.Thread(target=self._server.serve_forever, args=(0.02,), daemon=True)
+        serve.start()
 
-    def wait_for(self, count: int, *, seconds: float = 5) -> list[tuple[str, dict[str, str], bytes]]:
+    def wait_for(
+        self, count: int, *, seconds: float = 5
+    ) -> list[tuple[str, dict[str, str], bytes]]:
         """What came, once `count` have come; fails if that takes longer than `seconds`."""
         with self._arrived:
             enough = self._arrived.wait_for(lambda: len(self.received) >= count, timeout=seconds)
@@ -96,7 +99,7 @@ class Receiver:
                 self.send_header("Content-Length", "0")
                 self.end_headers()
 
-            def log_message(self, format: str, *args: Any) -> None:
+            def log_message(self, *args: Any) -> None:
                 pass
 
         return Handler

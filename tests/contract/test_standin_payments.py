@@ -127,9 +127,7 @@ def test_a_second_capture_is_refused_with_nothing_but_na(client, http, authorize
         ("50000", "INR", "The amount must be an integer."),
     ],
 )
-def test_a_wrong_capture_takes_nothing(
-    client, standin, authorized, amount, currency, description
-):
+def test_a_wrong_capture_takes_nothing(client, standin, authorized, amount, currency, description):
     with pytest.raises(BadRequestError, match=re.escape(description)):
         client.payment.capture(authorized["id"], amount, {"currency": currency})
 
@@ -261,6 +259,17 @@ def test_authorized_money_goes_back_after_three_days(standin, client, authorized
     assert client.payment.fetch(authorized["id"])["status"] == "refunded"
     assert standin.ledger()["totals"]["released_paise"] == 50_000
     assert standin.ledger()["totals"]["captured_paise"] == 0
+
+
+@pytest.mark.parametrize("first", ["created", "authorized"])
+def test_money_that_was_captured_in_time_stays(standin, client, create_order, first):
+    payment = standin.pay(create_order()["id"], first)
+    standin.move_payment(payment["id"], "capture")
+
+    standin.advance(30 * DAY_SECONDS)
+
+    assert client.payment.fetch(payment["id"])["status"] == "captured"
+    assert standin.ledger()["totals"]["net_paise"] == 50_000
 
 
 def test_an_order_can_shorten_the_time_until_money_goes_back(standin, client, create_order):

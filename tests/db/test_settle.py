@@ -5,7 +5,7 @@ from datetime import timedelta
 import pytest
 
 from shop import carts
-from shop.checkout import accept, steps
+from shop.checkout import accept
 from shop.checkout.states import State
 from shop.checkout.webhooks import NOT_OURS_AFTER, ReconcileWebhook
 from shop.payments.inbox import InboxEvent

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-import uuid
+import json
 from typing import Any, Self
 
 from django.http import HttpResponse
@@ -14,7 +14,7 @@ from rest_framework_simplejwt.tokens import AccessToken
 from shop.catalogue import Variant
 from shop.checkout.jobs import CheckoutJob
 from shop.payments.gateway import Gateway
-from tests.support.shop import ADDRESS, make_payable, make_variant, reload
+from tests.support.shop import ADDRESS, make_payable, make_variant, place_order
 
 POST_CHECKOUT = "/api/payments/create-from-cart/"
 PASSWORD = "correct horse battery"
@@ -23,7 +23,7 @@ _serial = itertools.count(1)
 
 
 class Caller:
-    """Whoever holds `access`; nobody in particular without it. A fault of ours is seen as a 500."""
+    """Whoever holds `access`; nobody in particular without it. A fault of ours shows as a 500."""
 
     def __init__(self, access: str = "") -> None:
         self.access = access
@@ -43,21 +43,85 @@ class Caller:
     def user_id(self) -> int:
         return int(AccessToken(self.access)["user_id"])
 
-    def call(self, method: str, path: str, content: Any = None, **headers: str) -> HttpResponse:
-        """`content` goes as JSON; header names are spelt with underscores."""
-        sent = {"Authorization": f"Bearer {self.access}"} if self.access else {}
-        sent |= {name.replace("_", "-"): value for name, value in headers.items()}
-        act = getattr(self._client, method.lower())
-        return act(path, content, format="json", headers=sent)
+    def send(
+        self, method: str, path: str, body: bytes = b"", content_type: str = "", **headers: str
+    ) -> HttpResponse:
+        """Exactly these bytes. A header's name is spelt with underscores."""
+        sent = {name.replace("_", "-"): value for name, value in headers.items()}
+        if self.access:
+            sent.setdefault("Authorization", f"Bearer {self.access}")
+        return self._client.generic(method, path, body, content_type, headers=sent)
 
     def get(self, path: str, **headers: str) -> HttpResponse:
-        return self._client.get(path, headers=self._headers(headers))
+        return self.send("GET", path, **headers)
 
     def post(self, path: str, content: Any = None, **headers: str) -> HttpResponse:
-        return self.call("POST", path, content, **headers)
+        return self.send("POST", path, _json(content), "application/json", **headers)
 
     def patch(self, path: str, content: Any = None, **headers: str) -> HttpResponse:
-        return self.call("PATCH", path, content, **headers)
+        return self.send("PATCH", path, _json(content), "application/json", **headers)
 
     def delete(self, path: str, **headers: str) -> HttpResponse:
-        return self.call("DELETE", path, **headers)
+        return self.send("DELETE", path, **headers)
+
+    def cart(self) -> dict[str, Any]:
+        return granted(self.get("/api/cart/"))
+
+    def add(self, variant: Variant, *, quantity: int = 1) -> dict[str, Any]:
+        wish = {
+            "product_id": variant.product_id,
+            "variant_id": variant.pk,
+            "quantity": quantity,
+        }
+        return granted(self.post("/api/cart/add/", wish))["cart"]
+
+    def post_checkout(self, *, key: str = "", **changes: Any) -> HttpResponse:
+        headers = {"Idempotency_Key": key} if key else {}
+        return self.post(POST_CHECKOUT, order_form(**changes), **headers)
+
+    def check_out(self, *variants: Variant, quantity: int = 1) -> dict[str, Any]:
+        """Fill the cart with these (with one mug, if none are given) and post it."""
+        for variant in variants or (make_variant(),):
+            self.add(variant, quantity=quantity)
+        return granted(self.post_checkout(), 202)
+
+    def status(self, checkout: dict[str, Any]) -> dict[str, Any]:
+        return granted(self.get(checkout["links"]["self"]))
+
+
+def order_form(**changes: Any) -> dict[str, Any]:
+    """What the storefront posts, with some fields changed."""
+    return {"payment_method": "razorpay", "shipping_address": ADDRESS, "currency": "INR"} | changes
+
+
+def granted(response: HttpResponse, status_code: int = 200) -> Any:
+    assert response.status_code == status_code, response.content
+    return response.json()
+
+
+def refused(response: HttpResponse, status_code: int, code: str) -> dict[str, Any]:
+    """The refusal, in the one shape that all have."""
+    refusal = response.json()
+    assert (response.status_code, refusal.get("code")) == (status_code, code), refusal
+    assert refusal["error"] == refusal["message"]
+    assert refusal["message"]
+    assert isinstance(refusal["details"], dict)
+    return refusal
+
+
+def job_of(checkout: dict[str, Any]) -> CheckoutJob:
+    return CheckoutJob.objects.select_related("order").get(pk=checkout["id"])
+
+
+def ordered(checkout: dict[str, Any]) -> CheckoutJob:
+    """Carry it as far as an order with units held."""
+    return place_order(job_of(checkout), now=timezone.now())
+
+
+def payable(checkout: dict[str, Any], gateway: Gateway) -> CheckoutJob:
+    """Carry it as far as a Razorpay order that waits for money."""
+    return make_payable(job_of(checkout), gateway, now=timezone.now())
+
+
+def _json(content: Any) -> bytes:
+    return b"" if content is None else json.dumps(content).encode()

@@ -1,5 +1,6 @@
 """A real stand-in Razorpay in a process of its own, for tests of every rung."""
 
+import base64
 import contextlib
 import hashlib
 import hmac
@@ -13,6 +14,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
+from urllib.parse import urlsplit
 
 import requests
 
@@ -45,7 +47,8 @@ class StandIn:
     ) -> None:
         self.key_id = key_id
         self.key_secret = key_secret
-        self.webhook_secret = webhook_secrets.split(",", maxsplit=1)[0]
+        self._first_secret = webhook_secrets.split(",", maxsplit=1)[0]
+        self.webhook_secret = self._first_secret
         self.base_url = ""
         self._http = requests.Session()
         self._http.trust_env = False  # no proxy stands between us and this machine
@@ -88,6 +91,17 @@ class StandIn:
         self._complaints.seek(0)
         return self._complaints.read()
 
+    @property
+    def address(self) -> tuple[str, int]:
+        parts = urlsplit(self.base_url)
+        return parts.hostname or "", parts.port or 0
+
+    @property
+    def authorization(self) -> str:
+        """The header of a call with the key and its secret."""
+        credentials = f"{self.key_id}:{self.key_secret}".encode()
+        return f"Basic {base64.b64encode(credentials).decode()}"
+
     def _wait_healthy(self) -> None:
         deadline = time.monotonic() + START_SECONDS
         while True:
@@ -98,17 +112,18 @@ class StandIn:
                 raise RuntimeError("the stand-in started but does not answer")
             time.sleep(0.02)
 
-    def stop(self) -> None:
-        """SIGTERM, which must be enough. Again: nothing."""
+    def stop(self, asked: signal.Signals = signal.SIGTERM) -> int | None:
+        """Ask it to stop, which must be enough; returns its exit code. Again: nothing."""
         process, self._process = self._process, None
         if process is None:
-            return
-        process.send_signal(signal.SIGTERM)
+            return None
+        process.send_signal(asked)
         try:
             process.communicate(timeout=STOP_SECONDS)
         finally:
             process.kill()
             self._http.close()
+        return process.returncode
 
     def __enter__(self) -> Self:
         return self.start()
@@ -170,7 +185,9 @@ class StandIn:
         self.call("POST", "clock", {"advance_seconds": seconds})
 
     def reset(self) -> None:
+        """As just started: nothing made, no faults, no scripts, the first secret."""
         self.call("POST", "reset")
+        self.webhook_secret = self._first_secret
 
     @contextlib.contextmanager
     def webhooks_dropped(self) -> Iterator[None]:

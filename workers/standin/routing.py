@@ -48,7 +48,7 @@ class Router(Generic[Function]):
         parts[1::2] = ["{}"] * len(ids)
         shape = "/".join(parts)
         if shape not in self._shapes:
-            raise UnknownPath(path)
+            raise UnknownPath(f"{verb} {path}")
         if (verb, shape) not in self._routes:
             raise WrongVerb(f"{verb} {path}")
         return self._routes[verb, shape], ids

@@ -44,7 +44,7 @@ class Handler(RequestHandler):
 
     def answer(self, reply: Reply) -> None:
         self.put_head(reply)
-        self.finish(reply.body)
+        self.finish(reply.body or None)
 
 
 class Gone(Exception):

@@ -1,0 +1,419 @@
+"""Posting a cart: what is accepted, what is refused, and what a repeat does."""
+
+import pytest
+from django.utils import timezone
+
+from shop import carts
+from shop.accounts import User
+from shop.carts import CartItem
+from shop.catalogue import Variant
+from shop.checkout.accept import IdempotencyKey
+from shop.checkout.jobs import CheckoutJob, Move
+from shop.checkout.states import State
+from shop.payments.ledger import GatewayOrder
+from tests.support.api import (
+    POST_CHECKOUT,
+    Caller,
+    granted,
+    job_of,
+    order_form,
+    ordered,
+    payable,
+    refused,
+)
+from tests.support.shop import ADDRESS, make_variant, new_key, stock_of
+
+pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("redis")]
+
+
+@pytest.fixture
+def buyer() -> Caller:
+    """With one mug in the cart."""
+    buyer = Caller.guest()
+    buyer.add(make_variant())
+    return buyer
+
+
+def states() -> list[str]:
+    return list(CheckoutJob.objects.order_by("created_at").values_list("state", flat=True))
+
+
+def nothing_was_written() -> bool:
+    return not (
+        CheckoutJob.objects.exists() or Move.objects.exists() or IdempotencyKey.objects.exists()
+    )
+
+
+def test_a_cart_is_accepted_with_its_status_and_where_to_follow_it(buyer):
+    cart = buyer.cart()
+
+    response = buyer.post_checkout()
+
+    checkout = granted(response, 202)
+    assert response["Location"] == f"/api/checkouts/{checkout['id']}/"
+    assert int(response["Retry-After"]) >= 1
+    assert response["ETag"] == f'"{checkout["version"]}"'
+    assert "Idempotent-Replayed" not in response
+    assert (checkout["status"], checkout["step"]) == ("queued", "validate_cart")
+    assert (checkout["cart_id"], checkout["items_count"]) == (cart["id"], 1)
+    assert (checkout["amount"], checkout["amount_paise"]) == (22488.96, 2248896)
+    assert checkout["poll"]["after_ms"] > 0
+    assert not checkout["poll"]["done"]
+    assert [job.state for job in CheckoutJob.objects.all()] == [State.QUEUED]
+
+
+def test_an_accepted_cart_is_due_at_once_with_its_lines_and_prices_frozen(buyer):
+    job = job_of(granted(buyer.post_checkout(), 202))
+    Variant.objects.update(price_paise=1)
+    buyer.delete("/api/cart/")
+
+    job.refresh_from_db()
+
+    assert job.due_at <= timezone.now()
+    assert [(line.units, line.unit_price_paise) for line in job.frozen_lines] == [(1, 2248896)]
+
+
+def test_both_paths_are_the_same_view(buyer):
+    first = granted(buyer.post("/api/checkouts/", order_form()), 202)
+
+    assert granted(buyer.post_checkout(), 202)["id"] == first["id"]
+
+
+def test_a_missing_billing_address_is_the_shipping_address(buyer):
+    job = job_of(granted(buyer.post_checkout(), 202))
+
+    assert job.billing_address == job.shipping_address == ADDRESS
+
+
+def test_a_billing_address_of_its_own_is_kept(buyer):
+    office = ADDRESS | {"line1": "1 Residency Road"}
+
+    job = job_of(granted(buyer.post_checkout(billing_address=office), 202))
+
+    assert (job.billing_address, job.shipping_address) == (office, ADDRESS)
+
+
+@pytest.mark.parametrize(
+    ("typed", "kept"),
+    [
+        ({"phone": "98450 12345"}, {"phone": "+919845012345"}),
+        ({"phone": "+91-98450-12345"}, {"phone": "+919845012345"}),
+        ({"phone": "09845012345"}, {"phone": "+919845012345"}),
+        ({"postal_code": "560 001"}, {"postal_code": "560001"}),
+        ({"postal_code": 560001}, {"postal_code": "560001"}),
+        ({"country": "in"}, {"country": "IN"}),
+        ({"name": " Asha Rao "}, {"name": "Asha Rao"}),
+        ({"name": "आशा राव"}, {"name": "आशा राव"}),
+    ],
+)
+def test_an_address_is_taken_as_people_type_it(buyer, typed, kept):
+    checkout = granted(buyer.post_checkout(shipping_address=ADDRESS | typed), 202)
+
+    assert job_of(checkout).shipping_address == ADDRESS | kept
+
+
+@pytest.mark.parametrize("which", ["shipping_address", "billing_address"])
+@pytest.mark.parametrize(
+    ("field", "wrong"),
+    [
+        ("name", ""),
+        ("name", None),
+        ("line1", "x" * 201),
+        ("city", {"of": "joy"}),
+        ("state", "  "),
+        ("postal_code", "012345"),
+        ("postal_code", "56001"),
+        ("postal_code", "५६०००१"),
+        ("country", "US"),
+        ("phone", "12345"),
+        ("phone", "5845012345"),
+    ],
+)
+def test_a_wrong_address_is_refused_with_the_field_named(buyer, which, field, wrong):
+    response = buyer.post_checkout(**{which: ADDRESS | {field: wrong}})
+
+    refusal = refused(response, 400, "address_invalid")
+    assert refusal["error"].startswith(f"{which}.{field}: ")
+    assert refusal["details"]["fields"][which][field]
+    assert nothing_was_written()
+
+
+@pytest.mark.parametrize("address", [None, "12 MG Road", [], {}, 560001])
+def test_what_is_no_address_is_refused(buyer, address):
+    refused(buyer.post_checkout(shipping_address=address), 400, "address_invalid")
+    assert nothing_was_written()
+
+
+def test_an_address_left_out_is_refused(buyer):
+    refused(buyer.post(POST_CHECKOUT, {"payment_method": "razorpay"}), 400, "address_invalid")
+    assert nothing_was_written()
+
+
+@pytest.mark.parametrize(
+    ("changes", "code"),
+    [
+        ({"currency": "USD"}, "currency_unsupported"),
+        ({"currency": "inr"}, "currency_unsupported"),
+        ({"payment_method": "cash"}, "payment_method_unsupported"),
+        ({"payment_method": "RAZORPAY"}, "payment_method_unsupported"),
+        ({"payment_method": None}, "invalid"),
+        ({"cart_id": "mine"}, "invalid"),
+        ({"cart_version": -1}, "invalid"),
+        ({"expected_total_paise": 22488.96}, "invalid"),
+    ],
+)
+def test_terms_that_we_do_not_serve_are_refused(buyer, changes, code):
+    refused(buyer.post_checkout(key=new_key(), **changes), 400, code)
+    assert nothing_was_written()
+
+
+def test_an_empty_cart_is_refused_in_the_words_that_storefronts_know():
+    buyer = Caller.guest()
+    cart_id = buyer.cart()["id"]
+
+    refusal = refused(buyer.post_checkout(key=new_key()), 400, "cart_empty")
+
+    assert refusal["error"] == (
+        f"Cart is empty. Please add items to cart first. Cart ID: {cart_id}"
+    )
+    assert (refusal["cart_id"], refusal["user_id"]) == (cart_id, buyer.user_id)
+    assert nothing_was_written()
+
+
+def test_a_buyer_who_never_had_a_cart_is_told_it_is_empty():
+    refused(Caller.guest().post_checkout(), 400, "cart_empty")
+
+
+def test_the_cart_of_another_is_refused_in_the_words_that_storefronts_know(buyer):
+    theirs = Caller.guest().add(make_variant())
+
+    for cart_id in (theirs["id"], 987654321, 0, -1):
+        refusal = refused(buyer.post_checkout(cart_id=cart_id), 400, "cart_not_found")
+        assert refusal["error"] == (
+            f"Cart not found or doesn't belong to you. Your user ID: {buyer.user_id}"
+        )
+    assert nothing_was_written()
+
+
+def test_a_page_that_shows_the_cart_as_it_is_may_say_so(buyer):
+    cart = buyer.cart()
+
+    granted(
+        buyer.post_checkout(
+            cart_id=cart["id"],
+            cart_version=cart["version"],
+            expected_total_paise=cart["total_paise"],
+        ),
+        202,
+    )
+
+
+@pytest.mark.parametrize("stale", [{"cart_version": 999}, {"expected_total_paise": 1}])
+def test_a_page_that_shows_another_cart_gets_the_true_one(buyer, stale):
+    response = buyer.post_checkout(key=new_key(), **stale)
+
+    refusal = refused(response, 409, "cart_changed")
+    assert refusal["details"]["cart"] == buyer.cart()
+    assert nothing_was_written()
+
+
+def test_a_price_that_changed_since_the_page_was_shown_is_a_changed_cart(buyer):
+    shown = buyer.cart()
+    Variant.objects.update(price_paise=2248897)
+
+    response = buyer.post_checkout(cart_version=shown["version"])
+
+    assert refused(response, 409, "cart_changed")["details"]["cart"]["total_paise"] == 2248897
+
+
+def test_the_same_key_and_body_give_the_same_checkout_however_often(buyer):
+    key = new_key()
+    first = buyer.post_checkout(key=key)
+
+    for _ in range(20):
+        again = buyer.post_checkout(key=key)
+        assert granted(again, 202)["id"] == granted(first, 202)["id"]
+        assert again["Idempotent-Replayed"] == "true"
+        assert again["Location"] == first["Location"]
+
+    assert CheckoutJob.objects.count() == IdempotencyKey.objects.count() == 1
+
+
+def test_a_body_that_only_writes_the_same_differently_is_the_same_body(buyer):
+    key = new_key()
+    granted(buyer.post_checkout(key=key), 202)
+
+    again = buyer.post_checkout(
+        key=key, shipping_address=ADDRESS | {"phone": "98450 12345"}, cart_id=None
+    )
+
+    assert again["Idempotent-Replayed"] == "true"
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        {"shipping_address": ADDRESS | {"name": "Ravi Rao"}},
+        {"billing_address": ADDRESS | {"name": "Ravi Rao"}},
+        {"cart_version": 2},
+    ],
+)
+def test_the_same_key_with_another_body_is_refused(buyer, other):
+    key = new_key()
+    granted(buyer.post_checkout(key=key), 202)
+
+    refused(buyer.post_checkout(key=key, **other), 422, "idempotency_key_reused")
+
+    assert states() == [State.QUEUED]
+
+
+def test_the_same_key_still_gives_its_checkout_when_the_cart_has_changed(buyer):
+    key = new_key()
+    first = granted(buyer.post_checkout(key=key), 202)
+    buyer.add(make_variant())
+
+    assert granted(buyer.post_checkout(key=key), 202)["id"] == first["id"]
+    assert CheckoutJob.objects.count() == 1
+
+
+def test_the_same_key_still_gives_its_checkout_when_that_has_ended(buyer):
+    key = new_key()
+    first = granted(buyer.post_checkout(key=key), 202)
+    buyer.post(first["links"]["cancel"])
+
+    again = granted(buyer.post_checkout(key=key), 202)
+
+    assert (again["id"], again["status"]) == (first["id"], "cancelled")
+
+
+def test_a_new_key_finds_the_open_checkout_of_the_same_cart(buyer):
+    first = buyer.post_checkout(key=new_key())
+
+    second = buyer.post_checkout(key=new_key())
+
+    assert granted(second, 202)["id"] == granted(first, 202)["id"]
+    assert "Idempotent-Replayed" not in second
+
+
+def test_two_buyers_may_use_the_same_key(buyer):
+    other = Caller.guest()
+    other.add(make_variant())
+
+    first, second = buyer.post_checkout(key="1"), other.post_checkout(key="1")
+
+    assert granted(first, 202)["id"] != granted(second, 202)["id"]
+    assert "Idempotent-Replayed" not in second
+
+
+def test_a_refused_post_does_not_use_its_key_up(buyer):
+    key = new_key()
+    refused(buyer.post_checkout(key=key, cart_version=999), 409, "cart_changed")
+
+    granted(buyer.post_checkout(key=key), 202)
+
+
+def test_without_a_key_an_open_checkout_of_the_same_cart_is_found(buyer):
+    first = granted(buyer.post_checkout(), 202)
+
+    assert granted(buyer.post_checkout(), 202)["id"] == first["id"]
+    assert states() == [State.QUEUED]
+
+
+def test_a_checkout_that_has_ended_is_followed_by_a_new_one(buyer):
+    first = granted(buyer.post_checkout(), 202)
+    buyer.post(first["links"]["cancel"])
+
+    assert granted(buyer.post_checkout(), 202)["id"] != first["id"]
+    assert states() == [State.CANCELLED, State.QUEUED]
+
+
+def test_a_newer_cart_supersedes_the_open_checkout_and_frees_its_units(buyer):
+    mug = Variant.objects.get()
+    first = granted(buyer.post_checkout(), 202)
+    ordered(first)
+    assert stock_of(mug) == (10, 1)
+    buyer.add(mug)
+
+    second = granted(buyer.post_checkout(), 202)
+
+    assert states() == [State.CANCELLED, State.QUEUED]
+    assert stock_of(mug) == (10, 0)
+    assert second["amount_paise"] == 2 * first["amount_paise"]
+    superseded = Move.objects.get(job_id=first["id"], new=State.CANCELLED)
+    assert superseded.because.startswith("superseded")
+    assert buyer.status(first)["poll"] == {"after_ms": 0, "done": True}
+
+
+def test_another_address_for_the_same_cart_supersedes_the_open_checkout(buyer):
+    granted(buyer.post_checkout(), 202)
+
+    checkout = granted(buyer.post_checkout(shipping_address=ADDRESS | {"name": "Ravi Rao"}), 202)
+
+    assert states() == [State.CANCELLED, State.QUEUED]
+    assert job_of(checkout).shipping_address["name"] == "Ravi Rao"
+
+
+def test_a_payable_checkout_that_is_superseded_is_not_payable_any_more(buyer, gateway):
+    first = granted(buyer.post_checkout(), 202)
+    payable(first, gateway)
+    buyer.add(make_variant())
+
+    granted(buyer.post_checkout(), 202)
+
+    assert buyer.status(first)["status"] == "cancelled"
+    assert GatewayOrder.objects.count() == 1  # kept: late money must find its order
+
+
+def test_a_cart_in_which_a_line_cannot_be_had_is_accepted_and_fails_as_a_checkout(buyer):
+    """The shelf is asked by the steps, so the answer is a checkout that says why."""
+    mug = Variant.objects.get()
+    buyer.add(mug, quantity=20)
+    checkout = granted(buyer.post_checkout(), 202)
+    ordered(checkout)
+
+    failed = buyer.status(checkout)
+
+    assert failed["status"] == "failed"
+    assert failed["error"]["code"] == "out_of_stock"
+    assert failed["error"]["details"] == {"sku": mug.sku, "wanted": 21, "available": 10}
+
+
+def test_a_line_that_left_the_shelf_since_is_still_in_the_total(buyer):
+    """What the buyer sees is what is posted; the steps say what is wrong with it."""
+    cart = buyer.cart()
+    Variant.objects.update(is_active=False)
+
+    checkout = granted(buyer.post_checkout(), 202)
+
+    assert checkout["amount_paise"] == cart["total_paise"]
+
+
+@pytest.mark.parametrize("key", ["k" * 255, "a b", "~", '"8e03978e-40d5-43dd-bc93-6894a57f9324"'])
+def test_a_printable_key_of_up_to_255_characters_is_good(buyer, key):
+    granted(buyer.post_checkout(key=key), 202)
+    assert IdempotencyKey.objects.get().key == key
+
+
+@pytest.mark.parametrize("key", ["k" * 256, "a\x00b", "a\tb", "clé", "\x7f", " "])
+def test_any_other_key_is_refused(buyer, key):
+    refused(buyer.post_checkout(key=key), 400, "idempotency_key_invalid")
+    assert nothing_was_written()
+
+
+def test_a_deleted_users_token_posts_nothing():
+    buyer = Caller.guest()
+    buyer.cart()
+    User.objects.filter(pk=buyer.user_id).delete()
+
+    refused(buyer.post_checkout(key=new_key()), 401, "token_not_valid")
+
+    assert nothing_was_written()
+
+
+def test_a_post_leaves_the_cart_as_it_is(buyer):
+    before = carts.contents(buyer.user_id)
+
+    granted(buyer.post_checkout(), 202)
+
+    assert carts.contents(buyer.user_id) == before
+    assert CartItem.objects.count() == 1

@@ -1,0 +1,119 @@
+"""Razorpay's webhooks at the door: verified, stored, answered. What they do comes later."""
+
+import json
+
+import pytest
+
+from shop.payments import signatures
+from shop.payments.inbox import InboxEvent
+from tests.support.api import Caller, granted, refused
+from tests.support.environment import WEBHOOK_SECRET
+
+pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("redis")]
+
+PATH = "/api/webhooks/razorpay/"
+OLD_SECRET = "old_webhook_secret"
+BODY = json.dumps({"event": "payment.captured", "payload": {}}).encode()
+
+
+def deliver(body: bytes = BODY, *, secret: str = WEBHOOK_SECRET, event_id: str = "evt_1", **more):
+    headers = {
+        "X_Razorpay_Signature": signatures.sign(body, secret=secret),
+        "X_Razorpay_Event_Id": event_id,
+    }
+    return Caller().send("POST", PATH, body, "application/json", **headers | more)
+
+
+@pytest.mark.parametrize("secret", [WEBHOOK_SECRET, OLD_SECRET])
+def test_a_genuine_event_is_stored_as_it_came_and_left_for_later(secret):
+    granted(deliver(secret=secret))
+
+    event = InboxEvent.objects.get()
+    assert (event.gateway_event_id, bytes(event.body)) == ("evt_1", BODY)
+    assert event.due_at == event.received_at
+    assert event.handled_at is None
+
+
+def test_a_genuine_event_is_rung_for(redis):
+    granted(deliver())
+
+    [message] = redis.lrange("webhooks", 0, -1)
+    assert json.loads(message)["headers"]["task"] == "payments.reconcile_webhook"
+
+
+@pytest.mark.parametrize(
+    "signature", ["", "0" * 64, "not hex", "é", signatures.sign(BODY, secret="somebody's")]
+)
+def test_a_forged_event_is_refused_and_not_stored(signature):
+    response = deliver(X_Razorpay_Signature=signature)
+
+    refused(response, 401, "signature_invalid")
+    assert not InboxEvent.objects.exists()
+
+
+def test_an_event_without_a_signature_is_refused_and_not_stored():
+    response = Caller().send("POST", PATH, BODY, "application/json")
+
+    refused(response, 401, "signature_invalid")
+    assert not InboxEvent.objects.exists()
+
+
+def test_one_byte_more_than_was_signed_is_a_forgery():
+    signature = signatures.sign(BODY, secret=WEBHOOK_SECRET)
+
+    refused(deliver(BODY + b" ", X_Razorpay_Signature=signature), 401, "signature_invalid")
+
+
+def test_an_empty_secret_accepts_nothing(settings):
+    settings.RAZORPAY_WEBHOOK_SECRETS = [""]
+
+    refused(deliver(secret=""), 401, "signature_invalid")
+
+
+@pytest.mark.parametrize("body", [b"", b"not json", b"[]", b"null", b"\xff\x00", b"[" * 50_000])
+def test_a_genuine_event_that_cannot_be_read_is_stored(body):
+    granted(deliver(body))
+
+    assert bytes(InboxEvent.objects.get().body) == body
+
+
+def test_a_duplicate_is_answered_alike_and_stored_once():
+    answers = [granted(deliver()) for _ in range(5)]
+
+    assert answers == [answers[0]] * 5
+    assert InboxEvent.objects.count() == 1
+
+
+def test_events_without_an_id_are_told_apart_by_their_bytes():
+    for body in (BODY, BODY, BODY + b" "):
+        granted(deliver(body, event_id=""))
+
+    assert InboxEvent.objects.count() == 2
+
+
+@pytest.mark.parametrize("event_id", ["e" * 65, "evt\x00", "evt\n"])
+def test_an_id_that_is_none_of_theirs_does_not_hinder(event_id):
+    granted(deliver(event_id=event_id))
+
+    assert InboxEvent.objects.get().gateway_event_id.startswith("sha256:")
+
+
+@pytest.mark.parametrize("content_type", ["", "text/plain", "application/json; charset=zlib"])
+def test_the_bytes_count_whatever_type_they_are_said_to_be(content_type):
+    body, headers = BODY, {"X_Razorpay_Signature": signatures.sign(BODY, secret=WEBHOOK_SECRET)}
+
+    granted(Caller().send("POST", PATH, body, content_type, **headers))
+
+
+def test_a_mebibyte_is_taken_and_one_byte_more_is_not():
+    granted(deliver(b" " * 1024 * 1024))
+    refused(deliver(b" " * (1024 * 1024 + 1)), 413, "too_large")
+
+    assert InboxEvent.objects.count() == 1
+
+
+def test_a_webhook_can_only_be_posted():
+    response = Caller().get(PATH)
+
+    refused(response, 405, "method_not_allowed")
+    assert response["Allow"] == "POST"

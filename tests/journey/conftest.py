@@ -1,0 +1,46 @@
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import psycopg
+import pytest
+
+from tests.support.shopfloor import ShopFloor
+from workers.stack import Stack
+
+# What the tests' own environment sets for Django must not reach the stack: it chooses for itself.
+UNSET = (
+    "DATA_DIR",
+    "RAZORPAY_BASE_URL",
+    "LOG_LEVEL",
+    "SECRET_KEY",
+    "PORT",
+    "FLOWER_PORT",
+    "STANDIN_PORT",
+)
+QUICK = {
+    "GATEWAY_TIMEOUT_SECONDS": "2",
+    "CLAIM_SECONDS": "6",
+    "RECEIPT_LAG_SECONDS": "2",
+    "STANDIN_RECEIPT_LAG_SECONDS": "0",
+    "STANDIN_LIST_LAG_SECONDS": "0",
+}
+UNHURRIED = {
+    f"THROTTLE_{scope}": "1000000/min" for scope in ("SIGN_IN", "GUEST", "CART", "CHECKOUT", "CONFIRM")
+}
+
+
+@pytest.fixture(scope="session")
+def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
+    """The real processes, as `make up` starts them; what a test kills, the test restarts."""
+    environment = dict.fromkeys(UNSET, "") | QUICK | UNHURRIED
+    with Stack(tmp_path_factory.mktemp("stack"), environment, supervise=False) as running:
+        with psycopg.connect(running.services.database_url, autocommit=True) as database:
+            database.execute("UPDATE shop_stocklevel SET on_hand = 100000")
+        yield running
+
+
+@pytest.fixture
+def floor(stack: Stack) -> Iterator[ShopFloor]:
+    with ShopFloor(stack) as floor:
+        yield floor

@@ -1,0 +1,115 @@
+"""The real processes, from the storefront's POST to the paid order, through kills and outages."""
+
+from __future__ import annotations
+
+from redis import Redis
+
+from tests.support.buyers import Buyer, together, until
+from tests.support.shopfloor import ShopFloor
+
+STEPS = (
+    "checkout.validate_cart",
+    "checkout.create_order",
+    "checkout.create_razorpay_order",
+    "payments.reconcile_webhook",
+)
+
+
+def wait_all(buyers: list[Buyer], checkouts: list[dict], status: str) -> list[dict]:
+    pairs = zip(buyers, checkouts, strict=True)
+    return together(lambda pair: pair[0].wait(pair[1], status), pairs)
+
+
+def test_a_checkout_goes_from_post_to_paid(floor: ShopFloor):
+    [buyer] = floor.arrive(1)
+
+    checkout = buyer.wait(buyer.post(), "awaiting_payment")
+    floor.pay(checkout)
+    checkout = buyer.wait(checkout, "paid")
+
+    assert [step["status"] for step in checkout["steps"]] == ["done"] * 4
+    order = buyer.call("GET", checkout["order"]["url"])
+    assert (order["status"], order["amount_paise"]) == ("paid", checkout["amount_paise"])
+    assert buyer.call("GET", "/api/cart/")["items"] == []
+
+
+def test_flower_lists_each_step_and_finds_it_by_the_checkouts_id(floor: ShopFloor):
+    [buyer] = floor.arrive(1)
+    checkout = buyer.wait(buyer.post(), "awaiting_payment")
+    floor.pay(checkout)
+    buyer.wait(checkout, "paid")
+
+    def succeeded() -> set[str]:
+        found = floor.tasks(search=checkout["id"])
+        return {task["name"] for task in found if task["state"] == "SUCCESS"}
+
+    until(lambda: succeeded() >= set(STEPS))
+
+
+def test_two_hundred_at_once_move_in_batches(floor: ShopFloor):
+    buyers = floor.arrive(200)
+    before = {step: len(floor.tasks(taskname=step, limit="10000")) for step in STEPS}
+
+    checkouts = wait_all(buyers, floor.post_all(buyers), "awaiting_payment")
+
+    assert len(dict(floor.payable_orders(checkouts))) == 200
+    for step in STEPS[:3]:
+        ran = len(floor.tasks(taskname=step, limit="10000")) - before[step]
+        assert 0 < ran < 200, f"{step} ran {ran} times"
+
+
+def test_a_worker_killed_among_fifty_checkouts_loses_none(floor: ShopFloor):
+    buyers = floor.arrive(50)
+    stack = floor.stack
+
+    checkouts = floor.post_all(buyers[:25])
+    stack.kill("worker")
+    stack.kill("gateway")
+    checkouts += floor.post_all(buyers[25:])
+    stack.restart("worker")
+    stack.restart("gateway")
+
+    wait_all(buyers, checkouts, "awaiting_payment")
+    payable = floor.payable_orders(checkouts)
+    assert len(payable) == len({order_id for _, order_id in payable}) == 50
+
+
+def test_a_flushed_redis_among_fifty_checkouts_loses_none(floor: ShopFloor):
+    buyers = floor.arrive(50)
+    with Redis.from_url(floor.stack.services.redis_url) as client:
+        checkouts = floor.post_all(buyers[:25])
+        client.flushall()
+        checkouts += floor.post_all(buyers[25:])
+        client.flushall()
+
+    wait_all(buyers, checkouts, "awaiting_payment")
+    payable = floor.payable_orders(checkouts)
+    assert len(payable) == len({order_id for _, order_id in payable}) == 50
+
+
+def test_without_redis_a_post_is_accepted_and_goes_on_when_redis_is_back(floor: ShopFloor):
+    [buyer] = floor.arrive(1)
+    redis = floor.stack.services.redis
+    assert redis is not None
+    redis.kill()
+    try:
+        checkout = buyer.post()
+    finally:
+        redis.start()
+
+    buyer.wait(checkout, "awaiting_payment")
+
+
+def test_a_webhook_that_never_comes_is_made_up_for_by_asking(floor: ShopFloor):
+    [buyer] = floor.arrive(1)
+    checkout = buyer.wait(buyer.post(), "awaiting_payment")
+    floor.standin("PATCH", "script", {"drop_all": True})
+    try:
+        floor.pay(checkout)
+        paid = buyer.wait(checkout, "paid", seconds=60)
+    finally:
+        floor.standin("PATCH", "script", {"drop_all": False})
+
+    assert paid["status"] == "paid"
+
+

@@ -1,0 +1,24 @@
+from datetime import UTC, datetime, timedelta
+
+from shop.payments.reconcile import LADDER, next_question_at
+
+NOON = datetime(2026, 11, 22, 6, 30, tzinfo=UTC)
+
+
+def test_the_first_question_comes_soon():
+    assert next_question_at(payable_at=NOON, now=NOON) == NOON + timedelta(seconds=30)
+
+
+def test_questions_grow_ever_more_seldom():
+    pauses = [later - earlier for earlier, later in zip(LADDER, LADDER[1:], strict=False)]
+    assert pauses == sorted(pauses)
+
+
+def test_rungs_that_were_missed_are_not_made_up_for():
+    now = NOON + timedelta(minutes=9)
+    assert next_question_at(payable_at=NOON, now=now) == NOON + timedelta(minutes=20)
+
+
+def test_it_ends_when_no_late_authorisation_can_come_any_more():
+    assert LADDER[-1] > timedelta(days=5)
+    assert next_question_at(payable_at=NOON, now=NOON + LADDER[-1]) is None

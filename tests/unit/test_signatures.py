@@ -1,0 +1,40 @@
+import hashlib
+import hmac
+
+import pytest
+
+from shop.payments.signatures import is_genuine, payment_is_genuine, sign
+
+BODY = '{"event":"payment.captured","note":"₹ \\/ é"}'.encode()
+
+
+def test_the_signature_is_hmac_sha256_over_the_bytes():
+    expected = hmac.new(b"secret", BODY, hashlib.sha256).hexdigest()
+
+    assert sign(BODY, secret="secret") == expected
+    assert is_genuine(BODY, expected, secrets=["secret"])
+
+
+def test_an_old_secret_is_accepted_beside_the_new():
+    assert is_genuine(BODY, sign(BODY, secret="old"), secrets=["new", "old"])
+
+
+@pytest.mark.parametrize("signature", ["", "0" * 64, "é" * 64, "\ud800", "x" * 100_000])
+def test_anything_else_is_not_genuine_and_no_error(signature):
+    assert not is_genuine(BODY, signature, secrets=["secret"])
+
+
+def test_one_byte_more_is_another_body():
+    assert not is_genuine(BODY + b" ", sign(BODY, secret="secret"), secrets=["secret"])
+
+
+def test_an_empty_secret_verifies_nothing():
+    assert not is_genuine(BODY, sign(BODY, secret=""), secrets=["", ""])
+
+
+def test_a_payment_is_genuine_for_its_own_order_only():
+    signature = sign(b"order_1|pay_1", secret="key")
+    given = {"gateway_payment_id": "pay_1", "signature": signature, "key_secret": "key"}
+
+    assert payment_is_genuine(gateway_order_id="order_1", **given)
+    assert not payment_is_genuine(gateway_order_id="order_2", **given)

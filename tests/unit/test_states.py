@@ -1,0 +1,52 @@
+import itertools
+
+import pytest
+
+from shop.checkout.states import (
+    BUYER_STATUS,
+    FINAL,
+    LATE_MONEY,
+    MOVES,
+    OPEN,
+    ForbiddenMove,
+    State,
+    check_move,
+)
+
+
+def test_every_state_has_its_moves_and_a_word_for_the_buyer():
+    assert set(MOVES) == set(State) == set(BUYER_STATUS)
+
+
+def test_every_state_can_be_reached():
+    assert set().union(*MOVES.values()) == set(State) - {State.QUEUED}
+
+
+def test_money_that_is_in_is_never_forgotten():
+    assert not MOVES[State.PAID]
+    assert not MOVES[State.REFUNDED]
+
+
+@pytest.mark.parametrize("ended", [State.FAILED, State.CANCELLED, State.EXPIRED])
+def test_an_end_without_money_can_be_left_by_money_alone(ended):
+    assert MOVES[ended] == LATE_MONEY
+
+
+def test_nobody_moves_into_an_open_state_but_from_the_one_before():
+    into_open = {
+        (old, new) for old, new in itertools.product(State, OPEN) if new in MOVES[old]
+    }
+    assert into_open == {
+        (State.QUEUED, State.VALIDATED),
+        (State.VALIDATED, State.ORDERED),
+        (State.ORDERED, State.AWAITING_PAYMENT),
+    }
+
+
+def test_open_and_final_do_not_overlap():
+    assert not OPEN & FINAL
+
+
+def test_a_move_that_is_not_in_the_table_is_refused():
+    with pytest.raises(ForbiddenMove, match="paid → cancelled"):
+        check_move(State.PAID, State.CANCELLED)
