@@ -6,13 +6,16 @@ from shop.catalogue import Product, Variant
 from shop.checkout.accept import IdempotencyKey
 from shop.checkout.jobs import CheckoutJob, Move
 from shop.orders import Order, OrderLine
+from shop.payments.cases import Case
 from shop.payments.inbox import InboxEvent
 from shop.payments.ledger import GatewayOrder, Payment
+from shop.payments.refunds import Refund
 from shop.stock import StockLevel
 
 __all__ = [
     "Cart",
     "CartItem",
+    "Case",
     "CheckoutJob",
     "GatewayOrder",
     "IdempotencyKey",
@@ -22,6 +25,7 @@ __all__ = [
     "OrderLine",
     "Payment",
     "Product",
+    "Refund",
     "StockLevel",
     "SyncEvent",
     "User",

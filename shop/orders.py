@@ -41,6 +41,7 @@ class Order(models.Model):
     billing_address = models.JSONField()
     created_at = models.DateTimeField()
     paid_at = models.DateTimeField(null=True, blank=True)
+    paid_by = models.CharField(max_length=64, blank=True)  # the gateway's id of the payment
 
     class Meta:
         ordering = ("-id",)

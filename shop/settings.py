@@ -86,6 +86,7 @@ INSTALLED_APPS = [
     "drf_spectacular_sidecar",
 ]
 MIDDLEWARE = [
+    "shop.csp.ContentSecurityPolicy",
     "shop.api.limits.RefuseLargeBodies",
     "django.middleware.security.SecurityMiddleware",
     "whitenoise.middleware.WhiteNoiseMiddleware",
@@ -216,7 +217,17 @@ RAZORPAY_WEBHOOK_SECRETS = [
 RAZORPAY_BASE_URL = env_url(
     "RAZORPAY_BASE_URL", "https://api.razorpay.com", schemes=("https", "http")
 )
+# The script of the payment form, as a browser reaches it.
+RAZORPAY_CHECKOUT_JS = env_url(
+    "RAZORPAY_CHECKOUT_JS",
+    "https://checkout.razorpay.com/v1/checkout.js"
+    if RAZORPAY_BASE_URL == "https://api.razorpay.com"
+    else f"{RAZORPAY_BASE_URL}/v1/checkout.js",
+    schemes=("https", "http"),
+)
 RAZORPAY_CAPTURE = env_choice("RAZORPAY_CAPTURE", "automatic", choices=("automatic", "manual"))
+# What money buys that comes after its checkout ended: the goods, if they are still there, or itself.
+LATE_PAYMENT = env_choice("LATE_PAYMENT", "fulfil", choices=("fulfil", "refund"))
 if DEBUG and RAZORPAY_KEY_ID.startswith("rzp_live_"):
     raise ImproperlyConfigured("RAZORPAY_KEY_ID is a live key and DEBUG is on: refusing to start")
 if not DEBUG:

@@ -1,15 +1,24 @@
 from django.contrib import admin
 from django.urls import include, path
+from django.views.generic import TemplateView
 
-from shop import ops
+from shop import ops, pages
 
 urlpatterns = [
     path("api/", include("shop.api.urls")),
     path("health/live", ops.live),
     path("health/ready", ops.ready),
     path("admin/", admin.site.urls),
+    path("", pages.catalogue, name="catalogue"),
+    path("products/<slug:slug>/", pages.product, name="product"),
+    path("cart/", TemplateView.as_view(template_name="shop/cart.html"), name="cart"),
+    path("checkout/", pages.checkout_form, name="checkout_form"),
+    path("checkout/<uuid:checkout_id>", pages.checkout_status, name="checkout_status"),
+    path("orders/", TemplateView.as_view(template_name="shop/orders.html"), name="orders"),
+    path("orders/<str:number>/", pages.order, name="order"),
+    path("sign-in/", TemplateView.as_view(template_name="shop/sign_in.html"), name="sign_in"),
 ]
 
 handler400 = "shop.api.errors.bad_request"
-handler404 = "shop.api.errors.not_found"
+handler404 = "shop.pages.not_found"
 handler500 = "shop.api.errors.server_error"

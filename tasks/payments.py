@@ -1,14 +1,18 @@
-"""Money coming in, as Celery tasks."""
+"""Money coming in and going back, as Celery tasks."""
 
 from __future__ import annotations
 
+from shop.checkout.captures import CapturePayments
 from shop.checkout.questions import CheckPayments
+from shop.checkout.sending import SendRefunds
 from shop.checkout.webhooks import ReconcileWebhook
 from tasks.app import app
 from tasks.checkout import local, remote
 
 RECONCILE_WEBHOOK = "payments.reconcile_webhook"
 CHECK_PAYMENTS = "payments.check_payments"
+CAPTURE = "payments.capture"
+SEND_REFUNDS = "payments.send_refunds"
 
 
 @app.task(name=RECONCILE_WEBHOOK)
@@ -19,3 +23,13 @@ def reconcile_webhook(*, event_id: str = "", **_later_arguments: object) -> str:
 @app.task(name=CHECK_PAYMENTS)
 def check_payments(*, checkout_id: str = "", **_later_arguments: object) -> str:
     return remote(CHECK_PAYMENTS, CheckPayments(), checkout_id=checkout_id)
+
+
+@app.task(name=CAPTURE)
+def capture(*, checkout_id: str = "", **_later_arguments: object) -> str:
+    return remote(CAPTURE, CapturePayments(), checkout_id=checkout_id)
+
+
+@app.task(name=SEND_REFUNDS)
+def send_refunds(*, checkout_id: str = "", **_later_arguments: object) -> str:
+    return remote(SEND_REFUNDS, SendRefunds(), checkout_id=checkout_id)

@@ -16,9 +16,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Self
 
-import requests
-
-from workers import environment, procfile
+from workers import environment, health, procfile
 from workers.addresses import REPOSITORY, data_dir_of
 from workers.devservices import Server, ServiceError, Services
 from workers.environment import STANDIN
@@ -27,12 +25,6 @@ from workers.supervised import STOP_SECONDS, Supervised, last_lines
 READY_SECONDS = 60
 DEATHS_BEFORE_GIVING_UP = 5  # while starting: later a process is started again for ever
 TICK_SECONDS = 0.05
-# Where a process says that it is ready: the variable with its port, and the path to ask.
-HEALTH = {
-    "web": ("PORT", "/health/ready"),
-    "flower": ("FLOWER_PORT", "/healthcheck"),
-    STANDIN: ("STANDIN_PORT", "/_standin/health"),
-}
 SETUP = (("migrate", "--noinput"), ("seed",))  # what manage.py does before the processes start
 
 
@@ -77,8 +69,6 @@ class Stack:
         self._ports = environment.Ports()
         self._processes: dict[str, Supervised] = {}
         self._over = threading.Event()
-        self._http = requests.Session()
-        self._http.trust_env = False  # no proxy stands between us and ourselves
         self._supervisor: threading.Thread | None = None
 
     # --- life ------------------------------------------------------------------------------------
@@ -192,7 +182,7 @@ class Stack:
 
     def pids(self, name: str) -> list[int]:
         """The live processes of `name`, its children included; empty when it is dead."""
-        return self._processes[name].pids
+        return self._processes[name].pids if name in self._processes else []
 
     def logs(self, name: str) -> str:
         """All that `name` has written, in earlier runs on this `DATA_DIR` too."""
@@ -266,14 +256,7 @@ class Stack:
     def _is_ready(self, process: Supervised) -> bool:
         if not process.is_running:
             return False
-        if process.name not in HEALTH:
-            return True
-        port, path = HEALTH[process.name]
-        try:
-            answer = self._http.get(f"http://127.0.0.1:{self.environment[port]}{path}", timeout=2)
-        except requests.RequestException:
-            return False
-        return answer.status_code == 200
+        return not health.is_known(process.name) or health.answers(process.name, self.environment)
 
     def _pause(self) -> None:
         if self.stop_asked.wait(TICK_SECONDS):

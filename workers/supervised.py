@@ -131,14 +131,11 @@ class Supervised:
             ended = describe_end(self._process.returncode)
             self.kill()  # children of the dead one would keep its port
             self.wanted = True
-            pause = self._pause_seconds()
+            steady = time.monotonic() - self._started_at > STEADY_AFTER_SECONDS
+            self.quick_deaths = 1 if steady else self.quick_deaths + 1
+            pause = pause_seconds(self.quick_deaths)
             self._restart_at = time.monotonic() + pause
             return f"{self.name} {ended}; starting it again in {pause:g} s"
-
-    def _pause_seconds(self) -> float:
-        steady = time.monotonic() - self._started_at > STEADY_AFTER_SECONDS
-        self.quick_deaths = 1 if steady else self.quick_deaths + 1
-        return min(RESTART_AFTER_SECONDS * 2.0 ** (self.quick_deaths - 1), RESTART_AT_MOST_SECONDS)
 
     def last_lines(self, count: int = 20) -> str:
         """The end of its log."""
@@ -148,6 +145,11 @@ class Supervised:
         if self._process:
             with suppress(ProcessLookupError, PermissionError):
                 os.killpg(self._process.pid, number)
+
+
+def pause_seconds(quick_deaths: int) -> float:
+    """How long to wait before the next start after so many quick deaths in a row."""
+    return min(RESTART_AFTER_SECONDS * 2.0 ** (quick_deaths - 1), RESTART_AT_MOST_SECONDS)
 
 
 def describe_end(returncode: int) -> str:

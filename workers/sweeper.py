@@ -24,10 +24,10 @@ from django.db import InterfaceError, OperationalError, close_old_connections
 from django.utils import timezone
 
 from shop.checkout import jobs, runner, steps
-from shop.payments import inbox, reconcile
+from shop.payments import inbox, ledger, reconcile, refunds
 from tasks.app import ring
 from tasks.checkout import RINGS
-from tasks.payments import CHECK_PAYMENTS, RECONCILE_WEBHOOK
+from tasks.payments import CAPTURE, CHECK_PAYMENTS, RECONCILE_WEBHOOK, SEND_REFUNDS
 
 logger = logging.getLogger("workers.sweeper")
 
@@ -44,8 +44,13 @@ def sweep(*, now: datetime) -> list[str]:
     ]
     if event_id := inbox.overdue(before=before):
         overdue.append((RECONCILE_WEBHOOK, {"event_id": event_id}))
-    if job_id := reconcile.overdue(before=before):
-        overdue.append((CHECK_PAYMENTS, {"checkout_id": job_id}))
+    for task, job_id in (
+        (CHECK_PAYMENTS, reconcile.overdue(before=before)),
+        (CAPTURE, ledger.overdue_capture(before=before)),
+        (SEND_REFUNDS, refunds.overdue(before=before)),
+    ):
+        if job_id:
+            overdue.append((task, {"checkout_id": job_id}))
     for task, ids in overdue:
         ring(task, **ids)
     return [task for task, _ in overdue]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from django.contrib.auth import authenticate
 from django.contrib.auth.password_validation import validate_password
 from django.core.exceptions import ValidationError as DjangoValidationError
@@ -17,6 +19,7 @@ from shop import accounts, merging
 from shop.api.auth import presented_guest_id, tokens
 from shop.api.errors import ApiError
 from shop.api.limits import Throttle
+from shop.api.openapi import THROTTLED, WITH_BODY, refusals
 
 LONGEST_PASSWORD_CHARS = 128  # hashing costs by length
 
@@ -26,8 +29,15 @@ class Tokens(serializers.Serializer):
     refresh = serializers.CharField(read_only=True)
 
 
+class EmailField(serializers.EmailField):
+    """Normalised before its length is checked: some letters grow in lower case."""
+
+    def to_internal_value(self, data: object) -> str:
+        return accounts.normalise_email(super().to_internal_value(data))
+
+
 class Credentials(serializers.Serializer):
-    email = serializers.EmailField(max_length=254)
+    email = EmailField(max_length=254)
     password = serializers.CharField(max_length=LONGEST_PASSWORD_CHARS, trim_whitespace=False)
 
 
@@ -50,7 +60,9 @@ class AccountView(APIView):
 class Register(AccountView):
     """Open an account. With a guest's token, the guest becomes the account, cart and all."""
 
-    @extend_schema(request=NewAccount, responses={201: Tokens})
+    @extend_schema(
+        request=NewAccount, responses={201: Tokens} | refusals(*WITH_BODY, 409, THROTTLED)
+    )
     def post(self, request: Request) -> Response:
         given = NewAccount(data=request.data)
         given.is_valid(raise_exception=True)
@@ -63,13 +75,15 @@ class Register(AccountView):
 class SignIn(AccountView):
     """Get tokens. With a guest's token, what is in the guest's cart moves into the account's."""
 
-    @extend_schema(request=Credentials, responses={200: Tokens})
+    @extend_schema(
+        request=Credentials, responses={200: Tokens} | refusals(*WITH_BODY, 401, THROTTLED)
+    )
     def post(self, request: Request) -> Response:
         given = Credentials(data=request.data)
         given.is_valid(raise_exception=True)
         user = authenticate(
-            request._request,
-            username=accounts.normalise_email(given.validated_data["email"]),
+            request,
+            username=given.validated_data["email"],
             password=given.validated_data["password"],
         )
         if not isinstance(user, accounts.User):
@@ -84,12 +98,27 @@ class Guest(AccountView):
 
     throttle_scope = "guest"
 
-    @extend_schema(request=None, responses={201: Tokens})
+    @extend_schema(request=None, responses={201: Tokens} | refusals(THROTTLED))
     def post(self, request: Request) -> Response:
         guest = accounts.create_guest(now=timezone.now())
         return Response(tokens(guest), status=status.HTTP_201_CREATED)
 
 
+class RefreshIn(serializers.Serializer):
+    refresh = serializers.CharField()
+
+
+class Access(serializers.Serializer):
+    access = serializers.CharField(read_only=True)
+
+
 class Refresh(TokenRefreshView):
     throttle_classes = (Throttle,)
     throttle_scope = "sign_in"
+
+    @extend_schema(
+        request=RefreshIn, responses={200: Access} | refusals(*WITH_BODY, 401, THROTTLED)
+    )
+    def post(self, request: Request, *args: Any, **kwargs: Any) -> Response:
+        """A new access token for a refresh token."""
+        return super().post(request, *args, **kwargs)

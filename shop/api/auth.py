@@ -17,7 +17,7 @@ class BearerToken(JWTStatelessUserAuthentication):
 
     def get_user(self, validated_token: object) -> TokenUser:
         user = super().get_user(validated_token)
-        if not str(user.id).isdigit():
+        if not (str(user.id).isascii() and str(user.id).isdigit()):
             raise InvalidToken("no user in the token")
         return user
 

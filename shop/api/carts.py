@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from django.utils import timezone
-from drf_spectacular.utils import OpenApiResponse, extend_schema
+from drf_spectacular.utils import extend_schema
 from rest_framework import serializers, status
 from rest_framework.request import Request
 from rest_framework.response import Response
@@ -16,6 +16,15 @@ from shop.api.auth import caller_id
 from shop.api.errors import ApiError
 from shop.api.etags import is_fresh, quoted
 from shop.api.limits import Throttle
+from shop.api.openapi import (
+    ETAG,
+    IF_NONE_MATCH,
+    NOT_MODIFIED,
+    PRIVATE,
+    THROTTLED,
+    WITH_BODY,
+    refusals,
+)
 from shop.carts import Contents, Line
 from shop.catalogue import Variant
 from shop.money import rupees
@@ -125,7 +134,10 @@ class CartView(ChangingView):
     def get_throttles(self) -> list[Any]:
         return [] if self.request.method == "GET" else super().get_throttles()
 
-    @extend_schema(responses={200: CartOut, 304: OpenApiResponse(description="Not modified")})
+    @extend_schema(
+        responses={200: CartOut} | NOT_MODIFIED | refusals(PRIVATE),
+        parameters=[IF_NONE_MATCH, ETAG],
+    )
     def get(self, request: Request) -> Response:
         """The cart as it is now. Its `ETag` is its version."""
         cart = carts.read(caller_id(request), now=timezone.now())
@@ -135,14 +147,16 @@ class CartView(ChangingView):
             )
         return _answer(cart)
 
-    @extend_schema(responses={200: CartOut})
+    @extend_schema(responses={200: CartOut} | refusals(PRIVATE, THROTTLED), parameters=[ETAG])
     def delete(self, request: Request) -> Response:
         """Take everything out."""
         return _answer(carts.clear(caller_id(request), now=timezone.now()))
 
 
 class AddToCart(ChangingView):
-    @extend_schema(request=AddIn, responses={200: AddOut})
+    @extend_schema(
+        request=AddIn, responses={200: AddOut} | refusals(*WITH_BODY, PRIVATE, 404, THROTTLED)
+    )
     def post(self, request: Request) -> Response:
         """Put units of a variant in. A repeat adds again; adds at the same moment add up."""
         given = AddIn(data=request.data)
@@ -174,7 +188,11 @@ def _variant(product_id: int, variant_id: int | None) -> Variant:
 
 
 class CartItemView(ChangingView):
-    @extend_schema(request=QuantityIn, responses={200: CartOut})
+    @extend_schema(
+        request=QuantityIn,
+        responses={200: CartOut} | refusals(*WITH_BODY, PRIVATE, 404, THROTTLED),
+        parameters=[ETAG],
+    )
     def patch(self, request: Request, item_id: int) -> Response:
         """Set the quantity of a line."""
         given = QuantityIn(data=request.data)
@@ -184,7 +202,7 @@ class CartItemView(ChangingView):
             carts.set_quantity(caller_id(request), item_id, quantity=quantity, now=timezone.now())
         )
 
-    @extend_schema(responses={200: CartOut})
+    @extend_schema(responses={200: CartOut} | refusals(PRIVATE, 404, THROTTLED), parameters=[ETAG])
     def delete(self, request: Request, item_id: int) -> Response:
         """Take a line out."""
         return _answer(carts.remove(caller_id(request), item_id, now=timezone.now()))
@@ -194,7 +212,9 @@ class SyncEvents(APIView):
     throttle_classes = (Throttle,)
     throttle_scope = "sync_events"
 
-    @extend_schema(request=SyncEventIn, responses={202: None})
+    @extend_schema(
+        request=SyncEventIn, responses={202: None} | refusals(*WITH_BODY, PRIVATE, THROTTLED)
+    )
     def post(self, request: Request) -> Response:
         """The storefront's copy of the cart was stale: what it saw, and what it did about it."""
         given = SyncEventIn(data=request.data)

@@ -6,6 +6,7 @@ from django.db.models import Prefetch, Q, QuerySet
 from drf_spectacular.utils import OpenApiParameter, extend_schema, extend_schema_view
 from rest_framework import generics, serializers
 
+from shop.api.openapi import refusals
 from shop.catalogue import Product, Variant
 from shop.money import rupees
 
@@ -51,7 +52,8 @@ class ProductView(generics.GenericAPIView):
 
 @extend_schema_view(
     get=extend_schema(
-        parameters=[OpenApiParameter("search", str, description="Words in name or description.")]
+        parameters=[OpenApiParameter("search", str, description="Words in name or description.")],
+        responses={200: ProductSerializer(many=True)} | refusals(404),
     )
 )
 class Products(ProductView, generics.ListAPIView):
@@ -64,5 +66,6 @@ class Products(ProductView, generics.ListAPIView):
         return queryset
 
 
+@extend_schema_view(get=extend_schema(responses={200: ProductSerializer} | refusals(404)))
 class ProductDetail(ProductView, generics.RetrieveAPIView):
     """One product with its variants."""

@@ -6,12 +6,8 @@ import re
 import uuid
 from typing import Any
 
-from django.conf import settings
-from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.utils import timezone
-from django.views.decorators.csrf import csrf_exempt
-from django.views.decorators.http import require_POST
-from drf_spectacular.utils import OpenApiParameter, OpenApiResponse, extend_schema
+from drf_spectacular.utils import extend_schema
 from rest_framework import generics, serializers, status
 from rest_framework.request import Request
 from rest_framework.response import Response
@@ -21,19 +17,31 @@ from shop.api.addresses import AddressSerializer
 from shop.api.auth import caller_id
 from shop.api.carts import LARGEST_ID, cart_json
 from shop.api.errors import ApiError
-from shop.api.etags import is_fresh, quoted
+from shop.api.etags import is_fresh
 from shop.api.limits import Throttle
-from shop.checkout import accept, returning
+from shop.api.openapi import (
+    ETAG,
+    IDEMPOTENCY_KEY,
+    IF_NONE_MATCH,
+    LOCATION,
+    NOT_MODIFIED,
+    PRIVATE,
+    REPLAYED,
+    RETRY_AFTER,
+    THROTTLED,
+    WITH_BODY,
+    refusals,
+)
+from shop.api.statuses import CheckoutStatus, answer, find, resource_of
+from shop.checkout import accept
 from shop.checkout import status as checkout_status
 from shop.checkout.accept import CartChanged, Seen, Terms
 from shop.checkout.jobs import CheckoutJob
 from shop.money import CURRENCY
 from tasks import checkout as checkout_tasks
 from tasks.app import ring
-from tasks.payments import CHECK_PAYMENTS
 
-IDEMPOTENCY_KEY = re.compile(r"[\x21-\x7e](?:[\x20-\x7e]{0,253}[\x21-\x7e])?")
-NO_CACHE = {"Cache-Control": "private, no-cache"}
+GOOD_KEY = re.compile(r"[\x21-\x7e](?:[\x20-\x7e]{0,253}[\x21-\x7e])?")
 
 
 class CheckoutIn(serializers.Serializer):
@@ -62,74 +70,15 @@ class CheckoutIn(serializers.Serializer):
         return value
 
 
-class StepOut(serializers.Serializer):
-    name = serializers.CharField()
-    status = serializers.ChoiceField(["pending", "running", "done", "failed", "waiting"])
-    attempts = serializers.IntegerField()
-    started_at = serializers.DateTimeField(allow_null=True)
-    finished_at = serializers.DateTimeField(allow_null=True)
-    error = serializers.CharField(allow_null=True)
-
-
-class CheckoutOut(serializers.Serializer):
-    """See docs/api of the status resource: `poll` says when to ask again."""
-
-    id = serializers.UUIDField()
-    status = serializers.CharField()
-    step = serializers.CharField(allow_null=True)
-    message = serializers.CharField()
-    version = serializers.IntegerField()
-    created_at = serializers.DateTimeField()
-    updated_at = serializers.DateTimeField()
-    cart_id = serializers.IntegerField()
-    items_count = serializers.IntegerField()
-    amount = serializers.FloatField()
-    amount_paise = serializers.IntegerField()
-    currency = serializers.CharField()
-    steps = StepOut(many=True)
-    order = serializers.DictField(allow_null=True)
-    payment = serializers.DictField(allow_null=True)
-    refund = serializers.DictField(allow_null=True)
-    error = serializers.DictField(allow_null=True)
-    poll = serializers.DictField()
-    links = serializers.DictField()
-
-
-class ConfirmIn(serializers.Serializer):
-    razorpay_payment_id = serializers.CharField(max_length=64)
-    razorpay_order_id = serializers.CharField(max_length=64)
-    razorpay_signature = serializers.CharField(max_length=128)
-
-
-def resource_of(job: CheckoutJob) -> dict[str, Any]:
-    return checkout_status.resource(
-        job, list(job.moves.all()), key_id=settings.RAZORPAY_KEY_ID, now=timezone.now()
-    )
-
-
-def find(request: Request, job_id: uuid.UUID) -> CheckoutJob:
-    """The caller's checkout of this id; another's is not found."""
-    return CheckoutJob.objects.select_related("order").get(pk=job_id, owner_id=caller_id(request))
-
-
-def answer(job: CheckoutJob, *, status_code: int = 200, **headers: str) -> Response:
-    pace = checkout_status.pace(job, now=timezone.now())
-    headers |= NO_CACHE | {"ETag": quoted(job.version)}
-    if not pace.done:
-        headers["Retry-After"] = str(pace.retry_after_seconds)
-    content = None if status_code == status.HTTP_304_NOT_MODIFIED else resource_of(job)
-    return Response(content, status=status_code, headers=headers)
-
-
 class Checkouts(generics.GenericAPIView):
-    serializer_class = CheckoutOut
+    serializer_class = CheckoutStatus
     throttle_classes = (Throttle,)
     throttle_scope = "checkout"
 
     def get_throttles(self) -> list[Any]:
         return [] if self.request.method == "GET" else super().get_throttles()
 
-    @extend_schema(responses={200: CheckoutOut(many=True)})
+    @extend_schema(responses={200: CheckoutStatus(many=True)} | refusals(PRIVATE, 404))
     def get(self, request: Request) -> Response:
         """The caller's own checkouts, the newest first."""
         mine = (
@@ -143,8 +92,8 @@ class Checkouts(generics.GenericAPIView):
 
     @extend_schema(
         request=CheckoutIn,
-        responses={202: CheckoutOut, 409: OpenApiResponse(description="cart_changed")},
-        parameters=[OpenApiParameter("Idempotency-Key", str, OpenApiParameter.HEADER)],
+        responses={202: CheckoutStatus} | refusals(*WITH_BODY, PRIVATE, 409, 422, THROTTLED),
+        parameters=[IDEMPOTENCY_KEY, LOCATION, ETAG, RETRY_AFTER, REPLAYED],
     )
     def post(self, request: Request) -> Response:
         """
@@ -209,7 +158,7 @@ def _first_error(errors: Any) -> tuple[str, str]:
 
 def _idempotency_key(request: Request) -> str:
     key = request.headers.get("Idempotency-Key", "")
-    if key and not IDEMPOTENCY_KEY.fullmatch(key):
+    if key and not GOOD_KEY.fullmatch(key):
         raise ApiError(
             400,
             "idempotency_key_invalid",
@@ -219,7 +168,10 @@ def _idempotency_key(request: Request) -> str:
 
 
 class Checkout(APIView):
-    @extend_schema(responses={200: CheckoutOut, 304: OpenApiResponse(description="Not modified")})
+    @extend_schema(
+        responses={200: CheckoutStatus} | NOT_MODIFIED | refusals(PRIVATE, 404),
+        parameters=[IF_NONE_MATCH, ETAG, RETRY_AFTER],
+    )
     def get(self, request: Request, job_id: uuid.UUID) -> Response:
         """Where the checkout stands. `Retry-After` and `poll` say when to ask again."""
         job = find(request, job_id)
@@ -232,61 +184,12 @@ class Cancel(APIView):
     throttle_classes = (Throttle,)
     throttle_scope = "checkout"
 
-    @extend_schema(request=None, responses={202: CheckoutOut})
+    @extend_schema(
+        request=None,
+        responses={202: CheckoutStatus} | refusals(PRIVATE, 404, 409, THROTTLED),
+        parameters=[ETAG, RETRY_AFTER],
+    )
     def post(self, request: Request, job_id: uuid.UUID) -> Response:
         """End an unpaid checkout and free its units. A repeat changes nothing."""
         accept.cancel(owner_id=caller_id(request), job_id=job_id, now=timezone.now())
         return answer(find(request, job_id), status_code=status.HTTP_202_ACCEPTED)
-
-
-class Confirm(APIView):
-    throttle_classes = (Throttle,)
-    throttle_scope = "confirm"
-
-    @extend_schema(request=ConfirmIn, responses={202: CheckoutOut})
-    def post(self, request: Request, job_id: uuid.UUID) -> Response:
-        """What checkout.js handed the page. Nothing is paid by it: Razorpay is asked at once."""
-        given = ConfirmIn(data=request.data)
-        given.is_valid(raise_exception=True)
-        job = find(request, job_id)
-        _take_return(job, given.validated_data)
-        return answer(find(request, job_id), status_code=status.HTTP_202_ACCEPTED)
-
-
-def _take_return(job: CheckoutJob, fields: dict[str, str]) -> None:
-    """:raises ApiError: the signature is not for the order of this checkout."""
-    try:
-        returning.returned(
-            job,
-            gateway_payment_id=fields["razorpay_payment_id"],
-            gateway_order_id=fields["razorpay_order_id"],
-            signature=fields["razorpay_signature"],
-            key_secret=settings.RAZORPAY_KEY_SECRET,
-            now=timezone.now(),
-        )
-    except returning.SignatureInvalid as error:
-        raise ApiError(
-            400, "signature_invalid", "This payment could not be verified for your order."
-        ) from error
-    ring(CHECK_PAYMENTS, checkout_id=str(job.pk))
-
-
-@csrf_exempt
-@require_POST
-def callback(request: HttpRequest, job_id: uuid.UUID) -> HttpResponse:
-    """
-    The browser's return in redirect mode: a form post from another site, without a session.
-
-    Whatever it carries, the buyer is sent on to the status page, which tells the truth. A genuine
-    signature has Razorpay asked at once; `error[...]` fields are unsigned and change nothing.
-    """
-    job = CheckoutJob.objects.filter(pk=job_id).select_related("order").first()
-    given = ConfirmIn(data=request.POST)
-    if job is not None and given.is_valid():
-        try:
-            _take_return(job, given.validated_data)
-        except ApiError:
-            pass  # forged or mixed up: the page shows where the checkout really stands
-    response = HttpResponseRedirect(f"/checkout/{job_id}")
-    response.status_code = status.HTTP_303_SEE_OTHER
-    return response

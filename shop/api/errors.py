@@ -7,12 +7,15 @@ Every error of the API in one shape: {code, error, message, details}.
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
+from functools import wraps
 from http import HTTPStatus
 from typing import Any
 
 from django.core.exceptions import PermissionDenied as DjangoPermissionDenied
 from django.db import InterfaceError, OperationalError
-from django.http import Http404, HttpRequest, JsonResponse
+from django.http import Http404, HttpRequest, HttpResponse, JsonResponse, UnreadablePostError
+from django.views.decorators.csrf import csrf_exempt
 from rest_framework import exceptions, status
 from rest_framework.response import Response
 from rest_framework.views import set_rollback
@@ -25,6 +28,8 @@ from shop.checkout.jobs import CheckoutJob
 logger = logging.getLogger(__name__)
 
 DATABASE_AWAY_RETRY_SECONDS = 5
+SHORT_BREAK = "The shop is taking a short break. Please try again in a few seconds."
+CUT_SHORT = "The request broke off before its end."
 CHALLENGE = 'Bearer realm="api"'  # goes with every 401, says RFC 9110
 
 
@@ -72,6 +77,20 @@ def plain(
     return response
 
 
+def post_only(view: Callable[..., HttpResponse]) -> Callable[..., HttpResponse]:
+    """405 in our shape for any other method; Django's `require_POST` answers without a body."""
+
+    @wraps(view)
+    def checked(request: HttpRequest, **kwargs: Any) -> HttpResponse:
+        if request.method == "POST":
+            return view(request, **kwargs)
+        response = plain(405, "method_not_allowed", "This address can only be posted to.")
+        response["Allow"] = "POST"
+        return response
+
+    return checked
+
+
 def answer(error: Exception, context: dict[str, Any]) -> Response | None:
     """DRF's exception handler: whatever a view raises on purpose becomes an answer."""
     match _translated(error):
@@ -97,41 +116,43 @@ def answer(error: Exception, context: dict[str, Any]) -> Response | None:
 
 
 def _translated(error: Exception) -> exceptions.APIException | None:
-    """Errors of the domain and of Django in the words of HTTP."""
+    """Errors of the domain and of the world in the words of HTTP; None for a bug of ours."""
+    if isinstance(error, exceptions.APIException):
+        return error
+    return _refusal(error) or _trouble(error)
+
+
+def _refusal(error: Exception) -> ApiError | None:
+    """What the domain refuses, in its own words."""
     match error:
-        case exceptions.APIException():
-            return error
-        case Http404() | CheckoutJob.DoesNotExist() | CartItem.DoesNotExist():
-            return ApiError(status.HTTP_404_NOT_FOUND, "not_found", "Not found.")
-        case DjangoPermissionDenied():
-            return exceptions.PermissionDenied()
-        case NoSuchBuyer() | User.DoesNotExist():
-            return exceptions.AuthenticationFailed("This account is no more.", "token_not_valid")
         case EmailTaken():
-            return ApiError(
-                status.HTTP_409_CONFLICT,
-                "email_taken",
-                "An account with this e-mail address exists. Please sign in.",
-            )
+            sentence = "An account with this e-mail address exists. Please sign in."
+            return ApiError(status.HTTP_409_CONFLICT, "email_taken", sentence)
         case CartError():
-            return ApiError(
-                status.HTTP_400_BAD_REQUEST, error.code, error.message, dict(error.details)
-            )
+            return ApiError(400, error.code, error.message, dict(error.details))
         case accept.KeyReused():
             return ApiError(status.HTTP_422_UNPROCESSABLE_ENTITY, error.code, error.message)
         case accept.CannotCancel():
             return ApiError(status.HTTP_409_CONFLICT, error.code, error.message, error.details)
         case accept.Refused():
-            return ApiError(
-                status.HTTP_400_BAD_REQUEST, error.code, error.message, error.details, error.details
-            )
+            return ApiError(400, error.code, error.message, error.details, beside=error.details)
+    return None
+
+
+def _trouble(error: Exception) -> exceptions.APIException | None:
+    """What is not there, not allowed, or away."""
+    match error:
+        case Http404() | CheckoutJob.DoesNotExist() | CartItem.DoesNotExist():
+            return ApiError(status.HTTP_404_NOT_FOUND, "not_found", "Not found.")
+        case NoSuchBuyer() | User.DoesNotExist():
+            return exceptions.AuthenticationFailed("This account is no more.", "token_not_valid")
+        case DjangoPermissionDenied():
+            return exceptions.PermissionDenied()
+        case UnreadablePostError():
+            return ApiError(400, "bad_request", CUT_SHORT)
         case OperationalError() | InterfaceError():
             logger.warning("the database is away: %s", error)
-            return ApiError(
-                status.HTTP_503_SERVICE_UNAVAILABLE,
-                "unavailable",
-                "The shop is taking a short break. Please try again in a few seconds.",
-            )
+            return ApiError(status.HTTP_503_SERVICE_UNAVAILABLE, "unavailable", SHORT_BREAK)
     return None
 
 
@@ -155,6 +176,8 @@ def _first(details: Any, path: str = "") -> tuple[str, str]:
 
 
 def _code(error: exceptions.APIException) -> str:
+    if isinstance(error.detail, dict) and "code" in error.detail:  # simplejwt's way
+        return str(error.detail["code"])
     codes = error.get_codes()
     return codes if isinstance(codes, str) else str(_first(codes)[1])
 
@@ -169,8 +192,17 @@ def bad_request(request: HttpRequest, exception: Exception) -> JsonResponse:
     return plain(400, "bad_request", "The request could not be understood.")
 
 
-def not_found(request: HttpRequest, exception: Exception) -> JsonResponse:
+def not_found(request: HttpRequest, exception: Exception | None = None) -> JsonResponse:
     return plain(404, "not_found", "Not found.")
+
+
+@csrf_exempt
+def no_such_address(request: HttpRequest) -> JsonResponse:
+    """
+    For whatever no other address of the API matches, so that Django never redirects to one with a
+    slash: a POST would lose its body on the way, and come back as a GET of something else.
+    """
+    return plain(404, "not_found", "No such address. Those of the API end with a slash.")
 
 
 def server_error(request: HttpRequest) -> JsonResponse:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 
 from django.conf import settings
@@ -17,6 +18,9 @@ from shop.redis_client import RedisAway
 WEBHOOK_PATH = "/api/webhooks/"
 
 
+LENGTH = re.compile("[0-9]{0,18}")
+
+
 class RefuseLargeBodies:
     """413 for a body that says it is too large, before any of it is read."""
 
@@ -29,8 +33,10 @@ class RefuseLargeBodies:
             if request.path.startswith(WEBHOOK_PATH)
             else settings.LARGEST_BODY_BYTES
         )
-        length = request.META.get("CONTENT_LENGTH") or "0"
-        if not length.isdigit() or int(length) > limit:
+        length = request.META.get("CONTENT_LENGTH", "")
+        if not LENGTH.fullmatch(length):
+            return plain(400, "bad_request", "The length of the request is not a number.")
+        if int(length or 0) > limit:
             return plain(413, "too_large", f"The request is larger than {limit} bytes.")
         return self.get_response(request)
 

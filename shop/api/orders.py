@@ -11,7 +11,9 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
+from shop.api.addresses import AddressSerializer
 from shop.api.auth import caller_id
+from shop.api.openapi import PRIVATE, refusals
 from shop.checkout.states import BUYER_STATUS, State
 from shop.money import rupees
 from shop.orders import Order, OrderLine
@@ -36,8 +38,8 @@ class OrderOut(serializers.Serializer):
     created_at = serializers.DateTimeField()
     paid_at = serializers.DateTimeField(allow_null=True)
     checkout_id = serializers.UUIDField()
-    shipping_address = serializers.DictField()
-    billing_address = serializers.DictField()
+    shipping_address = AddressSerializer()
+    billing_address = AddressSerializer()
     lines = OrderLineOut(many=True)
 
 
@@ -77,7 +79,7 @@ def _orders_of(request: Request) -> Any:
 class Orders(generics.GenericAPIView):
     serializer_class = OrderOut
 
-    @extend_schema(responses={200: OrderOut(many=True)})
+    @extend_schema(responses={200: OrderOut(many=True)} | refusals(PRIVATE, 404))
     def get(self, request: Request) -> Response:
         """The newest first."""
         page = self.paginate_queryset(_orders_of(request))
@@ -85,7 +87,7 @@ class Orders(generics.GenericAPIView):
 
 
 class OrderDetail(APIView):
-    @extend_schema(responses={200: OrderOut})
+    @extend_schema(responses={200: OrderOut} | refusals(PRIVATE, 404))
     def get(self, request: Request, number: str) -> Response:
         order = _orders_of(request).filter(number=number).first()
         if order is None:

@@ -1,7 +1,7 @@
-from django.urls import path
-from drf_spectacular.views import SpectacularAPIView, SpectacularSwaggerView
+from django.urls import path, re_path
+from drf_spectacular.views import SpectacularJSONAPIView, SpectacularSwaggerView
 
-from shop.api import accounts, carts, catalogue, checkouts, orders, webhooks
+from shop.api import accounts, carts, catalogue, checkouts, errors, orders, returns, webhooks
 
 urlpatterns = [
     path("auth/register/", accounts.Register.as_view()),
@@ -18,11 +18,12 @@ urlpatterns = [
     path("checkouts/", checkouts.Checkouts.as_view()),
     path("checkouts/<uuid:job_id>/", checkouts.Checkout.as_view(), name="checkout"),
     path("checkouts/<uuid:job_id>/cancel/", checkouts.Cancel.as_view()),
-    path("checkouts/<uuid:job_id>/confirm/", checkouts.Confirm.as_view()),
-    path("checkouts/<uuid:job_id>/callback/", checkouts.callback),
+    path("checkouts/<uuid:job_id>/confirm/", returns.Confirm.as_view()),
+    path("checkouts/<uuid:job_id>/callback/", returns.callback),
     path("orders/", orders.Orders.as_view()),
-    path("orders/<str:number>/", orders.OrderDetail.as_view()),
+    path("orders/<slug:number>/", orders.OrderDetail.as_view()),
     path("webhooks/razorpay/", webhooks.razorpay),
-    path("schema/", SpectacularAPIView.as_view(), name="schema"),
+    path("schema/", SpectacularJSONAPIView.as_view(), name="schema"),
     path("docs/", SpectacularSwaggerView.as_view(url_name="schema")),
+    re_path("", errors.no_such_address),
 ]

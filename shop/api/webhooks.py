@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from django.conf import settings
 from django.db import InterfaceError, OperationalError
-from django.http import HttpRequest, HttpResponse, JsonResponse
+from django.http import HttpRequest, HttpResponse, JsonResponse, UnreadablePostError
 from django.utils import timezone
 from django.views.decorators.csrf import csrf_exempt
-from django.views.decorators.http import require_POST
 
-from shop.api.errors import DATABASE_AWAY_RETRY_SECONDS, plain
+from shop.api.errors import CUT_SHORT, DATABASE_AWAY_RETRY_SECONDS, plain, post_only
 from shop.payments import inbox, signatures
 from tasks.app import ring
 from tasks.payments import RECONCILE_WEBHOOK
@@ -18,13 +17,16 @@ LONGEST_EVENT_ID = 64
 
 
 @csrf_exempt
-@require_POST
+@post_only
 def razorpay(request: HttpRequest) -> HttpResponse:
     """
     200 for whatever is genuine, also the second time, also what we cannot read: Razorpay repeats
     what is refused, and switches an endpoint off that refuses for a day.
     """
-    body = request.body  # the signed bytes: nothing may parse them first
+    try:
+        body = request.body  # the signed bytes: nothing may parse them first
+    except UnreadablePostError:
+        return plain(400, "bad_request", CUT_SHORT)
     signature = request.headers.get("X-Razorpay-Signature", "")
     if not signatures.is_genuine(body, signature, secrets=settings.RAZORPAY_WEBHOOK_SECRETS):
         return plain(401, "signature_invalid", "The signature is missing or wrong.")

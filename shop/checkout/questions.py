@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 from shop.checkout.jobs import Report, backoff
 from shop.checkout.settle import settle
 from shop.payments import reconcile
-from shop.payments.gateway import Gateway, GatewayError, PaymentFact, Unreachable
+from shop.payments.gateway import Gateway, GatewayError, News, PaymentFact, Unreachable
 from shop.payments.ledger import GatewayOrder
 
 
@@ -40,7 +40,7 @@ class CheckPayments:
             else:
                 told.append((row, asked_at))
                 facts += answer
-        report = settle(facts, via="fetch", now=now)  # locks jobs, so before any other row
+        report = settle(News(payments=tuple(facts)), via="fetch", now=now)  # locks jobs, so before any other row
         reconcile.answered(told, now=now)
         reconcile.not_answered(silent, until=now + pause)
         report.counts.update(asked=len(told), unanswered=len(silent))

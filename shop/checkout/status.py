@@ -14,9 +14,10 @@ from typing import Any
 
 from shop.checkout.jobs import CheckoutJob, Move
 from shop.checkout.states import BUYER_STATUS, FINAL, STEP_OF, State, Step
-from shop.money import rupees
-from shop.payments import ledger
+from shop.money import format_inr, rupees
+from shop.payments import ledger, refunds
 from shop.payments.ledger import GatewayOrder
+from shop.payments.refunds import RefundStatus
 
 MESSAGES: dict[State, str] = {
     State.QUEUED: "We have your order and are checking your cart.",
@@ -36,10 +37,20 @@ MESSAGES: dict[State, str] = {
         " looking into it and will write to you."
     ),
 }
+# Where the refund is known: how much, and a reference to ask the bank about.
+SENT_BACK: dict[State, str] = {
+    State.REFUNDING: (
+        "Your payment came after this checkout had ended. {amount} is on its way back to you."
+    ),
+    State.REFUNDED: "{amount} was sent back to you. Banks take up to seven working days.",
+}
 RETURNED = "We are confirming your payment with the bank. This can take a moment."
 
 # Which failures another try of the same cart can cure.
 RETRYABLE = frozenset({"gateway_unavailable", "internal_error"})
+
+# States in which there may be a refund to tell of.
+MONEY_KNOWN = frozenset({State.PAID, State.REFUNDING, State.REFUNDED, State.IN_REVIEW})
 
 # A form that has been open this long without news is asked about less often.
 PATIENT_AFTER = timedelta(minutes=2)
@@ -96,11 +107,12 @@ def resource(
     """The whole status of one checkout; `job.order` loaded with it. Times are ISO 8601."""
     after = pace(job, now=now)
     state = State(job.state)
+    refund = _refund(job)
     return {
         "id": str(job.pk),
         "status": BUYER_STATUS[state],
         "step": STEP_OF.get(state),
-        "message": _message(job, state),
+        "message": _message(job, state, refund),
         "version": job.version,
         "created_at": job.created_at,
         "updated_at": job.updated_at,
@@ -112,7 +124,7 @@ def resource(
         "steps": _steps(job, moves),
         "order": _order(job),
         "payment": _payment(job, state, key_id=key_id),
-        "refund": None,
+        "refund": refund,
         "error": _error(job),
         "poll": {"after_ms": after.after_ms, "done": after.done},
         "links": links(job),
@@ -124,9 +136,12 @@ def links(job: CheckoutJob) -> dict[str, str]:
     return {"self": here, "confirm": f"{here}confirm/", "cancel": f"{here}cancel/"}
 
 
-def _message(job: CheckoutJob, state: State) -> str:
+def _message(job: CheckoutJob, state: State, refund: dict[str, Any] | None) -> str:
     if state is State.FAILED:
         return job.error_message
+    if refund and state in SENT_BACK:
+        amount = format_inr(refund["amount_paise"])
+        return f"{SENT_BACK[state].format(amount=amount)} Reference: {refund['reference']}."
     if job.waiting_for:
         return job.waiting_for
     if state is State.AWAITING_PAYMENT and job.returned_at is not None:
@@ -195,6 +210,25 @@ def _payment(job: CheckoutJob, state: State, *, key_id: str) -> dict[str, Any] |
             "code": failure.error_code,
             "message": failure.error_description or "The payment did not go through.",
         },
+    }
+
+
+def _refund(job: CheckoutJob) -> dict[str, Any] | None:
+    """All that goes back to the buyer, as one sum; `status` is that of what lags behind most."""
+    if job.order_id is None or job.state not in MONEY_KNOWN:
+        return None
+    sent = [it for it in refunds.of_orders([job.order_id])[job.order_id] if it.status != "failed"]
+    if not sent:
+        return None
+    amount_paise = sum(it.amount_paise for it in sent)
+    last = next((it for it in sent if it.status != RefundStatus.PROCESSED), sent[-1])
+    return {
+        "status": "processed" if last.status == RefundStatus.PROCESSED else "pending",
+        "amount": rupees(amount_paise),
+        "amount_paise": amount_paise,
+        "currency": job.currency,
+        "reference": last.gateway_refund_id or last.payment.gateway_payment_id,
+        "updated_at": last.updated_at,
     }
 
 

@@ -8,6 +8,7 @@ from datetime import datetime, timedelta
 from shop.checkout.jobs import MOST_ATTEMPTS, Report, backoff
 from shop.checkout.settle import settle
 from shop.payments import inbox, ledger
+from shop.payments.gateway import News
 from shop.payments.inbox import InboxEvent, Reading
 
 # An event may overtake our own record of the Razorpay order it is about. After this time, an order
@@ -24,9 +25,9 @@ class ReconcileWebhook:
     def carry(self, items: Sequence[InboxEvent], *, now: datetime) -> Report:
         """Settle what all these events say at once, so that three of one payment lock once."""
         readings = [(event, inbox.read(bytes(event.body))) for event in items]
-        facts = [fact for _, reading in readings for fact in reading.facts]
-        ours = ledger.find(fact.gateway_order_id for fact in facts)
-        report = settle(facts, via="webhook", now=now)
+        news = News.joined(reading.news for _, reading in readings)
+        ours = set(ledger.find(fact.gateway_order_id for fact in news.payments))
+        report = settle(news, via="webhook", now=now)
         done = []
         for event, reading in readings:
             if _may_become_ours(event, reading, known=ours, now=now):
@@ -47,18 +48,20 @@ class ReconcileWebhook:
         return report
 
 
-def _may_become_ours(
-    event: InboxEvent, reading: Reading, *, known: dict[str, ledger.GatewayOrder], now: datetime
-) -> bool:
-    strange = any(fact.gateway_order_id not in known for fact in reading.facts)
-    return strange and now < event.received_at + NOT_OURS_AFTER
+def _may_become_ours(event: InboxEvent, reading: Reading, *, known: set[str], now: datetime) -> bool:
+    if not _orders_in(reading) - known:
+        return False
+    return now < event.received_at + NOT_OURS_AFTER
 
 
-def _result(reading: Reading, *, known: dict[str, ledger.GatewayOrder]) -> str:
+def _orders_in(reading: Reading) -> set[str]:
+    """A payment without an order was not made through a checkout of ours."""
+    return {fact.gateway_order_id for fact in reading.news.payments if fact.gateway_order_id}
+
+
+def _result(reading: Reading, *, known: set[str]) -> str:
     if reading.problem:
         return reading.problem
-    if not reading.facts:
-        return "no payment in it"
-    if any(fact.gateway_order_id in known for fact in reading.facts):
-        return "settled"
-    return "not ours"
+    if reading.news == News():
+        return "no money in it"
+    return "settled" if _orders_in(reading) <= known else "not ours"

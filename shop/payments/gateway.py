@@ -6,6 +6,7 @@ Three errors, because there are three right reactions: give up, try again, look 
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -76,6 +77,49 @@ class PaymentFact:
     error_description: str = ""
 
 
+@dataclass(frozen=True, slots=True)
+class RefundFact:
+    """
+    What one report says about one refund. `status`: created, pending, processed or failed.
+
+    `receipt` is our key, if the refund is of our making.
+    """
+
+    id: str
+    gateway_payment_id: str
+    amount_paise: int
+    status: str
+    receipt: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class DisputeFact:
+    """A buyer's bank wants money back. `status`: open, under_review, won, lost or closed."""
+
+    id: str
+    gateway_payment_id: str
+    amount_paise: int
+    status: str
+
+
+@dataclass(frozen=True, slots=True)
+class News:
+    """What one report, or several, say about money."""
+
+    payments: tuple[PaymentFact, ...] = ()
+    refunds: tuple[RefundFact, ...] = ()
+    disputes: tuple[DisputeFact, ...] = ()
+
+    @classmethod
+    def joined(cls, several: Iterable[News]) -> News:
+        several = list(several)
+        return cls(
+            tuple(fact for news in several for fact in news.payments),
+            tuple(fact for news in several for fact in news.refunds),
+            tuple(fact for news in several for fact in news.disputes),
+        )
+
+
 class Gateway(Protocol):
     def create_order(self, *, receipt: str, amount_paise: int, currency: str) -> RemoteOrder:
         """Create an order that buyers can pay. Not idempotent: a repeat makes a second one."""
@@ -88,6 +132,21 @@ class Gateway(Protocol):
 
     def fetch_payments(self, *, gateway_order_id: str) -> list[PaymentFact]:
         """All payments of one order, as they are now; this read does not lag."""
+
+    def fetch_payment(self, *, gateway_payment_id: str) -> PaymentFact:
+        """One payment as it is now."""
+
+    def capture(self, *, gateway_payment_id: str, amount_paise: int, currency: str) -> PaymentFact:
+        """
+        Take the money of an authorised payment. A repeat is `Declined`, and so is whatever else
+        stands in the way: fetch the payment and decide by its status.
+        """
+
+    def refund(self, *, gateway_payment_id: str, amount_paise: int, key: str) -> RefundFact:
+        """Send money back. The same key and amount again give the same refund, or `Declined`."""
+
+    def fetch_refunds(self, *, gateway_payment_id: str) -> list[RefundFact]:
+        """All refunds of one payment."""
 
 
 def refuse_inside_transaction() -> None:

@@ -9,16 +9,18 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
+from typing import Any, TypeVar
 
 from django.db import connection, models
 from django.db.models import Q
 
-from shop.payments.gateway import PaymentFact
-from shop.payments.razorpay import payment_fact
+from shop.payments.gateway import News
+from shop.payments.razorpay import dispute_fact, payment_fact, refund_fact
+
+Fact = TypeVar("Fact")
 
 
 class InboxEvent(models.Model):
@@ -52,10 +54,10 @@ class InboxEvent(models.Model):
 
 @dataclass(frozen=True, slots=True)
 class Reading:
-    """What a body says: the event's name and the payments it reports. Neither may be there."""
+    """What a body says: the event's name, and its news. Neither may be there."""
 
     name: str
-    facts: tuple[PaymentFact, ...]
+    news: News
     problem: str = ""
 
 
@@ -92,22 +94,27 @@ def read(body: bytes) -> Reading:
     """
     Read an event tolerantly: unknown events and fields are no error, and neither is nonsense.
 
-    Whatever the event is called, the payment entity in it is a report about that payment.
+    Whatever the event is called, each entity in it is a report about that entity.
     """
     try:
         event = json.loads(body)
         name = str(event["event"])[:64].replace("\x00", "")
         payload = event.get("payload") or {}
-        entity = _entity(payload, "payment")
-        facts = (payment_fact(entity),) if entity else ()
+        news = News(
+            payments=_read_all(payload, "payment", payment_fact),
+            refunds=_read_all(payload, "refund", refund_fact),
+            disputes=_read_all(payload, "dispute", dispute_fact),
+        )
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
-        return Reading("", (), f"cannot be read: {error!r}"[:200])
-    return Reading(name, tuple(fact for fact in facts if fact.gateway_order_id))
+        return Reading("", News(), f"cannot be read: {error!r}"[:200])
+    return Reading(name, news)
 
 
-def _entity(payload: dict[str, Any], kind: str) -> dict[str, Any] | None:
+def _read_all(
+    payload: dict[str, Any], kind: str, read_entity: Callable[[dict[str, Any]], Fact]
+) -> tuple[Fact, ...]:
     wrapped = payload.get(kind)
-    return wrapped["entity"] if wrapped else None
+    return (read_entity(wrapped["entity"]),) if wrapped else ()
 
 
 def handled(results: Sequence[tuple[InboxEvent, str, str]], *, now: datetime) -> None:

@@ -10,11 +10,12 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from enum import StrEnum
 
+from django.conf import settings
 from django.db import connection, models
-from django.db.models import Q
+from django.db.models import F, Q
 
 from shop.orders import Order
 from shop.payments.gateway import PaymentFact, RemoteOrder
@@ -85,6 +86,10 @@ class Payment(models.Model):
     error_code = models.CharField(max_length=64, blank=True)
     error_description = models.CharField(max_length=300, blank=True)
     first_seen_via = models.CharField(max_length=16)  # webhook or fetch
+    captured_via = models.CharField(max_length=16, blank=True)  # how we first heard of the money
+    captured_at = models.DateTimeField(null=True, blank=True)  # when we first heard of it
+    capture_at = models.DateTimeField(null=True, blank=True)  # when to capture it ourselves
+    capture_attempts = models.PositiveIntegerField(default=0)
     created_at = models.DateTimeField()
     updated_at = models.DateTimeField()
 
@@ -92,6 +97,14 @@ class Payment(models.Model):
         ordering = ("id",)
         constraints = [
             models.CheckConstraint(condition=Q(status__in=list(RANK)), name="payment_status_known"),
+        ]
+        indexes = [
+            models.Index(
+                fields=["capture_at"],
+                condition=Q(capture_at__isnull=False),
+                name="payment_to_capture",
+            ),
+            models.Index(fields=["captured_at"], name="payment_captured_at"),
         ]
 
     def __str__(self) -> str:
@@ -191,21 +204,16 @@ def record(
     for fact in facts:
         row = known.get(fact.id) or fresh.get(fact.id)
         if row is None:
-            fresh[fact.id] = _payment(fact, ours[fact.gateway_order_id], via=via, now=now)
-        elif _learn(row, fact, now=now) and row.pk:
+            row = fresh[fact.id] = Payment(
+                gateway_payment_id=fact.id,
+                gateway_order=ours[fact.gateway_order_id],
+                first_seen_via=via,
+                created_at=now,
+            )
+        if _learn(row, fact, via=via, now=now) and row.pk:
             changed[fact.id] = row
     Payment.objects.bulk_create(fresh.values())
-    Payment.objects.bulk_update(
-        changed.values(),
-        [
-            "status",
-            "amount_refunded_paise",
-            "method",
-            "error_code",
-            "error_description",
-            "updated_at",
-        ],
-    )
+    Payment.objects.bulk_update(changed.values(), LEARNT)
     orders_by_row = {row.pk: row.order_id for row in ours.values()}
     return {
         orders_by_row[row.gateway_order_id]
@@ -214,36 +222,84 @@ def record(
     }
 
 
-def _payment(fact: PaymentFact, row: GatewayOrder, *, via: str, now: datetime) -> Payment:
-    return Payment(
-        gateway_payment_id=fact.id,
-        gateway_order=row,
-        amount_paise=fact.amount_paise,
-        currency=fact.currency[:8],
-        status=fact.status,
-        amount_refunded_paise=fact.amount_refunded_paise,
-        method=fact.method[:32],
-        error_code=fact.error_code[:64],
-        error_description=fact.error_description[:300],
-        first_seen_via=via,
-        created_at=now,
-        updated_at=now,
+def orders_of_payments(gateway_payment_ids: Collection[str]) -> dict[str, int]:
+    """The order of each of these payments that we know."""
+    if not gateway_payment_ids:
+        return {}
+    rows = Payment.objects.filter(gateway_payment_id__in=gateway_payment_ids)
+    return dict(rows.values_list("gateway_payment_id", "gateway_order__order_id"))
+
+
+def plan_capture(payments: Sequence[Payment], *, at: datetime) -> None:
+    """Have these captured by us at `at`. One that is planned already keeps its time."""
+    if payments:
+        Payment.objects.filter(
+            pk__in=[payment.pk for payment in payments], capture_at=None
+        ).update(capture_at=at)
+
+
+def claim_captures(*, limit: int, now: datetime) -> list[Payment]:
+    """
+    Take payments that are due to be captured. Call inside a transaction.
+
+    They are due again after `CLAIM_SECONDS`; a second capture is refused by Razorpay and then read
+    as what it is, so no claim has to be checked afterwards.
+    """
+    due = list(
+        Payment.objects.filter(capture_at__lte=now)
+        .order_by("capture_at")
+        .select_for_update(skip_locked=True, no_key=True)[:limit]
     )
+    Payment.objects.filter(pk__in=[payment.pk for payment in due]).update(
+        capture_at=now + timedelta(seconds=settings.CLAIM_SECONDS),
+        capture_attempts=F("capture_attempts") + 1,
+    )
+    return due
 
 
-def _learn(row: Payment, fact: PaymentFact, *, now: datetime) -> bool:
+def overdue_capture(*, before: datetime) -> str | None:
+    """The checkout of a payment that should have been captured by `before`, if there is one."""
+    late = Payment.objects.filter(capture_at__lt=before).order_by("capture_at")
+    checkout_id = late.values_list("gateway_order__order__checkout__id", flat=True).first()
+    return str(checkout_id) if checkout_id else None
+
+
+def capture_again(payment: Payment, *, at: datetime | None) -> None:
+    """Try the capture again at `at`; None: there is nothing left to capture."""
+    Payment.objects.filter(pk=payment.pk).update(capture_at=at)
+
+
+# The columns that reports teach us.
+LEARNT = (
+    "amount_paise",
+    "currency",
+    "status",
+    "amount_refunded_paise",
+    "method",
+    "error_code",
+    "error_description",
+    "captured_via",
+    "captured_at",
+    "updated_at",
+)
+
+
+def _learn(row: Payment, fact: PaymentFact, *, via: str, now: datetime) -> bool:
     """Take over what is news in `fact`. False if it says nothing that we did not know."""
-    forward = RANK[fact.status] > RANK[row.status]
+    forward = not row.status or RANK[fact.status] > RANK[row.status]
     refunded = fact.amount_refunded_paise > row.amount_refunded_paise
     if forward:
+        row.amount_paise = fact.amount_paise
+        row.currency = fact.currency[:8]
         row.status = fact.status
         row.method = fact.method[:32] or row.method
         row.error_code = fact.error_code[:64]
         row.error_description = fact.error_description[:300]
     if refunded:
         row.amount_refunded_paise = fact.amount_refunded_paise
-    if forward or refunded:
-        row.updated_at = now
+    if row.captured_at is None and fact.status in {PaymentStatus.CAPTURED, PaymentStatus.REFUNDED}:
+        row.captured_via, row.captured_at = via, now
+    row.updated_at = now
     return forward or refunded
 
 
@@ -252,9 +308,9 @@ class Verdict:
     """
     What the payments of one order amount to.
 
-    `paid_by`: the payment that pays it in full, the earliest that we heard of; `to_capture`:
-    authorised payments that wait for our capture; `excess`: captured money beyond `paid_by`;
-    `conflicts`: captured money that is not what the order asks for.
+    `paid_by`: the payment that pays it, the one that did or else the earliest that we heard of;
+    `to_capture`: authorised payments that would pay it; `excess`: captured money beside `paid_by`;
+    `conflicts`: money that is not what an order asks for that nothing has paid yet.
     """
 
     paid_by: Payment | None = None
@@ -275,14 +331,20 @@ def verdicts(orders: Sequence[Order]) -> dict[int, Verdict]:
 def judge(order: Order, payments: Sequence[Payment]) -> Verdict:
     """Pure: touches no database. Money that went back whole (`refunded`) counts no more."""
     captured = [payment for payment in payments if payment.status == PaymentStatus.CAPTURED]
+    authorized = [payment for payment in payments if payment.status == PaymentStatus.AUTHORIZED]
+    if order.paid_by:
+        # Decided once: also when that payment was refunded since, no other takes its place.
+        return Verdict(
+            paid_by=next((it for it in payments if it.gateway_payment_id == order.paid_by), None),
+            excess=tuple(it for it in captured if it.gateway_payment_id != order.paid_by),
+        )
     right = [payment for payment in captured if _is_right(order, payment)]
+    wrong = [payment for payment in (*captured, *authorized) if not _is_right(order, payment)]
     return Verdict(
         paid_by=right[0] if right else None,
-        to_capture=tuple(
-            payment for payment in payments if payment.status == PaymentStatus.AUTHORIZED
-        ),
+        to_capture=tuple(payment for payment in authorized if _is_right(order, payment)),
         excess=tuple(right[1:]),
-        conflicts=tuple(payment for payment in captured if not _is_right(order, payment)),
+        conflicts=tuple(wrong),
     )
 
 

@@ -26,9 +26,11 @@ from requests.adapters import HTTPAdapter
 
 from shop.payments.gateway import (
     Declined,
+    DisputeFact,
     DuplicateReceipt,
     OutcomeUnknown,
     PaymentFact,
+    RefundFact,
     RemoteOrder,
     Unreachable,
     refuse_inside_transaction,
@@ -90,6 +92,31 @@ class RazorpayGateway:
         answer = self._client.order.payments(gateway_order_id)
         return _answered(lambda it: [payment_fact(item) for item in it["items"]], answer)
 
+    def fetch_payment(self, *, gateway_payment_id: str) -> PaymentFact:
+        refuse_inside_transaction()
+        return _answered(payment_fact, self._client.payment.fetch(gateway_payment_id))
+
+    def capture(self, *, gateway_payment_id: str, amount_paise: int, currency: str) -> PaymentFact:
+        refuse_inside_transaction()
+        answer = self._client.payment.capture(
+            gateway_payment_id, amount_paise, {"currency": currency}
+        )
+        return _answered(payment_fact, answer)
+
+    def refund(self, *, gateway_payment_id: str, amount_paise: int, key: str) -> RefundFact:
+        refuse_inside_transaction()
+        answer = self._client.payment.refund(
+            gateway_payment_id,
+            {"amount": amount_paise, "receipt": key},
+            headers={"X-Refund-Idempotency": key},
+        )
+        return _answered(refund_fact, answer)
+
+    def fetch_refunds(self, *, gateway_payment_id: str) -> list[RefundFact]:
+        refuse_inside_transaction()
+        answer = self._client.payment.fetch_multiple_refund(gateway_payment_id, {"count": 100})
+        return _answered(lambda it: [refund_fact(item) for item in it["items"]], answer)
+
 
 def payment_fact(entity: dict[str, Any]) -> PaymentFact:
     """
@@ -107,6 +134,28 @@ def payment_fact(entity: dict[str, Any]) -> PaymentFact:
         method=_text(entity.get("method") or ""),
         error_code=_text(entity.get("error_code") or ""),
         error_description=_text(entity.get("error_description") or ""),
+    )
+
+
+def refund_fact(entity: dict[str, Any]) -> RefundFact:
+    """Read a refund entity. :raises KeyError, TypeError, ValueError: it is none."""
+    receipt = entity.get("receipt")
+    return RefundFact(
+        id=_id(entity["id"]),
+        gateway_payment_id=_id(entity["payment_id"]),
+        amount_paise=_paise(entity["amount"]),
+        status=_text(entity["status"]),
+        receipt=_id(receipt) if receipt else None,
+    )
+
+
+def dispute_fact(entity: dict[str, Any]) -> DisputeFact:
+    """Read a dispute entity. :raises KeyError, TypeError, ValueError: it is none."""
+    return DisputeFact(
+        id=_id(entity["id"]),
+        gateway_payment_id=_id(entity["payment_id"]),
+        amount_paise=_paise(entity["amount"]),
+        status=_text(entity["status"]),
     )
 
 

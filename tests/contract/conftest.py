@@ -56,7 +56,9 @@ class Receiver:
 
     def __init__(self) -> None:
         self.received: list[tuple[str, dict[str, str], bytes]] = []
+        self.status_of: Callable[[bytes], int] = lambda _body: self.status
         self.status = 200
+        self.hangs_up = False  # after each answer, without saying so in it
         self.answer_after: threading.Event | None = None
         self._arrived = threading.Condition()
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), self._handler())
@@ -91,13 +93,14 @@ class Receiver:
                 body = self.rfile.read(int(self.headers["Content-Length"]))
                 with receiver._arrived:
                     receiver.received.append((self.path, dict(self.headers), body))
-                    status, answer_after = receiver.status, receiver.answer_after
+                    status, answer_after = receiver.status_of(body), receiver.answer_after
                     receiver._arrived.notify_all()
                 if answer_after:
                     answer_after.wait(timeout=30)
                 self.send_response(status)
                 self.send_header("Content-Length", "0")
                 self.end_headers()
+                self.close_connection = self.close_connection or receiver.hangs_up
 
             def log_message(self, *args: Any) -> None:
                 pass

@@ -45,6 +45,13 @@ def test_a_fault_strikes_before_or_after_the_work(
     assert len(standin.orders()) == orders
 
 
+def test_a_reset_is_a_reset_and_not_a_polite_end(http, trouble):
+    trouble("reset")
+
+    with pytest.raises(requests.ConnectionError, match="reset by peer"):
+        http("POST", "orders", json=ORDER)
+
+
 @pytest.mark.parametrize(
     ("kind", "status", "content"),
     [
@@ -162,13 +169,14 @@ def test_a_stalled_create_happens_though_the_caller_gave_up(http, standin, troub
     assert len(standin.orders()) == 1
 
 
-def test_a_hanging_call_ends_when_faults_are_cleared(http, standin, trouble):
+@pytest.mark.parametrize(("verb", "path"), [("DELETE", "faults"), ("POST", "reset")])
+def test_a_hanging_call_ends_with_the_faults(http, standin, trouble, verb, path):
     trouble("hang")
     with ThreadPoolExecutor(1) as pool:
         hanging = pool.submit(http, "POST", "orders", json=ORDER, timeout=20)
         while standin.traffic()["in_flight"] == 0:
             assert not hanging.done()
-        standin.call("DELETE", "faults")
+        standin.call(verb, path)
 
         with pytest.raises(requests.ConnectionError):
             hanging.result(timeout=5)

@@ -237,6 +237,17 @@ def test_a_failed_refund_may_be_followed_by_another(standin, client, payment):
     assert standin.ledger()["totals"]["refunded_paise"] == 50_000
 
 
+def test_a_refund_that_has_ended_is_left_alone_by_the_clock(standin, client, payment):
+    standin.settings(refund_status="pending", refund_settle_seconds=3600)
+    refund = client.payment.refund(payment["id"], {})
+    standin.move_refund(refund["id"], "fail")
+
+    standin.advance(3601)
+
+    assert client.refund.fetch(refund["id"])["status"] == "failed"
+    assert standin.ledger()["totals"]["refunded_paise"] == 0
+
+
 def test_a_processed_refund_does_not_fail(standin, client, payment):
     refund = client.payment.refund(payment["id"], {})
 

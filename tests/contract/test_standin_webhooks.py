@@ -3,6 +3,7 @@
 import hashlib
 import hmac
 import json
+import socket
 import threading
 import time
 from collections.abc import Callable
@@ -230,6 +231,16 @@ def test_a_server_that_is_away_gets_its_webhook_when_it_is_back(standin, receive
     assert settled(lambda: standin.deliveries()[0]["state"] == "delivered")
 
 
+def test_a_connection_that_was_kept_in_vain_costs_no_try(standin, receiver, create_order):
+    receiver.hangs_up = True
+    for count in range(1, 4):
+        standin.pay(create_order()["id"], "failed")
+        receiver.wait_for(count)
+        settled(lambda: all(d["state"] == "delivered" for d in standin.deliveries()))
+
+    assert [len(delivery["attempts"]) for delivery in standin.deliveries()] == [1, 1, 1]
+
+
 def test_a_delivered_event_is_not_sent_again(standin, receiver, create_order):
     standin.pay(create_order()["id"], "failed")
     receiver.wait_for(1)
@@ -243,13 +254,14 @@ def test_a_delivered_event_is_not_sent_again(standin, receiver, create_order):
 
 
 def test_an_endpoint_that_answered_within_the_day_stays_enabled(standin, receiver, create_order):
-    receiver.status = 500
+    receiver.status_of = lambda body: 500 if b"payment.failed" in body else 200
     standin.settings(time_scale=100_000)
-    standin.pay(create_order()["id"], "failed")
-    receiver.wait_for(3)
-    receiver.status = 200
+    order_id = create_order()["id"]
+    standin.pay(order_id, "failed")
+    standin.pay(order_id)
+    settled(lambda: standin.deliveries()[0]["state"] == "given_up")
 
-    settled(lambda: standin.deliveries()[0]["state"] == "delivered")
+    standin.advance(DAY_SECONDS)
 
     assert not standin.endpoints()[0]["disabled"]
 
@@ -263,6 +275,23 @@ def test_a_disabled_endpoint_hears_nothing_until_enabled(standin, receiver, crea
     standin.pay(create_order()["id"])
 
     assert sorted(names(receiver.wait_for(3))) == sorted(PAID_EVENTS)
+    assert sorted(d["event"] for d in standin.deliveries()) == sorted(PAID_EVENTS)
+
+
+@pytest.mark.parametrize("move", ["disable", "remove"])
+def test_what_was_on_its_way_to_a_dead_endpoint_is_given_up(standin, receiver, create_order, move):
+    receiver.status = 500
+    standin.pay(create_order()["id"], "failed")
+    receiver.wait_for(1)
+    endpoint_id = standin.endpoints()[0]["id"]
+
+    if move == "disable":
+        standin.change_endpoint(endpoint_id, disabled=True)
+    else:
+        standin.call("DELETE", f"endpoints/{endpoint_id}")
+
+    assert settled(lambda: standin.deliveries()[0]["state"] == "given_up")
+    assert len(standin.deliveries()[0]["attempts"]) < 15
 
 
 # Several endpoints, secrets, replay
@@ -405,15 +434,18 @@ def test_a_script_can_be_for_some_events(standin, receiver, create_order):
 
 
 def test_delivery_can_be_paused_and_resumed(standin, receiver, create_order):
+    standin.call("POST", "clock", {"frozen": True})
     standin.script(paused=True)
     standin.pay(create_order()["id"])
     standin.advance(10)
-    held = [d["attempts"] for d in standin.deliveries()]
+    standin.advance(100)
+    resumed_at = standin.health()["now"]
 
     standin.script(paused=False)
 
-    assert held == [[], [], []]
     assert sorted(names(receiver.wait_for(3))) == sorted(PAID_EVENTS)
+    settled(lambda: all(delivery["attempts"] for delivery in standin.deliveries()))
+    assert {d["attempts"][0]["at"] for d in standin.deliveries()} == {resumed_at}
 
 
 def test_one_endpoint_can_be_paused(standin, receiver, create_order):
@@ -429,20 +461,51 @@ def test_one_endpoint_can_be_paused(standin, receiver, create_order):
     assert [path for path, _, _ in receiver.wait_for(2)] == ["/hook/second", "/hook"]
 
 
-def test_nothing_of_before_a_reset_comes_after_it(standin, receiver, create_order):
-    receiver.status = 500
+def test_repeats_that_were_due_are_forgotten_by_a_reset(standin, receiver, create_order):
+    standin.settings(time_scale=1)
+    receiver.status = 400
     standin.pay(create_order()["id"])
     receiver.wait_for(3)
+    settled(lambda: all(delivery["attempts"] for delivery in standin.deliveries()))
 
     standin.reset()
     standin.subscribe(receiver.url)
-    count = len(receiver.received)
-    receiver.status = 200
-    order = create_order()
-    standin.pay(order["id"], "failed")
+    standin.advance(DAY_SECONDS)
+    standin.pay(create_order()["id"], "failed")
 
-    later = receiver.wait_for(count + 1)[count:]
-    assert names(later) == ["payment.failed"]
+    assert names(receiver.wait_for(4))[3] == "payment.failed"
+
+
+def test_a_try_under_way_is_forgotten_by_a_reset(standin, receiver, create_order):
+    receiver.status = 400
+    receiver.answer_after = threading.Event()
+    standin.pay(create_order()["id"], "failed")
+    receiver.wait_for(1)
+
+    standin.reset()
+    receiver.answer_after.set()
+    receiver.status = 200
+    standin.subscribe(receiver.url)
+    for count in (2, 3):
+        standin.pay(create_order()["id"], "failed")
+        receiver.wait_for(count)
+        standin.advance(DAY_SECONDS)
+
+    assert len({body for _, _, body in receiver.received}) == 3
+
+
+def test_an_answer_that_is_not_http_is_a_failure(standin, create_order):
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        standin.subscribe(f"http://127.0.0.1:{server.getsockname()[1]}/")
+        standin.pay(create_order()["id"], "failed")
+        connection, _ = server.accept()
+        with connection:
+            connection.recv(65536)
+            connection.sendall(b"good day\r\n\r\n")
+
+            attempts = settled(lambda: standin.deliveries()[0]["attempts"])
+
+    assert (attempts[0]["status"], attempts[0]["error"]) == (None, "the answer is not HTTP")
 
 
 # Spellings

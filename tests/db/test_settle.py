@@ -8,8 +8,11 @@ from shop import carts
 from shop.checkout import accept
 from shop.checkout.states import State
 from shop.checkout.webhooks import NOT_OURS_AFTER, ReconcileWebhook
+from shop.payments import inbox
+from shop.payments.cases import Case
 from shop.payments.inbox import InboxEvent
 from shop.payments.ledger import GatewayOrder, Payment
+from shop.payments.refunds import Refund
 from tests.support.events import deliver
 from tests.support.shop import (
     fill_cart,
@@ -138,6 +141,7 @@ def test_money_that_is_not_what_was_asked_for_goes_to_review(wrong, job, variant
     assert reload(job).state == State.IN_REVIEW
     assert stock_of(variant) == (3, 2)
     assert "not 4497792 paise INR" in job.moves.last().because
+    assert Case.objects.get().kind == "conflict"
 
 
 def test_money_after_the_end_is_served_if_units_are_free(job, variant, standin, now):
@@ -151,7 +155,7 @@ def test_money_after_the_end_is_served_if_units_are_free(job, variant, standin, 
     assert stock_of(variant) == (1, 0)
 
 
-def test_money_after_the_end_goes_to_review_if_others_have_the_units(
+def test_money_after_the_end_goes_back_if_others_have_the_units(
     job, variant, gateway, standin, now
 ):
     accept.cancel(owner_id=job.owner_id, job_id=job.pk, now=now)
@@ -160,8 +164,35 @@ def test_money_after_the_end_goes_to_review_if_others_have_the_units(
 
     run(STEP, now=now)
 
-    assert reload(job).state == State.IN_REVIEW
+    assert reload(job).state == State.REFUNDING
+    assert Refund.objects.get().amount_paise == job.amount_paise
     assert stock_of(variant) == (3, 2)
+
+
+def test_by_policy_late_money_goes_back_even_if_units_are_free(
+    job, variant, standin, settings, now
+):
+    settings.LATE_PAYMENT = "refund"
+    accept.cancel(owner_id=job.owner_id, job_id=job.pk, now=now)
+    deliver(standin.pay(order_id(job)), now=now)
+
+    run(STEP, now=now)
+
+    assert reload(job).state == State.REFUNDING
+    assert stock_of(variant) == (3, 0)
+
+
+def test_a_dispute_is_a_case_and_the_order_stays_paid(job, standin, now):
+    payment = standin.pay(order_id(job))
+    deliver(payment, now=now)
+    dispute = {"id": "disp_1", "payment_id": payment["id"], "amount": 500, "status": "open"}
+    for _ in range(2):
+        deliver(payment, name="payment.dispute.created", dispute=dispute, now=now)
+
+    run(STEP, now=now)
+
+    assert reload(job).state == State.PAID
+    assert "disputed: 500 paise" in Case.objects.get().text
 
 
 def test_money_on_an_alias_pays_the_order(job, gateway, standin, now):
@@ -223,8 +254,6 @@ def test_an_order_we_never_knew_belongs_to_another_shop(job, standin, now):
     ],
 )
 def test_what_cannot_be_read_is_kept_and_done_with(body, now):
-    from shop.payments import inbox
-
     inbox.receive(event_id="Nonsense", body=body, now=now)
 
     run(STEP, now=now)
@@ -236,8 +265,6 @@ def test_what_cannot_be_read_is_kept_and_done_with(body, now):
 
 
 def test_an_event_over_which_we_stumble_does_not_stop_the_others(job, standin, monkeypatch, now):
-    from shop.payments import inbox
-
     inbox.receive(event_id="Trap", body=b'{"event": "trap"}', now=now)
     deliver(standin.pay(order_id(job)), now=now)
     read = inbox.read

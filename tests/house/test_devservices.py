@@ -65,7 +65,7 @@ def client(data_dir: Path, *, timeout_seconds: float = 5) -> RedisClient:
     )
 
 
-# --- what is promised of the data ----------------------------------------------------------------
+# --- what is promised of the data ---
 
 
 def test_data_survives_a_stop_and_a_start(services: Services):
@@ -117,7 +117,7 @@ def test_celery_reaches_the_embedded_redis(redis: Redis):
         assert broker.SimpleQueue("letters").get(timeout=5).payload == "hello"
 
 
-# --- what is left behind: nothing ------------------------------------------------------------------
+# --- what is left behind: nothing ---
 
 
 def test_a_stop_leaves_no_process_no_socket_and_no_shared_memory(services: Services):
@@ -200,7 +200,7 @@ def test_postgres_keeps_nothing_in_the_memory_that_outlives_it(postgres: Postgre
     assert "/dev/shm" not in mapped
 
 
-# --- what a crash left behind does no harm ---------------------------------------------------------
+# --- what a crash left behind does no harm ---
 
 
 def test_stale_sockets_are_no_obstacle(tmp_path: Path):
@@ -248,7 +248,7 @@ def test_a_database_of_another_postgres_is_refused_by_name(tmp_path: Path):
         Postgres(tmp_path).start()
 
 
-# --- whose it is -----------------------------------------------------------------------------------
+# --- whose it is ---
 
 
 def test_a_second_start_on_one_data_dir_says_who_is_in_the_way(redis: Redis):
@@ -308,7 +308,7 @@ def test_a_run_directory_that_others_may_enter_is_refused(tmp_path: Path):
         Redis(tmp_path).start()
 
 
-# --- where it lies -----------------------------------------------------------------------------------
+# --- where it lies ---
 
 
 @pytest.mark.parametrize("name", ["long" * 30, "my shop", "दुकान"])
@@ -333,7 +333,7 @@ def test_a_directory_below_one_that_only_its_owner_may_enter_will_do_and_stays_c
     assert services.data_dir.stat().st_mode & 0o777 == 0o700
 
 
-# --- what tests do to them ---------------------------------------------------------------------------
+# --- what tests do to them ---
 
 
 def test_a_frozen_redis_is_silent_until_it_thaws(redis: Redis):

@@ -12,22 +12,35 @@ from shop.payments import inbox
 _serial = itertools.count(1)
 
 
-def event_body(name: str, payment: dict[str, Any]) -> bytes:
+def event_body(name: str, payment: dict[str, Any], **beside: dict[str, Any]) -> bytes:
+    """The bytes of an event about `payment`, with other entities (refund, dispute) beside it."""
     entity = {key: value for key, value in payment.items() if key != "checkout"}
+    payload = {"payment": {"entity": entity}} | {
+        kind: {"entity": other} for kind, other in beside.items()
+    }
     event = {
         "entity": "event",
         "account_id": "acc_standin",
         "event": name,
-        "contains": ["payment"],
-        "payload": {"payment": {"entity": entity}},
+        "contains": list(payload),
+        "payload": payload,
         "created_at": 1763793000,
     }
     return json.dumps(event, separators=(",", ":")).encode()
 
 
-def deliver(payment: dict[str, Any], *, name: str = "", now: datetime, **changes: Any) -> str:
+def deliver(
+    payment: dict[str, Any],
+    *,
+    name: str = "",
+    now: datetime,
+    refund: dict[str, Any] | None = None,
+    dispute: dict[str, Any] | None = None,
+    **changes: Any,
+) -> str:
     """Put an event about `payment`, with `changes` to the entity, into the inbox. Its id."""
-    body = event_body(name or f"payment.{payment['status']}", payment | changes)
+    beside = {kind: it for kind, it in (("refund", refund), ("dispute", dispute)) if it}
+    body = event_body(name or f"payment.{payment['status']}", payment | changes, **beside)
     event_id = f"Event{next(_serial):09d}"
     inbox.receive(event_id=event_id, body=body, now=now)
     return event_id

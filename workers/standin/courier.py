@@ -99,7 +99,7 @@ class HttpCourier:
         return stream
 
     async def _exchange(self, stream: IOStream, url: SplitResult, delivery: Delivery) -> int | None:
-        """Send and wait for the answer. :raises StreamClosedError: none came."""
+        """Send, and give the status. :raises StreamClosedError, OSError: no answer, or no HTTP."""
         answer = Answer()
         connection = HTTP1Connection(stream, is_client=True)
         target = (url.path or "/") + (f"?{url.query}" if url.query else "")
@@ -116,7 +116,7 @@ class HttpCourier:
             raise
         if answer.status is None:
             stream.close()
-            raise StreamClosedError(stream.error)
+            raise OSError("the answer is not HTTP")
         if is_open and answer.keeps_open:
             connection.detach()
             self._keep(_origin(url), stream)

@@ -228,7 +228,7 @@ class Outbox:
         if attempt.status is not None and 200 <= attempt.status < 300:
             delivery.state = "delivered"
             delivery.endpoint.succeeded_at = self.clock.now()
-        elif delivery.state == "waiting":
+        else:
             self._try_later(delivery, attempt)
 
     def _try_later(self, delivery: Delivery, attempt: Attempt) -> None:

@@ -1,0 +1,26 @@
+# One image for every process; the command says which (see docker-compose.yml).
+FROM python:3.12-slim AS build
+RUN python -m venv /venv
+COPY requirements.txt .
+RUN /venv/bin/pip install --no-cache-dir --disable-pip-version-check --only-binary=:all: \
+    --require-hashes -r requirements.txt
+
+FROM python:3.12-slim
+RUN useradd --system --uid 10001 --no-create-home pakka \
+    && install --directory --owner=pakka --mode=0700 /data
+COPY --from=build /venv /venv
+WORKDIR /app
+COPY manage.py Procfile LICENSE ./
+COPY shop shop
+COPY tasks tasks
+COPY workers workers
+# /data is Flower's memory; nothing else is kept in a container.
+ENV PATH=/venv/bin:$PATH PYTHONUNBUFFERED=1 PYTHONDONTWRITEBYTECODE=1 \
+    HOST=0.0.0.0 PORT=8000 FLOWER_PORT=5555 STANDIN_PORT=8010 DATA_DIR=/data STATIC_ROOT=/app/static
+RUN python -m compileall -q shop tasks workers
+# Settings want these; the build uses none of them, and none of them stays in the image.
+RUN SECRET_KEY=build RAZORPAY_KEY_ID=build RAZORPAY_KEY_SECRET=build RAZORPAY_WEBHOOK_SECRETS=build \
+    python manage.py collectstatic --noinput
+USER pakka
+EXPOSE 8000
+CMD ["python", "-m", "workers.procfile", "web"]

@@ -1,0 +1,121 @@
+"""The status resource of a checkout as the API gives it: its shape, its headers, whose it is."""
+
+from __future__ import annotations
+
+import uuid
+from typing import Any
+
+from django.conf import settings
+from django.utils import timezone
+from rest_framework import serializers, status
+from rest_framework.request import Request
+from rest_framework.response import Response
+
+from shop.api.auth import caller_id
+from shop.api.etags import quoted
+from shop.checkout import status as checkout_status
+from shop.checkout.jobs import CheckoutJob
+from shop.checkout.states import Step
+
+NO_CACHE = {"Cache-Control": "private, no-cache"}
+
+
+class CheckoutStep(serializers.Serializer):
+    name = serializers.ChoiceField([step.value for step in Step])
+    status = serializers.ChoiceField(["pending", "running", "done", "failed", "waiting"])
+    attempts = serializers.IntegerField()
+    started_at = serializers.DateTimeField(allow_null=True)
+    finished_at = serializers.DateTimeField(allow_null=True)
+    error = serializers.CharField(allow_null=True)
+
+
+class CheckoutOrder(serializers.Serializer):
+    number = serializers.CharField()
+    url = serializers.CharField()
+
+
+class PaymentPrefill(serializers.Serializer):
+    name = serializers.CharField()
+    email = serializers.CharField(allow_blank=True)
+    contact = serializers.CharField()
+
+
+class PaymentFailure(serializers.Serializer):
+    code = serializers.CharField(allow_blank=True)
+    message = serializers.CharField()
+
+
+class CheckoutPayment(serializers.Serializer):
+    """What checkout.js needs to open the form."""
+
+    provider = serializers.CharField()
+    key_id = serializers.CharField()
+    razorpay_order_id = serializers.CharField()
+    amount = serializers.IntegerField(help_text="In paise, as checkout.js wants it.")
+    amount_paise = serializers.IntegerField()
+    currency = serializers.CharField()
+    prefill = PaymentPrefill()
+    expires_at = serializers.DateTimeField()
+    last_error = PaymentFailure(allow_null=True)
+
+
+class CheckoutError(serializers.Serializer):
+    code = serializers.CharField()
+    message = serializers.CharField()
+    retryable = serializers.BooleanField(help_text="Whether the same cart may do better next time.")
+    details = serializers.DictField()
+
+
+class CheckoutPace(serializers.Serializer):
+    after_ms = serializers.IntegerField()
+    done = serializers.BooleanField(help_text="Final: there is no need to ask again.")
+
+
+class CheckoutLinks(serializers.Serializer):
+    self = serializers.CharField()
+    confirm = serializers.CharField()
+    cancel = serializers.CharField()
+
+
+class CheckoutStatus(serializers.Serializer):
+    """Where a checkout stands. `message` is for the buyer; `poll` says when to ask again."""
+
+    id = serializers.UUIDField()
+    status = serializers.CharField()
+    step = serializers.CharField(allow_null=True)
+    message = serializers.CharField()
+    version = serializers.IntegerField()
+    created_at = serializers.DateTimeField()
+    updated_at = serializers.DateTimeField()
+    cart_id = serializers.IntegerField()
+    items_count = serializers.IntegerField()
+    amount = serializers.FloatField(help_text="In rupees.")
+    amount_paise = serializers.IntegerField()
+    currency = serializers.CharField()
+    steps = CheckoutStep(many=True)
+    order = CheckoutOrder(allow_null=True)
+    payment = CheckoutPayment(allow_null=True)
+    refund = serializers.DictField(allow_null=True)
+    error = CheckoutError(allow_null=True)
+    poll = CheckoutPace()
+    links = CheckoutLinks()
+
+
+def resource_of(job: CheckoutJob) -> dict[str, Any]:
+    return checkout_status.resource(
+        job, list(job.moves.all()), key_id=settings.RAZORPAY_KEY_ID, now=timezone.now()
+    )
+
+
+def find(request: Request, job_id: uuid.UUID) -> CheckoutJob:
+    """The caller's checkout of this id; another's is not found."""
+    return CheckoutJob.objects.select_related("order").get(pk=job_id, owner_id=caller_id(request))
+
+
+def answer(job: CheckoutJob, *, status_code: int = 200, **headers: str) -> Response:
+    pace = checkout_status.pace(job, now=timezone.now())
+    headers |= NO_CACHE | {"ETag": quoted(job.version)}
+    if not pace.done:
+        headers["Retry-After"] = str(pace.retry_after_seconds)
+    content = None if status_code == status.HTTP_304_NOT_MODIFIED else resource_of(job)
+    return Response(content, status=status_code, headers=headers)

@@ -1,0 +1,82 @@
+"""The remote step `send_refunds`: ask Razorpay for the refunds that are due, each once."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime, timedelta
+
+from shop.checkout.jobs import Report
+from shop.checkout.settle import settle
+from shop.payments import refunds
+from shop.payments.gateway import Declined, Gateway, GatewayError, News, RefundFact, Unreachable
+from shop.payments.refunds import Refund
+
+LONGEST_PAUSE = timedelta(hours=1)
+
+
+class SendRefunds:
+    name = "send_refunds"
+
+    def claim(self, *, limit: int, now: datetime) -> list[Refund]:
+        return refunds.claim_due(limit=limit, now=now)
+
+    def call(self, gateway: Gateway, work: Refund) -> list[RefundFact]:
+        """
+        All that Razorpay then has of refunds of this payment.
+
+        From the second attempt on, look first: how long Razorpay remembers a key is not written
+        anywhere. After a refusal, look too: money may have gone back without us.
+
+        :raises Declined: refused, and there is no refund that is ours or that makes it needless.
+        """
+        payment_id = work.payment.gateway_payment_id
+        if work.attempts > 1:
+            found = gateway.fetch_refunds(gateway_payment_id=payment_id)
+            if _covers(found, work):
+                return found
+        try:
+            sent = gateway.refund(
+                gateway_payment_id=payment_id, amount_paise=work.amount_paise, key=work.key
+            )
+        except Declined:
+            found = gateway.fetch_refunds(gateway_payment_id=payment_id)
+            if not _covers(found, work):
+                raise
+            return found
+        return [sent]
+
+    def record(
+        self, answers: Sequence[tuple[Refund, list[RefundFact] | GatewayError]], *, now: datetime
+    ) -> Report:
+        facts = [fact for _, answer in answers if isinstance(answer, list) for fact in answer]
+        given_up = [refund for refund, answer in answers if _is_final(refund, answer)]
+        report = settle(News(refunds=tuple(facts)), via="fetch", now=now)
+        for refund, answer in answers:
+            if isinstance(answer, list):
+                report.counts["sent"] += 1
+            elif refund in given_up:
+                report.counts["given up"] += 1
+                refunds.give_up(refund, last_error=str(answer), now=now)
+            else:
+                report.counts["put off"] += 1
+                refunds.postpone(refund, until=now + _pause(refund, answer), last_error=str(answer))
+        return report
+
+
+def _covers(found: Sequence[RefundFact], refund: Refund) -> bool:
+    """Whether ours is among them, or they have given back all there was."""
+    ours = any(fact.receipt == refund.key for fact in found)
+    gone_paise = sum(fact.amount_paise for fact in found if fact.status != "failed")
+    return ours or gone_paise >= refund.payment.amount_paise
+
+
+def _is_final(refund: Refund, answer: list[RefundFact] | GatewayError) -> bool:
+    """A refusal may be an empty balance, which fills up: so even that is asked again for a day."""
+    return isinstance(answer, Declined) and refund.attempts >= refunds.MOST_ATTEMPTS
+
+
+def _pause(refund: Refund, error: GatewayError) -> timedelta:
+    pause = min(timedelta(seconds=2 ** min(refund.attempts, 20)), LONGEST_PAUSE)
+    if isinstance(error, Unreachable) and error.retry_after_seconds:
+        pause = max(pause, timedelta(seconds=error.retry_after_seconds))
+    return pause

@@ -1,0 +1,65 @@
+"""
+The Content-Security-Policy of every answer.
+
+Twenty lines instead of django-csp: there are two policies, both fixed when the process starts, and
+Django 6 brings its own setting for them, into which these lines can turn.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from urllib.parse import urlsplit
+
+from django.conf import settings
+from django.http import HttpRequest, HttpResponse
+
+HEADER = "Content-Security-Policy"
+RAZORPAY = "https://checkout.razorpay.com"
+# What Razorpay's checkout.js reaches for beside its own origin: the form in its frame, the check
+# for fraud that it loads, and its log.
+RAZORPAY_FRAMES = "https://api.razorpay.com"
+RAZORPAY_SCRIPTS = "https://cdn.razorpay.com"
+RAZORPAY_CALLS = "https://api.razorpay.com https://lumberjack.razorpay.com"
+INLINE_SCRIPTS = ("/api/docs/",)  # Swagger UI starts itself with one
+
+
+def policy(*, scripts: str = "", frames: str = "'none'", calls: str = "") -> str:
+    """Everything from ourselves, nothing inline, and of others what is named."""
+    return (
+        f"default-src 'none'; script-src 'self' {scripts}; style-src 'self'; img-src 'self' data:;"
+        f" font-src 'self'; connect-src 'self' {calls}; frame-src {frames}; form-action 'self';"
+        " base-uri 'none'; frame-ancestors 'none'"
+    )
+
+
+def _gateway_policy() -> str:
+    parts = urlsplit(settings.RAZORPAY_CHECKOUT_JS)
+    origin = f"{parts.scheme}://{parts.netloc}"
+    if origin != RAZORPAY:  # a stand-in is all of Razorpay at one address
+        return policy(scripts=origin, frames=origin, calls=origin)
+    return policy(
+        scripts=f"{origin} {RAZORPAY_SCRIPTS}",
+        frames=f"{origin} {RAZORPAY_FRAMES}",
+        calls=f"{origin} {RAZORPAY_CALLS}",
+    )
+
+
+def allow_gateway(response: HttpResponse) -> None:
+    """Let the payment form run on this page, and in the windows of banks that it opens."""
+    response[HEADER] = _gateway_policy()
+    response["Cross-Origin-Opener-Policy"] = "same-origin-allow-popups"
+    response["Referrer-Policy"] = "strict-origin-when-cross-origin"  # Razorpay asks which shop
+
+
+class ContentSecurityPolicy:
+    """The strict policy, wherever a view has not set another."""
+
+    def __init__(self, get_response: Callable[[HttpRequest], HttpResponse]) -> None:
+        self.get_response = get_response
+        self.strict = policy()
+
+    def __call__(self, request: HttpRequest) -> HttpResponse:
+        response = self.get_response(request)
+        if not request.path.startswith(INLINE_SCRIPTS):
+            response.headers.setdefault(HEADER, self.strict)
+        return response

@@ -1,0 +1,321 @@
+"""
+Money on its way back. A refund is a row before it is a request, with a key of its own.
+
+The key goes to Razorpay twice, as `X-Refund-Idempotency` and as receipt: either alone is honoured
+by some accounts only, and three equal calls without them were three refunds.
+"""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Collection, Iterable, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from enum import StrEnum
+
+from django.conf import settings
+from django.db import models, transaction
+from django.db.models import F, Q, Sum
+
+from shop.orders import Order
+from shop.payments import cases
+from shop.payments.gateway import RefundFact
+from shop.payments.ledger import Payment, PaymentStatus
+
+MOST_ATTEMPTS = 40  # with pauses of up to an hour: more than a day, for a balance to be filled up
+
+
+class RefundStatus(StrEnum):
+    DUE = "due"  # wanted by us; Razorpay may or may not have heard of it
+    PENDING = "pending"  # Razorpay has it
+    PROCESSED = "processed"  # Razorpay's final word
+    FAILED = "failed"  # refused for good, or it came back: a case
+
+
+# What a report can turn a refund into. A failed one may yet be processed, never the reverse.
+FORWARD: dict[str, frozenset[str]] = {
+    RefundStatus.DUE: frozenset(
+        {RefundStatus.PENDING, RefundStatus.PROCESSED, RefundStatus.FAILED}
+    ),
+    RefundStatus.PENDING: frozenset({RefundStatus.PROCESSED, RefundStatus.FAILED}),
+    RefundStatus.PROCESSED: frozenset(),
+    RefundStatus.FAILED: frozenset({RefundStatus.PROCESSED}),
+}
+
+# Razorpay's words for them.
+STATUS_OF_REPORT = {
+    "created": RefundStatus.PENDING,
+    "pending": RefundStatus.PENDING,
+    "processed": RefundStatus.PROCESSED,
+    "failed": RefundStatus.FAILED,
+}
+
+
+class RefundReason(StrEnum):
+    SURPLUS = "surplus"  # the order was paid already
+    LATE = "late"  # the checkout had ended, and could not be served any more
+    REQUESTED = "requested"  # by staff
+    ELSEWHERE = "elsewhere"  # made at Razorpay without us
+
+
+class Refund(models.Model):
+    payment = models.ForeignKey(Payment, on_delete=models.PROTECT, related_name="refunds")
+    amount_paise = models.BigIntegerField()
+    reason = models.CharField(max_length=12)
+    note = models.CharField(max_length=300, blank=True)
+    requested_by = models.ForeignKey(
+        settings.AUTH_USER_MODEL, on_delete=models.PROTECT, null=True, blank=True, related_name="+"
+    )
+    key = models.CharField(max_length=40, unique=True)
+    gateway_refund_id = models.CharField(max_length=64, unique=True, null=True, blank=True)
+    status = models.CharField(max_length=10, default=RefundStatus.DUE)
+    due_at = models.DateTimeField(null=True, blank=True)  # when to send it, or to look for it
+    claim = models.UUIDField(null=True, blank=True)
+    attempts = models.PositiveIntegerField(default=0)
+    last_error = models.CharField(max_length=300, blank=True)
+    created_at = models.DateTimeField()
+    updated_at = models.DateTimeField()
+
+    class Meta:
+        ordering = ("id",)
+        constraints = [
+            models.CheckConstraint(condition=Q(amount_paise__gt=0), name="refund_amount_positive"),
+            models.CheckConstraint(
+                condition=Q(status__in=list(FORWARD)), name="refund_status_known"
+            ),
+            models.UniqueConstraint(
+                fields=["payment"],
+                condition=Q(reason__in=[RefundReason.LATE, RefundReason.SURPLUS]),
+                name="refund_one_by_rule_per_payment",
+            ),
+        ]
+        indexes = [
+            models.Index(fields=["due_at"], condition=Q(due_at__isnull=False), name="refund_due"),
+        ]
+
+    def __str__(self) -> str:
+        return f"refund of {self.amount_paise} paise ({self.status})"
+
+
+class RefundRefused(Exception):
+    """Nothing, or not so much, is left to be refunded."""
+
+    def __init__(self, message: str, *, left_paise: int) -> None:
+        super().__init__(message)
+        self.message = message
+        self.left_paise = left_paise
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """A payment that is to go back whole."""
+
+    payment: Payment
+    reason: RefundReason
+
+
+def want(wanted: Sequence[Wanted], *, now: datetime) -> None:
+    """
+    Write down that these payments go back, as far as they have not yet. A repeat adds nothing:
+    the table has one refund by rule for each payment.
+    """
+    payments = [item.payment.pk for item in wanted]
+    kept = _promised(payments)
+    Refund.objects.bulk_create(
+        (
+            Refund(
+                payment=item.payment,
+                amount_paise=left,
+                reason=item.reason,
+                key=new_key(),
+                due_at=now,
+                created_at=now,
+                updated_at=now,
+            )
+            for item in wanted
+            if (left := item.payment.amount_paise - kept.get(item.payment.pk, 0)) > 0
+        ),
+        ignore_conflicts=True,
+    )
+
+
+def request(
+    order: Order,
+    *,
+    amount_paise: int | None,
+    note: str,
+    by_id: int,
+    now: datetime,
+) -> Refund:
+    """
+    Write down a refund that staff asks for; None: all that is left. Sent soon after.
+
+    Locks the payment that paid the order, so that two requests cannot give back more than it was.
+
+    :raises RefundRefused: the order is not paid, or less is left than asked for.
+    """
+    with transaction.atomic():
+        payment = (
+            Payment.objects.select_for_update(no_key=True)
+            .filter(gateway_payment_id=order.paid_by, status=PaymentStatus.CAPTURED)
+            .first()
+        )
+        if not order.paid_by or payment is None:
+            raise RefundRefused("There is no money of this order to give back.", left_paise=0)
+        left_paise = payment.amount_paise - _promised([payment.pk]).get(payment.pk, 0)
+        wanted_paise = left_paise if amount_paise is None else amount_paise
+        if not 0 < wanted_paise <= left_paise:
+            raise RefundRefused("That is more than is left of this payment.", left_paise=left_paise)
+        return Refund.objects.create(
+            payment=payment,
+            amount_paise=wanted_paise,
+            reason=RefundReason.REQUESTED,
+            note=note,
+            requested_by_id=by_id,
+            key=new_key(),
+            due_at=now,
+            created_at=now,
+            updated_at=now,
+        )
+
+
+def new_key() -> str:
+    """Ours alone, and of the letters that Razorpay takes for an idempotency key."""
+    return uuid.uuid4().hex
+
+
+def _promised(payment_ids: Collection[int]) -> dict[int, int]:
+    """How much of each payment is going back or has gone, in paise. Failed ones do not count."""
+    rows = Refund.objects.filter(payment_id__in=payment_ids).exclude(status=RefundStatus.FAILED)
+    return dict(
+        rows.order_by().values_list("payment_id").annotate(promised_paise=Sum("amount_paise"))
+    )
+
+
+def claim_due(*, limit: int, now: datetime) -> list[Refund]:
+    """Take refunds that are due to be sent, for `CLAIM_SECONDS`. Call inside a transaction."""
+    due = list(
+        Refund.objects.filter(due_at__lte=now)
+        .select_related("payment__gateway_order")
+        .order_by("due_at")
+        .select_for_update(skip_locked=True, no_key=True, of=("self",))[:limit]
+    )
+    claim = uuid.uuid4()
+    until = now + timedelta(seconds=settings.CLAIM_SECONDS)
+    Refund.objects.filter(pk__in=[refund.pk for refund in due]).update(
+        claim=claim, due_at=until, attempts=F("attempts") + 1
+    )
+    for refund in due:
+        refund.claim, refund.attempts = claim, refund.attempts + 1
+    return due
+
+
+def postpone(refund: Refund, *, until: datetime, last_error: str) -> None:
+    """Look at it again at `until`. Only whoever holds the claim can."""
+    Refund.objects.filter(pk=refund.pk, claim=refund.claim).update(
+        claim=None, due_at=until, last_error=last_error[:300]
+    )
+
+
+def give_up(refund: Refund, *, last_error: str, now: datetime) -> None:
+    """Razorpay will not have it. The row says why, and a case asks operations for help."""
+    ours = Refund.objects.filter(pk=refund.pk, claim=refund.claim, status=RefundStatus.DUE)
+    if ours.update(
+        status=RefundStatus.FAILED,
+        claim=None,
+        due_at=None,
+        last_error=last_error[:300],
+        updated_at=now,
+    ):
+        _open_case(refund, last_error, now=now)
+
+
+def record(facts: Iterable[RefundFact], *, now: datetime) -> set[int]:
+    """
+    Write what `facts` say about refunds of payments that are ours. The ids of the orders concerned.
+
+    Forward only, so repeats and shuffles do no harm. A refund that we did not make is kept as made
+    elsewhere. Call inside a transaction that holds the lock of the orders' jobs.
+    """
+    facts = list(facts)
+    payments = {
+        payment.gateway_payment_id: payment
+        for payment in Payment.objects.filter(
+            gateway_payment_id__in={fact.gateway_payment_id for fact in facts}
+        ).select_related("gateway_order")
+    }
+    changed = set()
+    for fact in facts:  # refunds are rare: one at a time keeps this plain
+        payment = payments.get(fact.gateway_payment_id)
+        status = STATUS_OF_REPORT.get(fact.status)
+        if payment and status and _record_one(payment, fact, status, now=now):
+            changed.add(payment.gateway_order.order_id)
+    return changed
+
+
+def _record_one(
+    payment: Payment, fact: RefundFact, status: RefundStatus, *, now: datetime
+) -> bool:
+    refund = _find(payment, fact)
+    if refund is None:
+        if fact.amount_paise == 0:
+            return False
+        refund = Refund(
+            payment=payment,
+            amount_paise=fact.amount_paise,
+            reason=RefundReason.ELSEWHERE,
+            key=fact.id,
+            status=RefundStatus.DUE,
+            created_at=now,
+        )
+    if status not in FORWARD[refund.status]:
+        return False
+    refund.gateway_refund_id = fact.id
+    refund.status = status
+    refund.due_at = refund.claim = None
+    refund.updated_at = now
+    refund.save()
+    if status is RefundStatus.FAILED:
+        _open_case(refund, "Razorpay says that the refund failed", now=now)
+    return True
+
+
+def _find(payment: Payment, fact: RefundFact) -> Refund | None:
+    """
+    The row this report is about: by id, by our key, or the one by rule that it makes needless.
+
+    Razorpay gives some money back of itself (a second payment of an order, say). That is the
+    refund we wanted, whoever asked for it.
+    """
+    of_payment = Refund.objects.filter(payment=payment)
+    return (
+        of_payment.filter(Q(gateway_refund_id=fact.id) | Q(key=fact.receipt or "")).first()
+        or of_payment.filter(
+            status=RefundStatus.DUE,
+            reason__in=[RefundReason.LATE, RefundReason.SURPLUS],
+            amount_paise=fact.amount_paise,
+        ).first()
+    )
+
+
+def _open_case(refund: Refund, text: str, *, now: datetime) -> None:
+    case = cases.Open(
+        refund.payment.gateway_order.order_id, cases.CaseKind.REFUND_FAILED, refund.key, text
+    )
+    cases.open_cases([case], now=now)
+
+
+def of_orders(order_ids: Collection[int]) -> dict[int, list[Refund]]:
+    """The refunds of each order, oldest first."""
+    found: dict[int, list[Refund]] = {order_id: [] for order_id in order_ids}
+    rows = Refund.objects.filter(payment__gateway_order__order_id__in=order_ids)
+    for refund in rows.select_related("payment__gateway_order").order_by("id"):
+        found[refund.payment.gateway_order.order_id].append(refund)
+    return found
+
+
+def overdue(*, before: datetime) -> str | None:
+    """The checkout of a refund that has been due since `before`, if there is one."""
+    late = Refund.objects.filter(due_at__lt=before).order_by("due_at")
+    checkout_id = late.values_list("payment__gateway_order__order__checkout__id", flat=True).first()
+    return str(checkout_id) if checkout_id else None

@@ -1,0 +1,84 @@
+"""Authorised is not captured: by hand where the shop wants it so, as a net where Razorpay does it."""
+
+from datetime import timedelta
+
+import pytest
+
+from shop.checkout.captures import CapturePayments
+from shop.checkout.questions import CheckPayments
+from shop.checkout.settle import CAPTURE_GRACE
+from shop.checkout.states import State
+from shop.payments import reconcile
+from shop.payments.ledger import GatewayOrder, Payment
+from tests.support.shop import make_checkout, make_payable, reload, run_remote
+
+pytestmark = pytest.mark.django_db
+
+STEP = CapturePayments()
+
+
+@pytest.fixture
+def job(gateway, standin, settings, now):
+    """A checkout on which a buyer's payment is authorised, and that we know of."""
+    settings.RAZORPAY_CAPTURE = "manual"
+    standin.settings(auto_capture=False)
+    gateway._capture = "manual"
+    job = make_payable(make_checkout(now=now), gateway, now=now)
+    standin.pay(GatewayOrder.objects.get().gateway_order_id, outcome="authorized")
+    reconcile.ask_now([job.order_id], now=now)
+    run_remote(CheckPayments(), gateway, now=now)
+    assert Payment.objects.get().status == "authorized"
+    return reload(job)
+
+
+def test_an_authorised_payment_is_captured_and_pays(job, gateway, standin, now):
+    run_remote(STEP, gateway, now=now)
+
+    assert reload(job).state == State.PAID
+    assert standin.payments()[0]["captured"] is True
+    assert Payment.objects.get().capture_at is None
+
+
+def test_a_capture_whose_answer_was_lost_is_found_done(job, gateway, standin, now):
+    standin.set_faults({"kind": "reset", "route": "payments.capture", "when": "after"})
+    run_remote(STEP, gateway, now=now)
+    assert reload(job).state == State.AWAITING_PAYMENT
+
+    run_remote(STEP, gateway, now=now + timedelta(minutes=1))
+
+    assert reload(job).state == State.PAID
+    assert standin.ledger()["totals"]["captured_paise"] == job.amount_paise
+
+
+def test_another_operation_in_progress_means_later(job, gateway, standin, now):
+    standin.set_faults({"kind": "operation_in_progress", "route": "payments.capture"})
+
+    run_remote(STEP, gateway, now=now)
+
+    assert Payment.objects.get().capture_at == now + timedelta(seconds=1)
+
+
+def test_two_workers_capture_the_amount_once(job, gateway, standin, now):
+    [work] = STEP.claim(limit=1, now=now)
+    first = STEP.call(gateway, work)
+    second = STEP.call(gateway, work)
+
+    STEP.record([(work, first)], now=now)
+    STEP.record([(work, second)], now=now)
+
+    assert reload(job).state == State.PAID
+    assert standin.ledger()["totals"]["captured_paise"] == job.amount_paise
+
+
+def test_where_razorpay_captures_we_wait_for_it_first(gateway, standin, now):
+    standin.settings(auto_capture=False)
+    gateway._capture = "manual"  # at Razorpay nobody captures, though we believe it does
+    job = make_payable(make_checkout(now=now), gateway, now=now)
+    standin.pay(GatewayOrder.objects.get().gateway_order_id, outcome="authorized")
+    reconcile.ask_now([job.order_id], now=now)
+
+    run_remote(CheckPayments(), gateway, now=now)
+
+    assert not STEP.claim(limit=1, now=now)
+    run_remote(STEP, gateway, now=now + CAPTURE_GRACE)
+    assert reload(job).state == State.PAID

@@ -1,0 +1,213 @@
+"""Money back: each once, never more than came, and nobody forgets it on the way."""
+
+from datetime import timedelta
+
+import pytest
+
+from shop.accounts import User
+from shop.checkout import accept, status
+from shop.checkout.questions import CheckPayments
+from shop.checkout.sending import SendRefunds
+from shop.checkout.states import State
+from shop.checkout.webhooks import ReconcileWebhook
+from shop.payments import reconcile, refunds
+from shop.payments.cases import Case
+from shop.payments.ledger import GatewayOrder
+from shop.payments.refunds import Refund, RefundStatus
+from tests.support.events import deliver
+from tests.support.shop import make_checkout, make_payable, reload, run, run_remote
+
+pytestmark = pytest.mark.django_db
+
+STEP = SendRefunds()
+
+
+@pytest.fixture
+def staff():
+    return User.objects.create_superuser("staff@example.com", "x")
+
+
+def pay_and_hear(job, gateway, standin, *, now):
+    gateway_order_id = GatewayOrder.objects.get(order=job.order).gateway_order_id
+    payment = standin.pay(gateway_order_id)
+    reconcile.ask_now([job.order_id], now=now)
+    run_remote(CheckPayments(), gateway, now=now)
+    return payment
+
+
+@pytest.fixture
+def paid(gateway, standin, now):
+    job = make_payable(make_checkout(now=now), gateway, now=now)
+    pay_and_hear(job, gateway, standin, now=now)
+    return reload(job)
+
+
+@pytest.fixture
+def late(gateway, standin, settings, now):
+    """Paid after it was cancelled, in a shop that serves no late money."""
+    settings.LATE_PAYMENT = "refund"
+    job = make_payable(make_checkout(now=now), gateway, now=now)
+    accept.cancel(owner_id=job.owner_id, job_id=job.pk, now=now)
+    pay_and_hear(job, gateway, standin, now=now)
+    return reload(job)
+
+
+def request(job, staff, *, amount_paise=None, now):
+    return refunds.request(
+        job.order, amount_paise=amount_paise, note="broken", by_id=staff.pk, now=now
+    )
+
+
+def test_late_money_goes_back_whole(late, gateway, standin, now):
+    assert late.state == State.REFUNDING
+
+    run_remote(STEP, gateway, now=now)
+
+    assert reload(late).state == State.REFUNDED
+    assert standin.ledger()["totals"]["refunded_paise"] == late.amount_paise
+
+
+def test_the_buyer_is_told_how_much_and_by_which_reference(late, gateway, standin, now):
+    run_remote(STEP, gateway, now=now)
+
+    job = reload(late)
+    shown = status.resource(job, list(job.moves.all()), key_id="k", now=now)
+
+    [refund] = standin.refunds()
+    assert shown["status"] == "refunded"
+    assert shown["refund"]["amount_paise"] == late.amount_paise
+    assert shown["refund"]["reference"] == refund["id"]
+    assert "₹22,488.96 was sent back" in shown["message"]
+
+
+def test_the_same_news_again_wants_no_second_refund(late, gateway, standin, now):
+    reconcile.ask_now([late.order_id], now=now)
+    run_remote(CheckPayments(), gateway, now=now)
+
+    assert Refund.objects.count() == 1
+
+
+@pytest.mark.parametrize("kind", ["reset", "server_error", "bad_gateway", "truncated_body"])
+def test_a_refund_whose_answer_was_lost_is_not_sent_twice(kind, late, gateway, standin, now):
+    standin.set_faults({"kind": kind, "route": "payments.refund", "when": "after"})
+    run_remote(STEP, gateway, now=now)
+    assert Refund.objects.get().status == RefundStatus.DUE
+
+    run_remote(STEP, gateway, now=now + timedelta(minutes=1))
+
+    assert reload(late).state == State.REFUNDED
+    assert len(standin.refunds()) == 1
+
+
+def test_a_pending_refund_is_refunding_until_razorpay_says_otherwise(
+    late, gateway, standin, now
+):
+    standin.settings(refund_status="pending")
+    run_remote(STEP, gateway, now=now)
+    assert reload(late).state == State.REFUNDING
+    [refund] = standin.refunds()
+
+    [payment] = standin.payments()
+    deliver(payment, name="refund.processed", refund=refund | {"status": "processed"}, now=now)
+    run(ReconcileWebhook(), now=now)
+
+    assert reload(late).state == State.REFUNDED
+
+
+def test_a_refund_that_fails_is_a_case(late, gateway, standin, now):
+    standin.settings(refund_status="pending")
+    run_remote(STEP, gateway, now=now)
+    [refund] = standin.refunds()
+
+    [payment] = standin.payments()
+    deliver(payment, name="refund.failed", refund=refund | {"status": "failed"}, now=now)
+    run(ReconcileWebhook(), now=now)
+
+    assert reload(late).state == State.IN_REVIEW
+    assert Case.objects.get().kind == "refund_failed"
+
+
+def test_a_second_payment_goes_back_and_the_order_stays_paid(paid, gateway, standin, now):
+    first = standin.payments()[0]
+    deliver(first, id="pay_second", now=now)
+    run(ReconcileWebhook(), now=now)
+
+    [refund] = Refund.objects.all()
+    assert refund.payment.gateway_payment_id == "pay_second"
+    assert reload(paid).state == State.PAID
+
+
+def test_money_that_razorpay_gave_back_itself_is_not_given_twice(paid, gateway, standin, now):
+    first = standin.payments()[0]
+    deliver(first, id="pay_second", now=now)
+    run(ReconcileWebhook(), now=now)
+
+    auto = {
+        "id": "rfnd_auto",
+        "payment_id": "pay_second",
+        "amount": first["amount"],
+        "status": "processed",
+    }
+    deliver(first, id="pay_second", name="refund.processed", refund=auto, now=now)
+    run(ReconcileWebhook(), now=now)
+
+    [refund] = Refund.objects.all()
+    assert (refund.gateway_refund_id, refund.status) == ("rfnd_auto", RefundStatus.PROCESSED)
+    assert not STEP.claim(limit=1, now=now + timedelta(days=1))
+
+
+def test_staff_can_give_back_a_part_and_then_the_rest(paid, staff, gateway, standin, now):
+    request(paid, staff, amount_paise=10_000, now=now)
+    request(paid, staff, now=now)
+
+    run_remote(STEP, gateway, now=now)
+
+    assert standin.ledger()["totals"]["refunded_paise"] == paid.amount_paise
+    assert reload(paid).state == State.PAID
+
+
+@pytest.mark.parametrize("amount_paise", [0, -1, 2248897])
+def test_nobody_can_give_back_more_than_came(amount_paise, paid, staff, now):
+    with pytest.raises(refunds.RefundRefused):
+        request(paid, staff, amount_paise=amount_paise, now=now)
+
+    assert not Refund.objects.exists()
+
+
+def test_what_is_promised_already_is_not_left(paid, staff, now):
+    request(paid, staff, amount_paise=2248896, now=now)
+
+    with pytest.raises(refunds.RefundRefused) as refused:
+        request(paid, staff, amount_paise=1, now=now)
+
+    assert refused.value.left_paise == 0
+
+
+def test_an_empty_balance_is_asked_again_later(late, gateway, standin, now):
+    standin.settings(balance_paise=0)
+    run_remote(STEP, gateway, now=now)
+    assert Refund.objects.get().status == RefundStatus.DUE
+    standin.settings(balance_paise=100_000_000)
+
+    run_remote(STEP, gateway, now=now + timedelta(hours=1))
+
+    assert reload(late).state == State.REFUNDED
+
+
+def test_a_refusal_that_lasts_becomes_a_case(late, gateway, standin, now):
+    standin.settings(balance_paise=0)
+    Refund.objects.update(attempts=refunds.MOST_ATTEMPTS - 1)
+
+    run_remote(STEP, gateway, now=now)
+
+    assert Refund.objects.get().status == RefundStatus.FAILED
+    assert Case.objects.get().kind == "refund_failed"
+
+
+def test_a_worker_whose_claim_lapsed_cannot_put_a_refund_off(late, now):
+    [slow] = STEP.claim(limit=1, now=now)
+    [taken_over] = STEP.claim(limit=1, now=now + timedelta(hours=1))
+
+    refunds.postpone(slow, until=now, last_error="woke up late")
+
+    assert Refund.objects.get().claim == taken_over.claim

@@ -1,0 +1,118 @@
+"""What is shipped beside the code fits together, and gives nobody a default password."""
+
+import re
+import subprocess
+import tomllib
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from workers import health, procfile
+from workers.addresses import REPOSITORY
+
+COMPOSE: dict[str, Any] = yaml.safe_load((REPOSITORY / "docker-compose.yml").read_text())
+SERVICES: dict[str, dict[str, Any]] = COMPOSE["services"]
+PROCESSES = ["web", "worker", "gateway", "sweeper", "flower"]
+LOCKS = ("requirements.txt", "requirements-local.txt", "requirements-dev.txt")
+
+
+def test_the_procfile_has_the_processes_that_the_contract_names():
+    assert list(procfile.commands()) == PROCESSES
+
+
+@pytest.mark.parametrize("name", PROCESSES)
+def test_a_container_of_the_same_name_runs_the_procfile_s_command(name: str):
+    assert SERVICES[name]["command"] == ["python", "-m", "workers.procfile", name]
+
+
+def test_compose_adds_the_databases_their_migration_and_the_stand_in_on_request():
+    assert set(SERVICES) - set(PROCESSES) == {"postgres", "redis", "migrate", "standin"}
+    assert SERVICES["standin"]["profiles"] == ["standin"]
+    assert all("profiles" not in SERVICES[name] for name in SERVICES if name != "standin")
+
+
+def test_no_process_starts_before_the_database_is_migrated():
+    for name in PROCESSES:
+        needed = SERVICES[name]["depends_on"]["migrate"]
+        assert needed == {"condition": "service_completed_successfully"}
+
+
+def test_every_secret_of_compose_must_be_given():
+    secret = re.compile(r"PASSWORD|SECRET|_AUTH|KEY")
+    text = (REPOSITORY / "docker-compose.yml").read_text()
+
+    named = re.findall(r"\$\{(\w+)([^}]*)\}", text)
+
+    secrets = {(name, rest) for name, rest in named if secret.search(name)}
+    assert len(secrets) == 7
+    assert {rest for _name, rest in secrets} == {":?is missing"}
+
+
+def test_whoever_has_a_health_address_is_asked_at_it():
+    for name in health.ADDRESSES:
+        assert SERVICES[name]["healthcheck"]["test"][-2:] == ["workers.health", name]
+
+
+def test_the_image_does_not_run_as_root():
+    dockerfile = (REPOSITORY / "Dockerfile").read_text()
+
+    assert re.findall(r"^USER (\w+)$", dockerfile, re.MULTILINE)[-1] != "root"
+
+
+def test_what_the_image_copies_is_let_through_to_it():
+    ignored = (REPOSITORY / ".dockerignore").read_text().split()
+    copies = re.findall(
+        r"^COPY (?!--from)(.+) \S+$", (REPOSITORY / "Dockerfile").read_text(), re.MULTILINE
+    )
+
+    for name in " ".join(copies).split():
+        assert f"!{name}" in ignored
+        assert (REPOSITORY / name).exists()
+
+
+@pytest.mark.parametrize("name", LOCKS)
+def test_every_pinned_package_has_hashes_and_no_address(name: str):
+    text = (REPOSITORY / name).read_text()
+
+    pins = re.split(r"\n(?=\S)", re.sub(r"^ *#.*\n", "", text, flags=re.MULTILINE).strip())
+
+    assert len(pins) > 50
+    assert [pin for pin in pins if not re.match(r"[\w-]+==\S+.*\\\n    --hash=sha256:", pin)] == []
+    assert "://" not in text
+
+
+def test_the_locks_agree_on_every_version():
+    seen: dict[str, set[str]] = {}
+    for name in LOCKS:
+        for package, version in re.findall(
+            r"^(\S+)==(\S+)", (REPOSITORY / name).read_text(), re.MULTILINE
+        ):
+            seen.setdefault(package, set()).add(version)
+
+    assert {package: found for package, found in seen.items() if len(found) > 1} == {}
+
+
+def test_every_requirement_is_pinned():
+    for name in LOCKS:
+        lock = (REPOSITORY / name).read_text()
+        for line in (REPOSITORY / name).with_suffix(".in").read_text().splitlines():
+            if wanted := re.match(r"[A-Za-z][\w-]*", line):
+                assert re.search(rf"^{wanted[0]}==", lock, re.MULTILINE | re.IGNORECASE), line
+
+
+def test_the_commands_of_the_contract_are_documented_in_make_help():
+    shown = subprocess.run(
+        ["make", "help"], cwd=REPOSITORY, capture_output=True, text=True, check=True
+    ).stdout
+
+    for target in ("demo", "up", "test", "check"):
+        assert re.search(rf"^  make {target} +\w", shown, re.MULTILINE)
+
+
+def test_the_project_says_which_python_it_needs():
+    project = tomllib.loads((REPOSITORY / "pyproject.toml").read_text())["project"]
+
+    assert project["requires-python"] == ">=3.11"
+    assert Path(REPOSITORY / "LICENSE").read_text().lstrip().startswith("Apache License")
