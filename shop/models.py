@@ -9,6 +9,7 @@ from shop.orders import Order, OrderLine
 from shop.payments.cases import Case
 from shop.payments.inbox import InboxEvent
 from shop.payments.ledger import GatewayOrder, Payment
+from shop.payments.pressure import GatewayPressure
 from shop.payments.refunds import Refund
 from shop.stock import StockLevel
 
@@ -18,6 +19,7 @@ __all__ = [
     "Case",
     "CheckoutJob",
     "GatewayOrder",
+    "GatewayPressure",
     "IdempotencyKey",
     "InboxEvent",
     "Move",

@@ -251,6 +251,8 @@ RECEIPT_LAG_SECONDS = env_int("RECEIPT_LAG_SECONDS", 60, at_least=0)
 SWEEP_SECONDS = env_int("SWEEP_SECONDS", 1, at_least=1)
 
 BATCH_SIZE = env_int("BATCH_SIZE", 100, at_least=1)  # rows a local step takes in one transaction
+# Razorpay publishes no limit; a 429 slows all workers down together, whatever stands here.
+GATEWAY_REQUESTS_PER_SECOND = env_int("GATEWAY_REQUESTS_PER_SECOND", 500, at_least=1)
 GATEWAY_CONCURRENCY = env_int("GATEWAY_CONCURRENCY", 32, at_least=1)  # calls at once, per process
 
 # --- the API -----------------------------------------------------------------------------------

@@ -31,6 +31,9 @@ class CapturePayments:
         except Declined:
             return gateway.fetch_payment(gateway_payment_id=work.gateway_payment_id)
 
+    def excuse(self, *, now: datetime) -> None:
+        """No buyer waits for this."""
+
     def record(
         self, answers: Sequence[tuple[Payment, PaymentFact | GatewayError]], *, now: datetime
     ) -> Report:

@@ -389,6 +389,13 @@ def touch(job_ids: Iterable[object], *, now: datetime) -> None:
     )
 
 
+def excuse(state: State, buyer_sees: str, *, now: datetime) -> None:
+    """Have the jobs that are due in `state` say why they wait. Said once, not at every look."""
+    CheckoutJob.objects.filter(state=state, due_at__lte=now, waiting_for="").update(
+        waiting_for=buyer_sees, version=F("version") + 1, updated_at=now
+    )
+
+
 def overdue(states: Sequence[State], *, before: datetime) -> dict[State, uuid.UUID]:
     """For each of these states in which a job has been due since `before`, one such job."""
     late = CheckoutJob.objects.filter(state__in=states, due_at__lt=before)

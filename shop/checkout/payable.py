@@ -25,6 +25,7 @@ from shop.payments.gateway import (
     DuplicateReceipt,
     Gateway,
     GatewayError,
+    NothingAsked,
     OutcomeUnknown,
     RemoteOrder,
     Unreachable,
@@ -61,19 +62,9 @@ class Wanted:
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """Orders at Razorpay with our receipt, the one to adopt first."""
+    """Orders at Razorpay with our receipt, the one to adopt first. Never empty."""
 
     orders: tuple[RemoteOrder, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class NothingAsked:
-    """We only looked, so no create call went out this time; `because` if looking failed."""
-
-    because: GatewayError | None = None
-
-
-Answer = Found | NothingAsked
 
 
 class CreateRazorpayOrder:
@@ -95,20 +86,23 @@ class CreateRazorpayOrder:
             wanted.append(Wanted(job, row, row.order.number, row.asked_at, now))
         return wanted
 
-    def call(self, gateway: Gateway, work: Wanted) -> Answer:
+    def call(self, gateway: Gateway, work: Wanted) -> Found:
         if work.asked_before_at is not None:
             try:
                 found = gateway.find_orders(receipt=work.receipt)
             except GatewayError as error:
-                return NothingAsked(error)
+                raise NothingAsked(error) from error
             if usable := _usable(found, work.row):
                 return Found(usable)
             if not work.lag_is_over:
-                return NothingAsked()
+                raise NothingAsked
         return Found((_create(gateway, work),))
 
+    def excuse(self, *, now: datetime) -> None:
+        jobs.excuse(State.ORDERED, BUSY, now=now)
+
     def record(
-        self, answers: Sequence[tuple[Wanted, Answer | GatewayError]], *, now: datetime
+        self, answers: Sequence[tuple[Wanted, Found | GatewayError]], *, now: datetime
     ) -> Report:
         report = jobs.apply(
             [(work.job, _outcome(work, answer, now=now)) for work, answer in answers], now=now
@@ -144,7 +138,7 @@ def _usable(found: Iterable[RemoteOrder], row: GatewayOrder) -> tuple[RemoteOrde
     return tuple(right)
 
 
-def _remember(answers: Sequence[tuple[Wanted, Answer | GatewayError]], *, now: datetime) -> None:
+def _remember(answers: Sequence[tuple[Wanted, Found | GatewayError]], *, now: datetime) -> None:
     """
     Keep the ids of what was found, whatever became of the job meanwhile, and whether a create
     call is still unaccounted for.
@@ -172,7 +166,7 @@ def _first_question_at(orders: Sequence[RemoteOrder], *, now: datetime) -> datet
     return reconcile.next_question_at(payable_at=now, now=now)
 
 
-def _outcome(work: Wanted, answer: Answer | GatewayError, *, now: datetime) -> Outcome:
+def _outcome(work: Wanted, answer: Found | GatewayError, *, now: datetime) -> Outcome:
     match answer:
         case Found():
             until = payable_until(now)

@@ -17,6 +17,7 @@ from django.conf import settings
 from django.db import InterfaceError, OperationalError, transaction
 
 from shop.checkout.jobs import Report
+from shop.payments import pressure
 from shop.payments.gateway import (
     Gateway,
     GatewayError,
@@ -110,6 +111,9 @@ class RemoteStep(Protocol[Work, Answer]):
     def call(self, gateway: Gateway, work: Work) -> Answer:
         """Ask the gateway. Runs outside any transaction, in a thread, without the database."""
 
+    def excuse(self, *, now: datetime) -> None:
+        """The gateway is left alone for a while: tell buyers who wait for this step."""
+
     def record(
         self, answers: Sequence[tuple[Work, Answer | GatewayError]], *, now: datetime
     ) -> Report:
@@ -125,21 +129,25 @@ def run_remote(
     ask_for_help: AskForHelp,
 ) -> Report:
     """
-    Claim what is due, call the gateway for each at once, and record each answer as it comes.
+    Claim what is due and what `pressure` allows, call the gateway for each at once, and record each
+    answer as it comes.
 
     Answers that arrive together are recorded together. No transaction is open during a call; what
     is claimed and never recorded, because we died, is due again when the claim lapses.
     """
     refuse_inside_transaction()
-    limit = settings.GATEWAY_CONCURRENCY
     with transaction.atomic():
-        works = step.claim(limit=limit, now=clock())
-    if len(works) == limit:
+        allowed = pressure.allow(settings.GATEWAY_CONCURRENCY, now=clock())
+        works = step.claim(limit=allowed, now=clock()) if allowed else []
+        if not allowed:
+            step.excuse(now=clock())
+    if len(works) == settings.GATEWAY_CONCURRENCY:
         ask_for_help()
     calls = {threads.submit(_call, step, gateway, work): work for work in works}
     report = Report()
     for answers in _as_they_come(calls):
         report.add(_record(step, answers, clock=clock))
+        pressure.learn([answer for _, answer in answers], now=clock())
     return report
 
 

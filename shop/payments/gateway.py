@@ -37,13 +37,31 @@ class DuplicateReceipt(Declined):
 class Unreachable(GatewayError):
     """Nothing happened there: not sent, or refused unread. Trying again later is safe."""
 
-    def __init__(self, message: str, *, retry_after_seconds: float | None = None) -> None:
+    def __init__(
+        self,
+        message: str,
+        *,
+        retry_after_seconds: float | None = None,
+        is_rate_limit: bool = False,
+    ) -> None:
         super().__init__(message)
         self.retry_after_seconds = retry_after_seconds
+        self.is_rate_limit = is_rate_limit  # all of us should slow down
 
 
 class OutcomeUnknown(GatewayError):
     """We sent it and got no answer that says what happened. Look before asking again."""
+
+
+class NothingAsked(GatewayError):
+    """
+    We only looked, and found nothing or could not look (`because`). No call that changes anything
+    went out this time.
+    """
+
+    def __init__(self, because: GatewayError | None = None) -> None:
+        super().__init__(str(because or "nothing found yet"))
+        self.because = because
 
 
 @dataclass(frozen=True, slots=True)

@@ -256,7 +256,9 @@ def _raise_for(response: requests.Response) -> None:
     if status in {401, 403}:
         raise Unreachable(f"our credentials are refused: {message}")
     if status == 429:
-        raise Unreachable("asked too often", retry_after_seconds=_retry_after(response))
+        raise Unreachable(
+            "asked too often", retry_after_seconds=_retry_after(response), is_rate_limit=True
+        )
     if not 400 <= status < 500 or not isinstance(error, dict):
         raise OutcomeUnknown(f"HTTP {status} {message}".strip())
     if status == 409 or IN_PROGRESS in message:

@@ -12,8 +12,6 @@ from typing import Any
 import jwt
 import pytest
 from django.conf import settings as ours
-from django.core.signals import request_finished, request_started
-from django.db import close_old_connections
 from django.http import HttpResponse
 from rest_framework_simplejwt.tokens import AccessToken
 
@@ -21,7 +19,7 @@ from shop.accounts import User
 from shop.api.limits import Throttle
 from shop.checkout.jobs import CheckoutJob
 from shop.wsgi import application
-from tests.support.api import POST_CHECKOUT, Caller, granted, order_form
+from tests.support.api import POST_CHECKOUT, Caller, granted, one_connection, order_form
 from tests.support.shop import ADDRESS, make_variant
 
 pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("redis", "unhurried")]
@@ -422,33 +420,53 @@ def test_every_method_is_answered_everywhere(buyer, fill, method):
             assert_answered(response, path)
 
 
-@pytest.fixture
-def one_connection():
-    """A real request would close the connection that this test's transaction is on."""
-    for signal in (request_started, request_finished):
-        signal.disconnect(close_old_connections)
-    yield
-    for signal in (request_started, request_finished):
-        signal.connect(close_old_connections)
-
-
 def call_wsgi(path: str, body: io.BytesIO, **environ: str) -> tuple[int, bytes]:
     """As a web server calls us, with nothing put right on the way."""
     answer: list[str] = []
-    content = application(
-        {
-            "REQUEST_METHOD": "POST",
-            "PATH_INFO": path,
-            "SERVER_NAME": "testserver",
-            "SERVER_PORT": "80",
-            "CONTENT_TYPE": JSON,
-            "wsgi.input": body,
-            "wsgi.url_scheme": "http",
-            **environ,
-        },
-        lambda status, headers: answer.append(status),
-    )
+    environ = {
+        "REQUEST_METHOD": "POST",
+        "PATH_INFO": path,
+        "SERVER_NAME": "testserver",
+        "SERVER_PORT": "80",
+        "CONTENT_TYPE": JSON,
+        "wsgi.input": body,
+        "wsgi.url_scheme": "http",
+        **environ,
+    }
+    with one_connection():
+        content = application(environ, lambda status, headers: answer.append(status))
     return int(answer[0].split()[0]), b"".join(content)
+
+
+@pytest.mark.parametrize("charset", STRANGE_CHARSETS)
+def test_json_is_utf_8_whatever_the_header_says(buyer, charset):
+    address = ADDRESS | {"name": "आशा"}
+    body = json.dumps(order_form(shipping_address=address), ensure_ascii=False).encode()
+
+    status_code, content = call_wsgi(
+        POST_CHECKOUT,
+        io.BytesIO(body),
+        QUERY_STRING="a=%41",
+        CONTENT_TYPE=f"application/json; charset={charset}",
+        CONTENT_LENGTH=str(len(body)),
+        HTTP_AUTHORIZATION=f"Bearer {buyer.access}",
+    )
+
+    assert status_code == 202, content
+    assert CheckoutJob.objects.get().shipping_address["name"] == "आशा"
+
+
+@pytest.mark.parametrize("charset", STRANGE_CHARSETS)
+def test_a_form_is_utf_8_whatever_the_header_says(charset):
+    status_code, _ = call_wsgi(
+        f"/api/checkouts/{uuid.uuid4()}/callback/",
+        io.BytesIO(b"a=%41"),
+        QUERY_STRING="a=%41",
+        CONTENT_TYPE=f"application/x-www-form-urlencoded; charset={charset}",
+        CONTENT_LENGTH="5",
+    )
+
+    assert status_code == 303
 
 
 @pytest.mark.parametrize(
@@ -457,7 +475,7 @@ def call_wsgi(path: str, body: io.BytesIO, **environ: str) -> tuple[int, bytes]:
 @pytest.mark.parametrize(
     "length", ["abc", "-1", "1.5", "²", "١", "+5", "", "10000000", LONG_DIGITS, "5", "50"]
 )
-def test_a_length_that_lies_is_answered(one_connection, path, length):
+def test_a_length_that_lies_is_answered(path, length):
     status_code, content = call_wsgi(path, io.BytesIO(b'{"email": 1}'), CONTENT_LENGTH=length)
 
     assert status_code < 500
@@ -481,13 +499,13 @@ class _HungUp(io.BytesIO):
     ],
 )
 @pytest.mark.parametrize("content_type", [JSON, "application/x-www-form-urlencoded"])
-def test_a_client_that_hangs_up_is_no_fault_of_ours(one_connection, path, content_type):
+def test_a_client_that_hangs_up_is_no_fault_of_ours(path, content_type):
     status_code, _ = call_wsgi(path, _HungUp(), CONTENT_LENGTH="50", CONTENT_TYPE=content_type)
 
     assert status_code < 500
 
 
-def test_a_header_longer_than_any_is_answered(one_connection):
+def test_a_header_longer_than_any_is_answered():
     status_code, content = call_wsgi(
         "/api/auth/token/", io.BytesIO(b"{}"), CONTENT_LENGTH="2", CONTENT_TYPE="x;" * 20_000
     )

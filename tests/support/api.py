@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import itertools
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any, Self
 
+from django.core.signals import request_finished, request_started
+from django.db import close_old_connections
 from django.http import HttpResponse
 from django.utils import timezone
 from rest_framework.test import APIClient
@@ -121,6 +125,18 @@ def ordered(checkout: dict[str, Any]) -> CheckoutJob:
 def payable(checkout: dict[str, Any], gateway: Gateway) -> CheckoutJob:
     """Carry it as far as a Razorpay order that waits for money."""
     return make_payable(job_of(checkout), gateway, now=timezone.now())
+
+
+@contextmanager
+def one_connection() -> Iterator[None]:
+    """Around a call of the WSGI application, which would close the one a test's transaction is on."""
+    for signal in (request_started, request_finished):
+        signal.disconnect(close_old_connections)
+    try:
+        yield
+    finally:
+        for signal in (request_started, request_finished):
+            signal.connect(close_old_connections)
 
 
 def _json(content: Any) -> bytes:

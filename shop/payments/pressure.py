@@ -1,0 +1,110 @@
+"""
+How hard we press the gateway: a budget of calls per second, and a circuit breaker.
+
+One row in Postgres, so that all workers slow down together: a 429 for one is a 429 for all, and a
+gateway that is down is asked by one call at a time until it answers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime, timedelta
+
+from django.conf import settings
+from django.db import models, transaction
+
+from shop.payments.gateway import Declined, GatewayError, NothingAsked, Unreachable
+
+TRIPS_AFTER = 5  # calls in a row that got no answer
+SHORTEST_BREAK = timedelta(seconds=2)
+LONGEST_BREAK = timedelta(minutes=1)
+RATE_LIMITED_SECONDS = 2.0  # where a 429 does not say for how long
+
+
+class GatewayPressure(models.Model):
+    """The one row (id 1): made by the first migration, locked only for moments."""
+
+    closed_until = models.DateTimeField(null=True, blank=True)
+    failures = models.PositiveIntegerField(default=0)  # calls in a row that got no answer
+    calls_left = models.FloatField(default=0)  # of this second's budget
+    refilled_at = models.DateTimeField(null=True, blank=True)
+
+    def __str__(self) -> str:
+        return f"closed until {self.closed_until}" if self.closed_until else "open"
+
+
+def allow(wanted: int, *, now: datetime) -> int:
+    """
+    How many of `wanted` calls may go out now; they are taken off the budget. Call in a transaction.
+
+    0 while the gateway is left alone. After a break, 1: whether it answers decides for all.
+    """
+    row = _locked()
+    if row.closed_until and now < row.closed_until:
+        return 0
+    allowed = min(wanted, _refill(row, now=now))
+    if row.failures >= TRIPS_AFTER:
+        allowed = min(allowed, 1)
+        row.closed_until = now + timedelta(seconds=settings.GATEWAY_TIMEOUT_SECONDS)
+    row.calls_left -= allowed
+    row.save()
+    return allowed
+
+
+def _refill(row: GatewayPressure, *, now: datetime) -> int:
+    """The whole calls that are left of the budget, which holds a second's worth at most."""
+    budget = settings.GATEWAY_REQUESTS_PER_SECOND
+    elapsed = (now - row.refilled_at).total_seconds() if row.refilled_at else 1.0
+    row.calls_left = min(budget, row.calls_left + max(elapsed, 0) * budget)
+    row.refilled_at = now
+    return int(row.calls_left)
+
+
+def learn(answers: Sequence[object], *, now: datetime) -> None:
+    """
+    Take a lesson from what calls came to: `GatewayError`s among other answers. Writes only when
+    something changes. Call outside a transaction.
+    """
+    causes = [_cause(answer) for answer in answers]
+    silent = [cause for cause in causes if cause is not None and not _is_limit(cause)]
+    limits = [cause.retry_after_seconds or RATE_LIMITED_SECONDS for cause in causes if _is_limit(cause)]
+    if not silent and not limits and not GatewayPressure.objects.filter(failures__gt=0).exists():
+        return
+    with transaction.atomic():
+        row = _locked()
+        if len(silent) + len(limits) < len(causes):
+            row.failures, row.closed_until = 0, None
+        row.failures += len(silent)
+        if row.failures >= TRIPS_AFTER:
+            doubled = SHORTEST_BREAK * 2 ** min((row.failures - TRIPS_AFTER), 10)
+            row.closed_until = now + min(doubled, LONGEST_BREAK)
+        if limits:
+            limited_until = now + timedelta(seconds=max(limits))
+            row.closed_until = max(row.closed_until or limited_until, limited_until)
+        row.save()
+
+
+def _cause(answer: object) -> GatewayError | None:
+    """What went wrong with the call itself. A refusal is an answer: the gateway is well."""
+    if isinstance(answer, NothingAsked):
+        return answer.because if not isinstance(answer.because, Declined) else None
+    return answer if isinstance(answer, GatewayError) and not isinstance(answer, Declined) else None
+
+
+def _is_limit(cause: GatewayError | None) -> bool:
+    return isinstance(cause, Unreachable) and cause.is_rate_limit
+
+
+def _locked() -> GatewayPressure:
+    row, _ = GatewayPressure.objects.select_for_update(no_key=True).get_or_create(pk=1)
+    return row
+
+
+def state(*, now: datetime) -> str:
+    """For health and operations: `ok`, `resting until …` or `probing`."""
+    row = GatewayPressure.objects.filter(pk=1).first()
+    if row is None or (row.failures < TRIPS_AFTER and not row.closed_until):
+        return "ok"
+    if row.closed_until and now < row.closed_until:
+        return f"resting until {row.closed_until:%H:%M:%S} UTC"
+    return "probing" if row.failures >= TRIPS_AFTER else "ok"

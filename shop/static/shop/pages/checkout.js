@@ -1,0 +1,113 @@
+import { StorefrontError, processCheckout } from "../storefront.js";
+import { slipIn } from "./address.js";
+import { find, make, tell } from "./dom.js";
+import { mark, summarise } from "./form-errors.js";
+import { cart } from "./header.js";
+import { money } from "./words.js";
+
+const form = /** @type {HTMLFormElement} */ (find("form"));
+const summary = find("problem");
+const submit = find("submit");
+const same = find("same");
+const billing = find("billing");
+
+/** @param {import("../storefront/cart.js").Cart} now */
+function show(now) {
+  find("empty").hidden = now.items.length > 0;
+  find("basket").hidden = now.items.length === 0;
+  tell(find("total"), money(now.total_paise));
+  find("brief").replaceChildren(
+    ...now.items.map((item) =>
+      make(
+        "li",
+        {},
+        make("span", {}, `${item.quantity} × ${item.name}`),
+        make("span", {}, money(item.line_total_paise)),
+        ...(item.problem ? [make("span", { className: "stock" }, item.problem)] : []),
+      ),
+    ),
+  );
+}
+
+/** @returns {HTMLInputElement[]} the fields that are in force */
+const fields = () =>
+  /** @type {HTMLInputElement[]} */ ([...form.elements]).filter(
+    (input) => input.name && !input.matches("fieldset:disabled *"),
+  );
+
+/** @param {HTMLInputElement} input */
+const slip = (input) => slipIn(input.name.split(".")[1], input.value);
+
+/** @param {string} part shipping or billing @returns {any} */
+function address(part) {
+  const of = fields().filter((input) => input.name.startsWith(`${part}.`));
+  return Object.fromEntries(of.map((input) => [input.name.split(".")[1], input.value.trim()]));
+}
+
+/** The server's words for fields that only it found wrong.
+ *  @param {Record<string, Record<string, string[]>>} named @returns {[HTMLInputElement, string][]} */
+function found(named) {
+  return fields().flatMap((input) => {
+    const [part, field] = input.name.split(".");
+    const sentence = named[`${part}_address`]?.[field]?.[0];
+    return sentence ? [/** @type {[HTMLInputElement, string]} */ ([input, sentence])] : [];
+  });
+}
+
+async function post() {
+  const { id } = await processCheckout(
+    address("shipping"),
+    same.checked ? null : address("billing"),
+  );
+  location.assign(`/checkout/${id}`);
+}
+
+/** @param {unknown} error */
+function explain(error) {
+  if (!(error instanceof StorefrontError)) throw error;
+  const nothing = error.retryable
+    ? "If your order reached us, sending it again will not make a second one."
+    : "Nothing was ordered and nothing was charged.";
+  summarise(summary, `${error.message} ${nothing}`, found(error.details?.fields ?? {}));
+  if (error.details?.cart) show(error.details.cart);
+}
+
+form.addEventListener("submit", async (event) => {
+  event.preventDefault();
+  tell(summary, null);
+  const wrong = /** @type {[HTMLInputElement, string][]} */ (
+    fields()
+      .map((input) => [input, slip(input)])
+      .filter(([, sentence]) => sentence)
+  );
+  if (wrong.length) return summarise(summary, "Please look at these again:", wrong);
+  submit.disabled = true;
+  submit.textContent = "Placing the order …";
+  try {
+    await post();
+  } catch (error) {
+    submit.disabled = false;
+    submit.textContent = "Place the order";
+    explain(error);
+  }
+});
+
+// A field is told off when it is left, not while it is being filled in; and forgiven at once.
+form.addEventListener("focusout", ({ target }) => {
+  const input = /** @type {HTMLInputElement} */ (target);
+  if (input.name && input.value) mark(input, slip(input));
+});
+form.addEventListener("input", ({ target }) => {
+  const input = /** @type {HTMLInputElement} */ (target);
+  if (input.ariaInvalid === "true" && !slip(input)) mark(input, null);
+});
+same.addEventListener("change", () => {
+  billing.hidden = billing.disabled = same.checked;
+});
+addEventListener("pageshow", () => {
+  submit.disabled = false; // brought back by the back button
+  submit.textContent = "Place the order";
+});
+
+cart.addEventListener("change", (event) => show(/** @type {CustomEvent} */ (event).detail));
+cart.getCart(true).then(show, explain);

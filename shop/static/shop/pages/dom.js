@@ -1,0 +1,32 @@
+/** Finding, making and filling elements. Text only: nothing here reads HTML. */
+
+/** @param {string} name of a `data-` attribute @param {ParentNode} [root] @returns {any} */
+export const find = (name, root = document) => root.querySelector(`[data-${name}]`);
+
+/**
+ * @param {string} tag
+ * @param {Record<string, any>} [properties] of the element; `data` for its data attributes
+ * @param {...(Node | string)} children
+ * @returns {any}
+ */
+export function make(tag, { data = {}, ...properties } = {}, ...children) {
+  const element = Object.assign(document.createElement(tag), properties);
+  Object.assign(element.dataset, data);
+  element.append(...children);
+  return element;
+}
+
+/** Show `text` in the element, or hide it when there is none.
+ *  @param {HTMLElement} element @param {string | null} [text] */
+export function tell(element, text) {
+  element.hidden = !text;
+  if (element.textContent !== (text ?? "")) element.textContent = text ?? "";
+}
+
+/** @param {string} text for a moment, at the foot of the page */
+export function toast(text) {
+  const element = find("toast");
+  element.textContent = text;
+  element.classList.add("up");
+  setTimeout(() => element.classList.remove("up"), 4000);
+}

@@ -1,0 +1,50 @@
+import { find, make, tell } from "./dom.js";
+import { session } from "./header.js";
+import { BADGES, told } from "./states.js";
+import { addressLines, day, money } from "./words.js";
+
+const { order: number } = find("order").dataset;
+
+/** @param {any} order */
+function show(order) {
+  const badge = find("badge");
+  badge.dataset.status = order.status;
+  tell(badge, BADGES[order.status] ?? order.status);
+  tell(find("sentence"), sentenceOf(order));
+  find("to-status").href = `/checkout/${order.checkout_id}`;
+  find("to-status").hidden = order.status === "paid";
+  find("lines").replaceChildren(
+    ...order.lines.map((/** @type {any} */ line) =>
+      make(
+        "li",
+        {},
+        make("span", {}, `${line.quantity} × ${line.name}`),
+        make("span", {}, money(line.line_total_paise)),
+      ),
+    ),
+  );
+  tell(find("total"), money(order.amount_paise));
+  const lines = addressLines(order.shipping_address);
+  find("address").replaceChildren(...lines.flatMap((line) => [line, make("br")]));
+  find("facts").replaceChildren(
+    ...[["Ordered", day(order.created_at)], ["Paid", order.paid_at ? day(order.paid_at) : "not yet"]]
+      .flatMap(([name, value]) => [make("dt", {}, name), make("dd", {}, value)]),
+  ); // prettier-ignore
+  find("found").hidden = false;
+}
+
+/** @param {any} order */
+function sentenceOf(order) {
+  if (order.status === "awaiting_payment") return "Your items are set aside. Follow the payment to pay, or to see whether it has arrived.";
+  return told({ ...order, order }).money; // prettier-ignore
+}
+
+session
+  .request("GET", `orders/${number}/`)
+  .then(({ content }) => show(content))
+  .catch((error) => {
+    const isUnknown = error.status === 404 || error.status === 401;
+    const stranger = "We find no such order of yours. Sign in with the account that made it.";
+    tell(find("problem"), isUnknown ? stranger : error.message);
+  })
+  .finally(() => (find("loading").hidden = true));

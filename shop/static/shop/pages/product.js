@@ -1,0 +1,35 @@
+import { find, make, toast } from "./dom.js";
+import { cart } from "./header.js";
+import { counted } from "./words.js";
+
+const form = find("add");
+const told = find("told", form);
+const button = form.querySelector("button");
+
+async function add() {
+  const { variant, quantity } = Object.fromEntries(new FormData(form));
+  const before = cart.shown?.units_count ?? 0;
+  const now = await cart.addItem(Number(form.dataset.product), Number(variant), Number(quantity));
+  const line = now.items.find((item) => item.variant_id === Number(variant));
+  const units = counted(now.units_count, "item");
+  toast(`Added. ${units} in your cart.`);
+  told.replaceChildren(
+    line?.problem ? `${line.problem}: your cart holds ${line.quantity}. ` : `${units} in your cart. `,
+    make("a", { href: "/cart/", textContent: "Go to the cart" }),
+  );
+  told.classList.toggle("warn", Boolean(line?.problem) || now.units_count <= before);
+}
+
+form?.addEventListener("submit", async (/** @type {SubmitEvent} */ event) => {
+  event.preventDefault();
+  button.disabled = true;
+  try {
+    await add();
+  } catch (error) {
+    told.textContent = /** @type {Error} */ (error).message;
+    told.classList.add("warn");
+  } finally {
+    told.hidden = false;
+    button.disabled = false;
+  }
+});

@@ -1,0 +1,190 @@
+/**
+ * What the buyer is told in every state of a checkout: what happened, where their money is, and
+ * what to do next. Pure, so that every state has a test.
+ *
+ * @typedef {"pay" | "cancel" | "cart" | "again" | "order" | "shop" | "orders"} Action
+ * @typedef {object} Told
+ * @property {"wait" | "act" | "good" | "bad" | "safe"} tone
+ * @property {string} title
+ * @property {string} money where the buyer's money is
+ * @property {string} next
+ * @property {[Action, string][]} actions the first is the main one
+ *
+ * @typedef {"opened" | "returned" | "dismissed" | null} Visit what this browser knows of the form
+ * @typedef {import("../storefront/checkout.js").Checkout} Checkout
+ * @typedef {import("../storefront/payment.js").Failure} Failure
+ */
+
+import { clock, money } from "./words.js";
+
+/** @type {Record<string, string>} in a word or two, for lists */
+export const BADGES = {
+  queued: "Being checked",
+  processing: "Being prepared",
+  awaiting_payment: "To be paid",
+  paid: "Paid",
+  failed: "Not placed",
+  cancelled: "Cancelled",
+  expired: "Expired",
+  refunding: "Refund on its way",
+  refunded: "Refunded",
+  in_review: "Being looked into",
+};
+
+/** @type {Record<string, string>} */
+export const STEPS = {
+  validate_cart: "Checking your cart",
+  create_order: "Setting your items aside",
+  create_razorpay_order: "Getting the payment ready",
+  reconcile_payment: "Payment",
+};
+
+const NOTHING = "Nothing was charged.";
+const MOVES_ON = "This takes a moment, and the page moves on by itself.";
+
+/** @type {Record<string, Pick<Told, "next" | "actions">>} by the code of the failure */
+const AFTER_FAILURE = {
+  cart_empty: { next: "Put something in your cart and try again.", actions: [["shop", "Look around"]] },
+  cart_changed: { next: "Please look at your cart and order again.", actions: [["cart", "See the cart"]] },
+  price_changed: {
+    next: "Your cart shows the prices of now. If they suit you, order again.",
+    actions: [["cart", "See the cart"]],
+  },
+  product_unavailable: {
+    next: "Take it out of your cart, and the rest can be ordered.",
+    actions: [["cart", "Change the cart"]],
+  },
+  out_of_stock: {
+    next: "Somebody was faster. Take fewer of it, or take it out, and order the rest.",
+    actions: [["cart", "Change the cart"]],
+  },
+  amount_too_small: { next: "Add something to your cart.", actions: [["shop", "Look around"]] },
+};
+/** @type {Pick<Told, "next" | "actions">} */
+const TRY_AGAIN = {
+  next: "Your cart is as it was. Please try again in a minute.",
+  actions: [["again", "Try again"], ["cart", "See the cart"]],
+}; // prettier-ignore
+
+/**
+ * @param {Checkout} checkout
+ * @param {{visit?: Visit, failure?: Failure | null}} [known] what this page knows beside
+ * @returns {Told}
+ */
+export function told(checkout, { visit = null, failure = null } = {}) {
+  const sum = money(checkout.amount_paise);
+  switch (checkout.status) {
+    case "queued":
+      return wait("We have your order");
+    case "processing":
+      return wait(checkout.step === "create_order" ? "Setting your items aside" : "Almost ready");
+    case "awaiting_payment":
+      return awaiting(checkout, visit, failure);
+    case "paid":
+      return {
+        tone: "good",
+        title: "Paid. Thank you!",
+        money: `We have received your ${sum}.`,
+        next: `Order ${checkout.order?.number ?? ""} is confirmed. We pack it now, and you need not do anything.`,
+        actions: [["order", "See the order"], ["shop", "Look around"]],
+      }; // prettier-ignore
+    case "failed":
+      return {
+        tone: "bad",
+        title: "We could not place this order",
+        money: NOTHING,
+        ...(AFTER_FAILURE[checkout.error?.code] ?? TRY_AGAIN),
+      };
+    case "cancelled":
+      return {
+        tone: "bad",
+        title: "Cancelled",
+        money: `${NOTHING} Should a payment still arrive, it goes back to you by itself.`,
+        next: "Your cart is as it was. If you have just ordered again, this is the earlier try.",
+        actions: [["cart", "See the cart"], ["orders", "Your orders"]],
+      }; // prettier-ignore
+    case "expired":
+      return {
+        tone: "bad",
+        title: "The time to pay ran out",
+        money: "No payment has reached us. If you did pay, your money is safe: you get your order, or all of it back.",
+        next: "Have you paid? Then please do not pay again, and look here once more in a while. If not, order again.",
+        actions: [["again", "Order again"], ["cart", "See the cart"]],
+      }; // prettier-ignore
+    case "refunding":
+      return {
+        tone: "safe",
+        title: "Your money is on its way back",
+        money: `Your money is safe. We have sent it back to where it came from: ${sum}.`,
+        next: "Banks take five to seven working days. You need not do anything. If you still want the items, order again.",
+        actions: [["cart", "See the cart"]],
+      };
+    case "refunded":
+      return {
+        tone: "safe",
+        title: "Refunded",
+        money: `Your ${sum} went back to where it came from.`,
+        next: "If your bank does not show it within seven working days, write to us and name this checkout.",
+        actions: [["cart", "See the cart"]],
+      };
+    case "in_review":
+      return {
+        tone: "safe",
+        title: "We are looking into your payment",
+        money: "Your money is safe. It reached us, and it becomes your order or goes back to you.",
+        next: "Please do not pay again. A person is looking at it and will write to you.",
+        actions: [["orders", "Your orders"]],
+      };
+    default: // of a shop newer than this page
+      return { tone: "wait", title: checkout.message, money: "", next: "", actions: [] };
+  }
+}
+
+/** @param {string} title @returns {Told} */
+function wait(title) {
+  return { tone: "wait", title, money: "Nothing has been charged.", next: MOVES_ON, actions: [] };
+}
+
+/** @param {Checkout} checkout @param {Visit} visit @param {Failure | null} failure @returns {Told} */
+function awaiting(checkout, visit, failure) {
+  const held = `Your items are set aside until ${clock(checkout.payment?.expires_at)}.`;
+  const sum = money(checkout.amount_paise);
+  if (visit === "returned") {
+    return {
+      tone: "wait",
+      title: "Confirming your payment",
+      money: "Your money is safe: what has left your account becomes this order, or comes back.",
+      next: "Please do not pay again. You may close this page; your orders will tell.",
+      actions: [["orders", "Your orders"]],
+    };
+  }
+  const unpaid = failure ?? checkout.payment?.last_error;
+  if (unpaid) {
+    return {
+      tone: "act",
+      title: "That payment did not go through",
+      money: `${sentence(unpaid.message)} If your bank shows it as taken, it comes back by itself.`,
+      next: `${held} Try again, another way if you like.`,
+      actions: [["pay", `Try again: ${sum}`], ["cancel", "Cancel this order"]],
+    }; // prettier-ignore
+  }
+  if (visit) {
+    return {
+      tone: "act",
+      title: "Not paid yet",
+      money: "No payment has reached us so far. If you have approved one, your money is safe: we notice it here by ourselves.",
+      next: `${held} If you have not paid, pay now.`,
+      actions: [["pay", `Pay ${sum}`], ["cancel", "Cancel this order"]],
+    }; // prettier-ignore
+  }
+  return {
+    tone: "act",
+    title: "Ready to pay",
+    money: "Nothing has been charged yet.",
+    next: held,
+    actions: [["pay", `Pay ${sum}`], ["cancel", "Cancel this order"]],
+  }; // prettier-ignore
+}
+
+/** @param {string} words */
+const sentence = (words) => (/[.!?]$/.test(words) ? words : `${words}.`);

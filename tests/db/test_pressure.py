@@ -1,0 +1,88 @@
+"""A gateway in trouble is not run over: all workers slow down together, and one asks first."""
+
+from datetime import timedelta
+
+import pytest
+
+from shop.checkout.payable import CreateRazorpayOrder
+from shop.checkout.states import State
+from shop.payments import pressure
+from shop.payments.gateway import Declined, NothingAsked, OutcomeUnknown, Unreachable
+from shop.payments.pressure import TRIPS_AFTER
+from tests.support.shop import make_checkout, place_order, reload, run_remote
+
+pytestmark = pytest.mark.django_db
+
+STEP = CreateRazorpayOrder()
+DEAD = OutcomeUnknown("no answer")
+LIMITED = Unreachable("asked too often", retry_after_seconds=7, is_rate_limit=True)
+
+
+def test_a_healthy_gateway_gets_what_is_wanted(now):
+    assert pressure.allow(32, now=now) == 32
+
+
+def test_no_more_goes_out_than_the_budget_of_a_second(now, settings):
+    settings.GATEWAY_REQUESTS_PER_SECOND = 10
+
+    assert [pressure.allow(8, now=now) for _ in range(3)] == [8, 2, 0]
+    assert pressure.allow(8, now=now + timedelta(seconds=1)) == 8
+
+
+def test_calls_in_a_row_without_an_answer_end_the_asking(now):
+    pressure.learn([DEAD] * TRIPS_AFTER, now=now)
+
+    assert pressure.allow(32, now=now + timedelta(seconds=1)) == 0
+
+
+def test_a_look_up_without_an_answer_counts_as_one(now):
+    pressure.learn([NothingAsked(DEAD)] * TRIPS_AFTER, now=now)
+
+    assert pressure.allow(32, now=now + timedelta(seconds=1)) == 0
+
+
+def test_after_the_break_one_call_asks_for_all(now):
+    pressure.learn([DEAD] * TRIPS_AFTER, now=now)
+    later = now + timedelta(seconds=3)
+
+    assert [pressure.allow(32, now=later) for _ in range(2)] == [1, 0]
+
+
+def test_an_answer_ends_the_break(now):
+    pressure.learn([DEAD] * TRIPS_AFTER, now=now)
+
+    pressure.learn([object()], now=now + timedelta(seconds=3))
+
+    assert pressure.allow(32, now=now + timedelta(seconds=3)) == 32
+
+
+def test_a_refusal_is_an_answer(now):
+    pressure.learn([Declined("bad_request", "no")] * 20, now=now)
+
+    assert pressure.allow(32, now=now) == 32
+
+
+def test_breaks_grow_up_to_a_minute(now):
+    pressure.learn([DEAD] * 50, now=now)
+
+    assert pressure.allow(1, now=now + timedelta(seconds=59)) == 0
+    assert pressure.allow(1, now=now + timedelta(seconds=60)) == 1
+
+
+def test_a_429_slows_everybody_for_as_long_as_it_says(now):
+    pressure.learn([LIMITED], now=now)
+
+    assert pressure.allow(32, now=now + timedelta(seconds=6)) == 0
+    assert pressure.allow(32, now=now + timedelta(seconds=7)) == 32
+
+
+def test_buyers_are_told_and_go_on_by_themselves(gateway, standin, now):
+    job = place_order(make_checkout(now=now), now=now)
+    pressure.learn([DEAD] * TRIPS_AFTER, now=now)
+
+    run_remote(STEP, gateway, now=now + timedelta(seconds=1))
+    assert "does not answer" in reload(job).waiting_for
+    assert "orders.create" not in standin.requests()
+
+    run_remote(STEP, gateway, now=now + timedelta(seconds=3))
+    assert reload(job).state == State.AWAITING_PAYMENT
