@@ -5,8 +5,10 @@ from __future__ import annotations
 from django.db import Error, connection
 from django.db.migrations.executor import MigrationExecutor
 from django.http import HttpRequest, HttpResponse, JsonResponse
+from django.utils import timezone
 
 from shop import redis_client
+from shop.payments import hearing, pressure
 from shop.redis_client import RedisAway
 
 
@@ -19,11 +21,16 @@ def ready(request: HttpRequest) -> HttpResponse:
     """
     200 when buyers can be served: Postgres answers and is migrated. 503 otherwise.
 
-    Redis away is `degraded`, not unready: checkouts are accepted, and move at the sweeper's pace.
+    Redis away, Razorpay in trouble or webhooks that have stopped coming are `degraded`, not unready:
+    checkouts are accepted, and move at the sweeper's pace.
     """
     checks = {"postgres": _postgres(), "redis": _redis()}
     ok = checks["postgres"] == "ok"
-    degraded = ok and checks["redis"] != "ok"
+    if ok:
+        now = timezone.now()
+        checks["gateway"] = pressure.state(now=now)
+        checks["webhooks"] = "silent" if hearing.hearing(now=now).is_silent else "ok"
+    degraded = ok and set(checks.values()) != {"ok"}
     status = "degraded" if degraded else "ok" if ok else "unavailable"
     return JsonResponse({"status": status, "checks": checks}, status=200 if ok else 503)
 

@@ -24,7 +24,7 @@ from django.db import InterfaceError, OperationalError, close_old_connections
 from django.utils import timezone
 
 from shop.checkout import jobs, runner, steps
-from shop.payments import inbox, ledger, reconcile, refunds
+from shop.payments import hearing, inbox, ledger, reconcile, refunds
 from tasks.app import ring
 from tasks.checkout import RINGS
 from tasks.payments import CAPTURE, CHECK_PAYMENTS, RECONCILE_WEBHOOK, SEND_REFUNDS
@@ -32,6 +32,8 @@ from tasks.payments import CAPTURE, CHECK_PAYMENTS, RECONCILE_WEBHOOK, SEND_REFU
 logger = logging.getLogger("workers.sweeper")
 
 OVERDUE_AFTER = timedelta(seconds=1)  # what is due for less has most likely just been rung for
+
+LISTEN_EVERY = timedelta(minutes=1)
 
 
 def sweep(*, now: datetime) -> list[str]:
@@ -56,15 +58,33 @@ def sweep(*, now: datetime) -> list[str]:
     return [task for task, _ in overdue]
 
 
+def listen(*, now: datetime) -> bool:
+    """Raise the alarm if webhooks have stopped coming. True if they have."""
+    heard = hearing.hearing(now=now)
+    if heard.is_silent:
+        logger.error(
+            "webhooks are silent: %s payments found by asking, no event since %s;"
+            " look at the endpoint in Razorpay's dashboard",
+            heard.captured_by_fetch,
+            heard.last_event_at,
+        )
+    return heard.is_silent
+
+
 def main() -> None:
     stop = threading.Event()
     for signum in (signal.SIGTERM, signal.SIGINT):
         signal.signal(signum, lambda *_: stop.set())
     logger.info("sweeping every %s s", settings.SWEEP_SECONDS)
+    listened_at = timezone.now()
     while not stop.wait(settings.SWEEP_SECONDS):
+        now = timezone.now()
         try:
             close_old_connections()
-            sweep(now=timezone.now())
+            sweep(now=now)
+            if now - listened_at >= LISTEN_EVERY:
+                listened_at = now
+                listen(now=now)
         except (OperationalError, InterfaceError) as error:
             logger.warning("the database is away: %s", error)
         except Exception:  # the net must not tear over one row

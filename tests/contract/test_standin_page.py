@@ -162,6 +162,7 @@ def test_a_failed_buyer_tries_again_in_the_same_form(page, shop, client, order_i
 
     press(page, "fail")
     [[what, detail]] = heard(page, 1)
+    expect(page.locator("[data-standin=error]")).to_contain_text("declined by the bank")
     press(page, "upi")
 
     assert what == "failed"

@@ -29,6 +29,7 @@ class Answer(http.server.BaseHTTPRequestHandler):
 child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(1000)"])
 
 def end(*_):
+    print("ended in order", flush=True)
     child.kill()
     sys.exit()
 
@@ -187,12 +188,13 @@ def test_a_setup_command_that_fails_is_named_and_nothing_is_started(make_stack: 
 def test_a_process_that_dies_is_started_again_and_it_is_said(make_stack: MakeStack):
     said: list[str] = []
     with make_stack(announce=said.append) as stack:
-        first = answer(stack)
+        first, old = answer(stack), stack.pids("web")
 
         os.kill(int(first), signal.SIGKILL)
 
         assert eventually(lambda: said)
         stack.wait_ready()
+        assert none_lives(old)
         assert answer(stack) != first
         assert said == ["web was ended by SIGKILL; starting it again in 0.2 s"]
 
@@ -211,8 +213,10 @@ def test_a_process_that_was_killed_on_purpose_stays_dead_until_its_restart(make_
 def test_without_supervision_the_dead_stay_dead(make_stack: MakeStack):
     with make_stack(supervise=False) as stack:
         os.kill(int(answer(stack)), signal.SIGKILL)
-
         assert eventually(lambda: len(stack.pids("web")) == 1)  # its child
+
+        assert not eventually(lambda: len(stack.pids("web")) != 1, within_seconds=1)
+
         with pytest.raises(StackError, match="web does not stay up"):
             stack.wait_ready()
 
@@ -232,7 +236,7 @@ def test_the_pause_before_a_restart_doubles_to_five_seconds():
     assert [pause_seconds(deaths) for deaths in range(1, 8)] == [0.2, 0.4, 0.8, 1.6, 3.2, 5.0, 5.0]
 
 
-def test_a_frozen_process_is_silent_until_it_thaws_and_can_be_stopped(make_stack: MakeStack):
+def test_a_frozen_process_is_silent_until_it_thaws(make_stack: MakeStack):
     with make_stack() as stack:
         stack.freeze("web")
         with pytest.raises(requests.Timeout):
@@ -241,9 +245,13 @@ def test_a_frozen_process_is_silent_until_it_thaws_and_can_be_stopped(make_stack
         stack.thaw("web")
 
         assert answer(stack)
+
+
+def test_a_frozen_process_is_stopped_in_order(make_stack: MakeStack):
+    with make_stack() as stack:
         stack.freeze("web")
-        pids = alive(stack)
-    assert none_lives(pids)
+
+    assert "ended in order" in stack.logs("web")
 
 
 def test_an_embedded_server_that_dies_is_started_again(tmp_path: Path, make_stack: MakeStack):

@@ -224,7 +224,7 @@
     }
 
     busy(is) {
-      this.message.textContent = "";
+      if (is) this.message.textContent = "";
       for (const button of this.choices.children) button.disabled = is;
     }
   }

@@ -1,0 +1,47 @@
+"""
+Do webhooks still reach us? Razorpay switches an endpoint off after a day of failures, by e-mail
+only; money then comes in that we hear of by asking alone.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from django.db.models import Count
+
+from shop.payments.inbox import InboxEvent
+from shop.payments.ledger import Payment
+
+SILENT_AFTER = timedelta(minutes=10)
+FEWEST_PAYMENTS = 3  # one or two found by asking may just have been quicker than their webhooks
+
+
+@dataclass(frozen=True, slots=True)
+class Hearing:
+    """How the captured payments of the last `SILENT_AFTER` came to our ears."""
+
+    captured_by_webhook: int
+    captured_by_fetch: int
+    last_event_at: datetime | None
+    is_silent: bool  # money comes in, and no webhook tells of it
+
+
+def hearing(*, now: datetime) -> Hearing:
+    """Two queries, on indexes."""
+    since = now - SILENT_AFTER
+    heard = dict(
+        Payment.objects.filter(captured_at__gte=since)
+        .order_by()
+        .values_list("captured_via")
+        .annotate(Count("id"))
+    )
+    last = InboxEvent.objects.order_by("-id").values_list("received_at", flat=True).first()
+    by_webhook, by_fetch = heard.get("webhook", 0), heard.get("fetch", 0)
+    no_event = last is None or last < since
+    return Hearing(
+        captured_by_webhook=by_webhook,
+        captured_by_fetch=by_fetch,
+        last_event_at=last,
+        is_silent=no_event and by_fetch >= FEWEST_PAYMENTS,
+    )
