@@ -129,7 +129,7 @@ def payable(checkout: dict[str, Any], gateway: Gateway) -> CheckoutJob:
 
 @contextmanager
 def one_connection() -> Iterator[None]:
-    """Around a call of the WSGI application, which would close the one a test's transaction is on."""
+    """Around a WSGI call: the application would close the one a test's transaction is on."""
     for signal in (request_started, request_finished):
         signal.disconnect(close_old_connections)
     try:
