@@ -6,6 +6,7 @@
  * @typedef {object} Told
  * @property {"wait" | "act" | "good" | "bad" | "safe"} tone
  * @property {string} title
+ * @property {string | null} [lead] what happened; left out: what the server says
  * @property {string} money where the buyer's money is
  * @property {string} next
  * @property {[Action, string][]} actions the first is the main one
@@ -39,6 +40,7 @@ export const STEPS = {
   reconcile_payment: "Payment",
 };
 
+const PAYING = "reconcile_payment";
 const NOTHING = "Nothing was charged.";
 const MOVES_ON = "This takes a moment, and the page moves on by itself.";
 
@@ -84,6 +86,7 @@ export function told(checkout, { visit = null, failure = null } = {}) {
       return {
         tone: "good",
         title: "Paid. Thank you!",
+        lead: checkout.refund ? checkout.message : null,
         money: `We have received your ${sum}.`,
         next: `Order ${checkout.order?.number ?? ""} is confirmed. We pack it now, and you need not do anything.`,
         actions: [["order", "See the order"], ["shop", "Look around"]],
@@ -99,7 +102,7 @@ export function told(checkout, { visit = null, failure = null } = {}) {
       return {
         tone: "bad",
         title: "Cancelled",
-        money: `${NOTHING} Should a payment still arrive, it goes back to you by itself.`,
+        money: "Should a payment still arrive, your money is safe: you get the items, or all of it back.",
         next: "Your cart is as it was. If you have just ordered again, this is the earlier try.",
         actions: [["cart", "See the cart"], ["orders", "Your orders"]],
       }; // prettier-ignore
@@ -107,6 +110,7 @@ export function told(checkout, { visit = null, failure = null } = {}) {
       return {
         tone: "bad",
         title: "The time to pay ran out",
+        lead: "Your items are no longer set aside.",
         money: "No payment has reached us. If you did pay, your money is safe: you get your order, or all of it back.",
         next: "Have you paid? Then please do not pay again, and look here once more in a while. If not, order again.",
         actions: [["again", "Order again"], ["cart", "See the cart"]],
@@ -115,7 +119,7 @@ export function told(checkout, { visit = null, failure = null } = {}) {
       return {
         tone: "safe",
         title: "Your money is on its way back",
-        money: `Your money is safe. We have sent it back to where it came from: ${sum}.`,
+        money: "Your money is safe. It goes back to where it came from.",
         next: "Banks take five to seven working days. You need not do anything. If you still want the items, order again.",
         actions: [["cart", "See the cart"]],
       };
@@ -123,7 +127,7 @@ export function told(checkout, { visit = null, failure = null } = {}) {
       return {
         tone: "safe",
         title: "Refunded",
-        money: `Your ${sum} went back to where it came from.`,
+        money: "Your money is back where it came from.",
         next: "If your bank does not show it within seven working days, write to us and name this checkout.",
         actions: [["cart", "See the cart"]],
       };
@@ -149,10 +153,12 @@ function wait(title) {
 function awaiting(checkout, visit, failure) {
   const held = `Your items are set aside until ${clock(checkout.payment?.expires_at)}.`;
   const sum = money(checkout.amount_paise);
-  if (visit === "returned") {
+  const paying = checkout.steps.find((/** @type {any} */ step) => step.name === PAYING);
+  if (visit === "returned" || paying?.status === "running") {
     return {
       tone: "wait",
       title: "Confirming your payment",
+      lead: null,
       money: "Your money is safe: what has left your account becomes this order, or comes back.",
       next: "Please do not pay again. You may close this page; your orders will tell.",
       actions: [["orders", "Your orders"]],
@@ -163,7 +169,8 @@ function awaiting(checkout, visit, failure) {
     return {
       tone: "act",
       title: "That payment did not go through",
-      money: `${sentence(unpaid.message)} If your bank shows it as taken, it comes back by itself.`,
+      lead: unpaid.message,
+      money: "No money has reached us. If your bank shows it as taken, it is safe: it comes back to you.",
       next: `${held} Try again, another way if you like.`,
       actions: [["pay", `Try again: ${sum}`], ["cancel", "Cancel this order"]],
     }; // prettier-ignore
@@ -172,6 +179,7 @@ function awaiting(checkout, visit, failure) {
     return {
       tone: "act",
       title: "Not paid yet",
+      lead: null,
       money: "No payment has reached us so far. If you have approved one, your money is safe: we notice it here by ourselves.",
       next: `${held} If you have not paid, pay now.`,
       actions: [["pay", `Pay ${sum}`], ["cancel", "Cancel this order"]],
@@ -180,11 +188,9 @@ function awaiting(checkout, visit, failure) {
   return {
     tone: "act",
     title: "Ready to pay",
+    lead: null,
     money: "Nothing has been charged yet.",
     next: held,
     actions: [["pay", `Pay ${sum}`], ["cancel", "Cancel this order"]],
   }; // prettier-ignore
 }
-
-/** @param {string} words */
-const sentence = (words) => (/[.!?]$/.test(words) ? words : `${words}.`);

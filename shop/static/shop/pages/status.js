@@ -1,6 +1,6 @@
 import { StorefrontError, cancelCheckout, pay, watchCheckout } from "../storefront.js";
 import { find, make, tell } from "./dom.js";
-import { session } from "./header.js";
+import { cart, leave, session } from "./header.js";
 import { STEPS, told } from "./states.js";
 import { clock, counted, money } from "./words.js";
 
@@ -28,7 +28,7 @@ function show() {
   page.dataset.tone = words.tone;
   document.title = `${words.title} · Pakka Bazaar`;
   tell(find("title"), words.title);
-  tell(find("message"), words.tone === "act" || visit === "returned" ? null : checkout.message);
+  tell(find("message"), words.lead === undefined ? checkout.message : words.lead);
   tell(find("money"), words.money);
   tell(find("next"), words.next);
   showActions(words.actions);
@@ -147,6 +147,7 @@ function change(now) {
   checkout = now;
   if (now.status !== "awaiting_payment") form?.abort(); // paid, though the form has not heard of it
   if (now.poll.done) storage.removeItem(VISIT);
+  if (now.status === "paid") cart.getCart(true).catch(leave); // what was bought has left it
   show();
 }
 
