@@ -2,10 +2,13 @@
 
 import os
 import signal
-from collections.abc import Callable, Iterator
+import time
+from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
+
+FREEZE_SECONDS = 5  # a process deep in the kernel stops when it comes back
 
 
 class Process(NamedTuple):
@@ -43,16 +46,22 @@ def family(pid: int) -> list[int]:
 
 
 def freeze(pid: int) -> None:
-    """Stop `pid` and its descendants in their tracks; repeats change nothing."""
-    signal_each(lambda: family(pid), signal.SIGSTOP)
+    """Stop `pid` and its descendants in their tracks, and return when all of them stand still."""
+    members = family(pid)
+    signal_each(members, signal.SIGSTOP)
+    deadline = time.monotonic() + FREEZE_SECONDS
+    while {process.state for process in running() if process.pid in members} - {"T"}:
+        if time.monotonic() > deadline:
+            raise TimeoutError(f"process {pid} or a child of it does not stop")
+        time.sleep(0.005)
 
 
 def thaw(pid: int) -> None:
     """Let `pid` and its descendants go on; repeats change nothing."""
-    signal_each(lambda: family(pid), signal.SIGCONT)
+    signal_each(family(pid), signal.SIGCONT)
 
 
-def signal_each(members: Callable[[], list[int]], number: signal.Signals) -> None:
-    for pid in members():
+def signal_each(members: list[int], number: signal.Signals) -> None:
+    for pid in members:
         with suppress(ProcessLookupError):
             os.kill(pid, number)

@@ -59,6 +59,17 @@ class CheckoutPayment(serializers.Serializer):
     last_error = PaymentFailure(allow_null=True)
 
 
+class CheckoutRefund(serializers.Serializer):
+    """All that goes back to the buyer, as one sum."""
+
+    status = serializers.ChoiceField(["pending", "processed"])
+    amount = serializers.FloatField(help_text="In rupees.")
+    amount_paise = serializers.IntegerField()
+    currency = serializers.CharField()
+    reference = serializers.CharField(help_text="What the buyer can ask their bank about.")
+    updated_at = serializers.DateTimeField()
+
+
 class CheckoutError(serializers.Serializer):
     code = serializers.CharField()
     message = serializers.CharField()
@@ -95,7 +106,7 @@ class CheckoutStatus(serializers.Serializer):
     steps = CheckoutStep(many=True)
     order = CheckoutOrder(allow_null=True)
     payment = CheckoutPayment(allow_null=True)
-    refund = serializers.DictField(allow_null=True)
+    refund = CheckoutRefund(allow_null=True)
     error = CheckoutError(allow_null=True)
     poll = CheckoutPace()
     links = CheckoutLinks()

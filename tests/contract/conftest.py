@@ -1,5 +1,6 @@
 """What the tests of the stand-in share: one process of it, the real SDK, a shop that is told."""
 
+import json
 import threading
 from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -75,6 +76,10 @@ class Receiver:
             enough = self._arrived.wait_for(lambda: len(self.received) >= count, timeout=seconds)
             assert enough, f"{len(self.received)} of {count} webhooks came"
             return list(self.received)
+
+    def names(self, count: int) -> list[str]:
+        """The names of the events that came, as `wait_for`."""
+        return [json.loads(body)["event"] for _, _, body in self.wait_for(count)]
 
     def close(self) -> None:
         if self.answer_after:

@@ -18,12 +18,16 @@ from schemathesis.specs.openapi.checks import (
 )
 
 from shop.api.limits import Throttle
+from shop.checkout.jobs import CheckoutJob
 from shop.checkout.questions import CheckPayments
 from shop.payments import reconcile
+from shop.payments.gateway import Gateway
 from shop.payments.ledger import GatewayOrder
+from shop.stock import StockLevel
 from shop.wsgi import application
 from tests.support.api import Caller, granted, one_connection, ordered, payable
 from tests.support.shop import make_variant, run_remote
+from tests.support.standin import StandIn
 
 SCHEMA = schemathesis.openapi.from_wsgi("/api/schema/", application)
 CHECKS = (
@@ -67,6 +71,13 @@ def call(buyer: Caller, operation: str, **path: object) -> None:
         case.validate_response(answer, checks=CHECKS)
 
 
+def pay(job: CheckoutJob, gateway: Gateway, standin: StandIn, outcome: str) -> None:
+    standin.pay(GatewayOrder.objects.get(order=job.order).gateway_order_id, outcome)
+    now = timezone.now()
+    reconcile.ask_now([job.order_id], now=now)
+    run_remote(CheckPayments(), gateway, now=now)
+
+
 def test_every_stage_of_a_checkout_reads_as_the_schema_says(buyer, gateway, standin):
     checkout = granted(buyer.get("/api/checkouts/"))["results"][0]
     product_id = buyer.cart()["items"][0]["product_id"]
@@ -77,16 +88,17 @@ def test_every_stage_of_a_checkout_reads_as_the_schema_says(buyer, gateway, stan
     look()
     job = payable(checkout, gateway)
     look()
-    standin.pay(GatewayOrder.objects.get().gateway_order_id, "failed")
-    now = timezone.now()
-    reconcile.ask_now([job.order_id], now=now)
-    run_remote(CheckPayments(), gateway, now=now)
+    pay(job, gateway, standin, "failed")
     look()
     call(buyer, "GET /api/cart/")
     call(buyer, "GET /api/products/{id}/", id=product_id)
     call(buyer, "GET /api/orders/{number}/", number=job.order.number)
     call(buyer, "GET /api/orders/")
     call(buyer, "POST /api/checkouts/{job_id}/cancel/", job_id=checkout["id"])
+    StockLevel.objects.update(on_hand=0)
+    pay(job, gateway, standin, "captured")
+    look()
+    assert buyer.status(checkout)["refund"]
     buyer.add(make_variant(on_hand=0))
     checkout = granted(buyer.post_checkout(), 202)
     ordered(checkout)

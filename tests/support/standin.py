@@ -10,7 +10,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -25,6 +25,14 @@ WEBHOOK_SECRET = "standin_webhook_secret"
 START_SECONDS = 20
 STOP_SECONDS = 5
 CALL_SECONDS = 10
+
+
+def settled(condition: Callable[[], Any], *, seconds: float = 5) -> Any:
+    """What `condition` gives once that is true; fails after `seconds`."""
+    deadline = time.monotonic() + seconds
+    while not (result := condition()):
+        assert time.monotonic() < deadline, "it never came true"
+    return result
 
 
 class StandIn:

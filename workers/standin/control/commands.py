@@ -29,10 +29,10 @@ class Command:
             raise BadSetting("the body must be a JSON object")
         return self.content
 
-    def found(self, known: dict[str, Any], wanted: Any = None) -> Any:
+    def found(self, known: dict[str, Any], wanted: str | None = None) -> Any:
         """`known[wanted]`, by default for the first id in the path. :raises NotThere:"""
         wanted = self.ids[0] if wanted is None else wanted
-        if not isinstance(wanted, str) or wanted not in known:
+        if wanted not in known:
             raise NotThere(f"{wanted} is not known here")
         return known[wanted]
 

@@ -64,7 +64,7 @@ def make_payment(cmd: Command) -> Entity:
     """A buyer pays, or tries to. Twice: a second payment, if the order still takes one."""
     world = cmd.standin.world
     body = cmd.only("order_id", "outcome", "amount", "webhooks", "force", "failure", *TENDER_FIELDS)
-    order = cmd.found(world.orders, body.get("order_id"))
+    order = cmd.found(world.orders, str(body.get("order_id")))
     outcome = body.get("outcome", "paid")
     if outcome not in checkout.OUTCOMES:
         raise BadSetting(f"outcome={outcome!r}, must be one of {', '.join(checkout.OUTCOMES)}")
@@ -84,10 +84,19 @@ def _tender(body: dict[str, Any]) -> Tender:
     fields = {name: body[name] for name in TENDER_FIELDS if name in body}
     if fields.get("method", "upi") not in methods.METHODS:
         raise BadSetting(f"method={body['method']!r}, must be one of {', '.join(methods.METHODS)}")
-    amount_paise = body.get("amount")
-    if amount_paise is not None and (not isinstance(amount_paise, int) or amount_paise < 1):
-        raise BadSetting(f"amount={amount_paise!r}, must be paise, an integer above zero")
-    return Tender(amount_paise=amount_paise, **fields)
+    for name, value in fields.items():
+        if not isinstance(value, dict if name == "notes" else str):
+            raise BadSetting(
+                f"{name}={value!r}, must be {'an object' if name == 'notes' else 'a text'}"
+            )
+    return Tender(amount_paise=_amount_paise(body), **fields)
+
+
+def _amount_paise(body: dict[str, Any]) -> int | None:
+    amount = body.get("amount")
+    if amount is not None and (not isinstance(amount, int) or amount < 1):
+        raise BadSetting(f"amount={amount!r}, must be paise, an integer above zero")
+    return amount
 
 
 def _failure(body: dict[str, Any]) -> Failure:
@@ -150,9 +159,8 @@ def refund(cmd: Command) -> Entity:
     payment: Payment = cmd.found(world.payments)
     body = cmd.only("amount", "webhooks")
     with world.silence(unless=body.get("webhooks", True)):
-        made = refunds.create(
-            world, payment, refunds.RefundRequest(amount_paise=body.get("amount"))
-        )
+        wanted = refunds.RefundRequest(amount_paise=_amount_paise(body))
+        made = refunds.create(world, payment, wanted)
     return refund_entity(made)
 
 

@@ -5,7 +5,7 @@ import { counted, money } from "./words.js";
 
 /** @type {Map<number, HTMLElement>} */
 const rows = new Map();
-const problem = document.querySelector("main > [data-problem]");
+const problem = /** @type {HTMLElement} */ (document.querySelector("main > [data-problem]"));
 
 /** @param {import("../storefront/cart.js").Cart} now */
 function show(now) {

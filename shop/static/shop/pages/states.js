@@ -70,10 +70,11 @@ const TRY_AGAIN = {
 
 /**
  * @param {Checkout} checkout
- * @param {{visit?: Visit, failure?: Failure | null}} [known] what this page knows beside
+ * @param {{visit?: Visit, failure?: Failure | null, nowMs?: number}} [known] what this page knows
+ *   beside, with the time at the server
  * @returns {Told}
  */
-export function told(checkout, { visit = null, failure = null } = {}) {
+export function told(checkout, { visit = null, failure = null, nowMs = 0 } = {}) {
   const sum = money(checkout.amount_paise);
   switch (checkout.status) {
     case "queued":
@@ -81,7 +82,9 @@ export function told(checkout, { visit = null, failure = null } = {}) {
     case "processing":
       return wait(checkout.step === "create_order" ? "Setting your items aside" : "Almost ready");
     case "awaiting_payment":
-      return awaiting(checkout, visit, failure);
+      return Date.parse(checkout.payment?.expires_at) <= nowMs
+        ? outOfTime(checkout)
+        : awaiting(checkout, visit, failure);
     case "paid":
       return {
         tone: "good",
@@ -147,6 +150,18 @@ export function told(checkout, { visit = null, failure = null } = {}) {
 /** @param {string} title @returns {Told} */
 function wait(title) {
   return { tone: "wait", title, money: "Nothing has been charged.", next: MOVES_ON, actions: [] };
+}
+
+/** @param {Checkout} checkout @returns {Told} */
+function outOfTime({ message }) {
+  return {
+    tone: "wait",
+    title: "The time to pay is over",
+    lead: message,
+    money: "If you have paid, your money is safe: you get the items, or all of it back.",
+    next: "We ask the bank once more, and the page moves on by itself. Please do not pay now.",
+    actions: [],
+  };
 }
 
 /** @param {Checkout} checkout @param {Visit} visit @param {Failure | null} failure @returns {Told} */

@@ -24,7 +24,7 @@ let shown = "";
 function show() {
   if (!checkout) return;
   const visit = form ? null : /** @type {any} */ (storage.getItem(VISIT));
-  const words = told(checkout, { visit, failure });
+  const words = told(checkout, { visit, failure, nowMs: session.now });
   page.dataset.tone = words.tone;
   document.title = `${words.title} · Pakka Bazaar`;
   tell(find("title"), words.title);

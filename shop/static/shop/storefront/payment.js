@@ -39,10 +39,12 @@ export async function pay(checkout, options = {}, session = here()) {
   const { signal, onFailure = () => {}, ...texts } = options;
   /** @type {Failure | null} */
   let failure = null;
+  const { payment } = checkout;
+  /** @type {Receipt | "dismissed" | "closed"} */
   const outcome = await new Promise((resolve) => {
     const form = new Razorpay({
       ...texts,
-      ...formOptions(checkout.payment ?? {}, session.parts.now()),
+      ...formOptions(payment, session.now),
       handler: (/** @type {Receipt} */ receipt) => resolve(receipt),
       modal: { ondismiss: () => resolve("dismissed") },
     });
@@ -69,8 +71,7 @@ function formOptions(payment, nowMs) {
     amount: payment.amount,
     currency: payment.currency,
     prefill: payment.prefill,
-    // A clock that is wrong must not stop a sale: the server knows when time is up.
-    ...(leftSeconds > 0 && { timeout: leftSeconds }),
+    ...(leftSeconds > 0 && { timeout: leftSeconds }), // whether it is up, only the server says
   };
 }
 

@@ -49,6 +49,8 @@ export class Session {
   /** @type {Promise<Tokens> | null} */
   #fetchingTokens = null;
 
+  #aheadMs = 0; // the server's clock, of ours: a buyer's may be wrong by hours
+
   /** @param {Parts} parts */
   constructor(parts) {
     this.parts = parts;
@@ -57,6 +59,11 @@ export class Session {
   /** @returns {Tokens | null} */
   get tokens() {
     return readJson(this.parts.storage, TOKENS);
+  }
+
+  /** The time at the server, in milliseconds. */
+  get now() {
+    return this.parts.now() + this.#aheadMs;
   }
 
   get isKnown() {
@@ -160,7 +167,7 @@ export class Session {
    *  @param {string} [access] */
   async #send(method, path, { body, headers = {} }, access) {
     try {
-      return await this.parts.fetch.call(null, this.parts.apiUrl + path, {
+      const reply = await this.parts.fetch.call(null, this.parts.apiUrl + path, {
         method,
         cache: "no-store", // we revalidate ourselves
         signal: AbortSignal.timeout(REQUEST_TIMEOUT_MS),
@@ -171,6 +178,9 @@ export class Session {
         },
         body: body && JSON.stringify(body),
       });
+      const told = Date.parse(reply.headers.get("Date") ?? "");
+      if (told) this.#aheadMs = told - this.parts.now();
+      return reply;
     } catch {
       throw new StorefrontError({
         code: "no_connection",

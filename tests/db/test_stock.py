@@ -1,0 +1,61 @@
+"""The books of units: each order's units move once, whoever asks how often."""
+
+import pytest
+
+from shop import stock
+from shop.orders import StockState
+from tests.support.shop import make_checkout, make_variant, place_order, stock_of
+
+pytestmark = pytest.mark.django_db
+
+
+@pytest.fixture
+def variant():
+    return make_variant(on_hand=5)
+
+
+@pytest.fixture
+def order(variant, now):
+    place_order(make_checkout(variant, quantity=2, now=now), now=now)  # another's units beside it
+    return place_order(make_checkout(variant, quantity=2, now=now), now=now).order
+
+
+def test_units_are_released_once(order, variant):
+    assert stock.release([order.pk]) == {order.pk}
+    assert stock.release([order.pk]) == set()
+
+    assert stock_of(variant) == (5, 2)
+
+
+def test_units_are_sold_once(order, variant):
+    assert stock.sell([order.pk]) == {order.pk}
+    assert stock.sell([order.pk]) == set()
+
+    assert stock_of(variant) == (3, 2)
+
+
+def test_sold_units_cannot_be_released(order, variant):
+    stock.sell([order.pk])
+
+    stock.release([order.pk])
+
+    assert stock_of(variant) == (3, 2)
+
+
+def test_released_units_are_held_again_if_all_are_free(order, variant):
+    stock.release([order.pk])
+
+    assert stock.hold_again(order)
+
+    order.refresh_from_db()
+    assert order.stock_state == StockState.HELD
+    assert stock_of(variant) == (5, 4)
+
+
+def test_units_that_others_have_are_not_held_again(order, variant, now):
+    stock.release([order.pk])
+    place_order(make_checkout(variant, quantity=2, now=now), now=now)
+
+    assert not stock.hold_again(order)
+
+    assert stock_of(variant) == (5, 4)

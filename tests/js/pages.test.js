@@ -1,0 +1,103 @@
+import assert from "node:assert/strict";
+import { test } from "node:test";
+
+import { slipIn } from "../../shop/static/shop/pages/address.js";
+import { BADGES, told } from "../../shop/static/shop/pages/states.js";
+import { money } from "../../shop/static/shop/pages/words.js";
+import { checkoutOf } from "./parts.js";
+
+const AT = Date.UTC(2026, 10, 22, 6, 30);
+const payable = (rest = {}) =>
+  checkoutOf("awaiting_payment", {
+    payment: { expires_at: new Date(AT + 900_000).toISOString(), last_error: null },
+    ...rest,
+  });
+const failed = (code) => checkoutOf("failed", { error: { code } });
+const actions = (words) => words.actions.map(([action]) => action);
+
+const ENDS = ["failed", "cancelled", "expired", "refunding", "refunded", "in_review", "paid"];
+
+for (const status of Object.keys(BADGES)) {
+  test(`in the state ${status}, the buyer reads where the money is and what to do next`, () => {
+    const checkout = status === "awaiting_payment" ? payable() : checkoutOf(status);
+
+    const words = told(checkout, { nowMs: AT });
+
+    assert.ok(words.title);
+    assert.match(words.money, /charged|money|received|paid/i);
+    assert.ok(words.next.length > 10);
+    if (ENDS.includes(status)) assert.notEqual(words.actions.length, 0);
+  });
+}
+
+test("a state of a newer shop is shown in the server's words", () => {
+  assert.equal(told(checkoutOf("on_the_moon", { message: "It flies." })).title, "It flies.");
+});
+
+test("only a checkout that can be paid offers to pay", () => {
+  const offering = Object.keys(BADGES).filter((status) =>
+    actions(told(status === "awaiting_payment" ? payable() : checkoutOf(status), { nowMs: AT })).includes("pay"),
+  );
+
+  assert.deepEqual(offering, ["awaiting_payment"]);
+});
+
+test("who has paid is asked not to pay again", () => {
+  const words = told(payable(), { visit: "returned", nowMs: AT });
+
+  assert.ok(!actions(words).includes("pay"));
+  assert.match(words.next, /do not pay again/);
+});
+
+test("a payment that failed says why, and offers another try", () => {
+  const here = told(payable(), { failure: { message: "Declined by the bank." }, nowMs: AT });
+  const reloaded = told(
+    payable({ payment: { ...payable().payment, last_error: { message: "Declined by the bank." } } }),
+    { nowMs: AT },
+  );
+
+  assert.equal(here.lead, "Declined by the bank.");
+  assert.deepEqual(reloaded, here);
+  assert.equal(here.actions[0][0], "pay");
+});
+
+test("a form that was closed leaves the door open, and says that a payment would be noticed", () => {
+  const words = told(payable(), { visit: "dismissed", nowMs: AT });
+
+  assert.equal(words.actions[0][0], "pay");
+  assert.match(words.money, /your money is safe/);
+});
+
+test("when the time to pay is over there is nothing to pay with", () => {
+  const words = told(payable(), { nowMs: AT + 900_000 });
+
+  assert.deepEqual(words.actions, []);
+  assert.match(words.next, /do not pay now/);
+});
+
+test("each failure leads to where it can be mended", () => {
+  const first = (code) => told(failed(code)).actions[0][0];
+
+  assert.equal(first("out_of_stock"), "cart");
+  assert.equal(first("price_changed"), "cart");
+  assert.equal(first("gateway_unavailable"), "again");
+  assert.equal(first("a_code_of_tomorrow"), "again");
+});
+
+test("PIN codes and phones are taken as people write them", () => {
+  for (const pin of ["560001", "560 001", " 560-001 "]) assert.equal(slipIn("postal_code", pin), null);
+  for (const phone of ["9845012345", "98450 12345", "+91 98450-12345", "098450 12345"])
+    assert.equal(slipIn("phone", phone), null);
+});
+
+test("what cannot be a PIN code or a phone is told apart from what was left out", () => {
+  for (const pin of ["56001", "056001", "5600011", "abcdef"]) assert.match(slipIn("postal_code", pin), /six/);
+  for (const phone of ["12345", "1845012345", "98450123456"]) assert.match(slipIn("phone", phone), /ten/);
+  assert.match(slipIn("phone", " "), /needs/);
+  assert.equal(slipIn("line2", ""), null);
+});
+
+test("money is grouped as in India", () => {
+  assert.equal(money(12248896), "₹1,22,488.96");
+  assert.equal(money(129900), "₹1,299");
+});

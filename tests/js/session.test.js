@@ -1,0 +1,156 @@
+import assert from "node:assert/strict";
+import { test } from "node:test";
+
+import { CartManager, StorefrontError } from "../../shop/static/shop/storefront.js";
+import { PLANTER, answer, cartOf, inTurn, lost, open, refusal } from "./parts.js";
+
+const fresh = () => answer(200, { access: "new-access" });
+const onlyNew = ({ headers }) =>
+  headers.get("Authorization") === "Bearer new-access"
+    ? answer(200, cartOf(1))
+    : refusal(401, "token_not_valid");
+
+test("a buyer without an account becomes one guest, though two adds come at once", async () => {
+  const { session, server } = open({ signedIn: false });
+  server.answers["POST auth/guest/"] = () => answer(201, { access: "a", refresh: "r" });
+  server.answers["POST cart/add/"] = () => answer(200, { cart: cartOf(2, PLANTER) });
+  const cart = new CartManager(session);
+
+  await Promise.all([cart.addItem(4, 8), cart.addItem(4, 8)]);
+
+  assert.equal(server.to("POST auth/guest/").length, 1);
+  assert.equal(server.to("POST cart/add/").length, 2);
+  assert.equal(session.tokens.email, null);
+});
+
+test("looking at a cart makes no guest", async () => {
+  const { session, server } = open({ signedIn: false });
+
+  const cart = await new CartManager(session).getCart(true);
+
+  assert.deepEqual(cart.items, []);
+  assert.equal(server.requests.length, 0);
+});
+
+test("a 401 refreshes the tokens and repeats the call", async () => {
+  const { session, server } = open();
+  server.answers["GET cart/"] = onlyNew;
+  server.answers["POST auth/token/refresh/"] = fresh;
+
+  const reply = await session.request("GET", "cart/");
+
+  assert.equal(reply.content.version, 1);
+  assert.deepEqual(server.to("POST auth/token/refresh/")[0].body, { refresh: "refresh" });
+  assert.equal(session.tokens.refresh, "refresh");
+});
+
+test("two calls that meet a 401 together refresh once", async () => {
+  const { session, server } = open();
+  server.answers["GET cart/"] = onlyNew;
+  server.answers["POST auth/token/refresh/"] = fresh;
+
+  await Promise.all([session.request("GET", "cart/"), session.request("GET", "cart/")]);
+
+  assert.equal(server.to("POST auth/token/refresh/").length, 1);
+});
+
+test("tokens that another tab has refreshed are taken as they are", async () => {
+  const { session, server, storage } = open();
+  server.answers["GET cart/"] = (request) => {
+    const theirs = { access: "new-access", refresh: "refresh", email: null };
+    storage.setItem("pakka.tokens", JSON.stringify(theirs));
+    return onlyNew(request);
+  };
+
+  await session.request("GET", "cart/");
+
+  assert.equal(server.to("POST auth/token/refresh/").length, 0);
+});
+
+test("a 401 after the refresh signs out instead of trying for ever", async () => {
+  const { session, server } = open();
+  server.answers["GET cart/"] = () => refusal(401, "token_not_valid");
+  server.answers["POST auth/token/refresh/"] = fresh;
+
+  await assert.rejects(session.request("GET", "cart/"), { code: "signed_out", retryable: false });
+
+  assert.equal(session.isKnown, false);
+  assert.equal(server.to("GET cart/").length, 2);
+});
+
+test("a refused refresh signs out", async () => {
+  const { session, server } = open();
+  server.answers["GET cart/"] = onlyNew;
+  server.answers["POST auth/token/refresh/"] = () => refusal(401, "token_not_valid");
+
+  await assert.rejects(session.request("GET", "cart/"), { code: "signed_out" });
+
+  assert.equal(session.isKnown, false);
+});
+
+test("a refresh that is lost on the way signs nobody out", async () => {
+  const { session, server } = open();
+  server.answers["GET cart/"] = onlyNew;
+  server.answers["POST auth/token/refresh/"] = lost;
+
+  await assert.rejects(session.request("GET", "cart/"), { code: "no_connection", retryable: true });
+
+  assert.equal(session.isKnown, true);
+});
+
+test("a guest who signs in presents a token that lives, so that the cart comes along", async () => {
+  const { session, server } = open();
+  server.answers["POST auth/token/refresh/"] = fresh;
+  server.answers["POST auth/token/"] = () => answer(200, { access: "mine", refresh: "mine-too" });
+
+  await session.signIn("asha@example.com", "a long password");
+
+  const { headers } = server.to("POST auth/token/")[0];
+  assert.equal(headers.get("Authorization"), "Bearer new-access");
+  assert.deepEqual(session.tokens, {
+    access: "mine",
+    refresh: "mine-too",
+    email: "asha@example.com",
+  });
+});
+
+test("a wrong password leaves the guest a guest", async () => {
+  const { session, server } = open();
+  server.answers["POST auth/token/refresh/"] = fresh;
+  server.answers["POST auth/token/"] = () => refusal(401, "bad_credentials");
+
+  await assert.rejects(session.signIn("asha@example.com", "wrong"), { code: "bad_credentials" });
+
+  assert.equal(session.tokens.email, null);
+});
+
+test("a refusal carries its code, its sentence, its details and whether to try again", async () => {
+  const { session, server } = open();
+  server.answers["GET cart/"] = inTurn(
+    () => refusal(400, "cart_full", { lines: 100 }),
+    () => refusal(429, "throttled", {}, { "Retry-After": "7" }),
+    () => new Response("<html>", { status: 502 }),
+  );
+
+  const refused = await session.request("GET", "cart/").catch((error) => error);
+  const tooOften = await session.request("GET", "cart/").catch((error) => error);
+  const broken = await session.request("GET", "cart/").catch((error) => error);
+
+  assert.ok(refused instanceof StorefrontError);
+  assert.deepEqual(
+    [refused.code, refused.message, refused.details, refused.retryable],
+    ["cart_full", "No.", { lines: 100 }, false],
+  );
+  assert.deepEqual([tooOften.retryable, tooOften.retryAfterMs], [true, 7000]);
+  assert.deepEqual([broken.code, broken.retryable], ["no_answer", true]);
+});
+
+test("the time at the server is told by its answers, whatever our clock shows", async () => {
+  const { session, server, clock } = open();
+  const Date_ = new Date(clock.nowMs + 3_600_000).toUTCString();
+  server.answers["GET cart/"] = () => answer(200, cartOf(1), { Date: Date_ });
+
+  await session.request("GET", "cart/");
+
+  assert.equal(session.now, clock.nowMs + 3_600_000);
+});
