@@ -26,6 +26,7 @@ from shop.money import CURRENCY
 
 LINE_UNITS_LIMIT = 100  # more of one thing is a wholesale order, or a slip of the finger
 LINES_LIMIT = 100
+EMPTY_CHECKSUM = zlib.crc32(b"[]")  # what an empty cart shows
 FRESH_FOR = timedelta(minutes=1)  # reading a cart writes `updated_at` at most this often
 
 
@@ -46,7 +47,7 @@ class NoSuchBuyer(Exception):
 class Cart(models.Model):
     owner = models.OneToOneField(settings.AUTH_USER_MODEL, on_delete=models.CASCADE)
     version = models.PositiveIntegerField(default=1)
-    shown = models.BigIntegerField(default=0)  # checksum of what `version` showed of each line
+    shown = models.BigIntegerField()  # checksum of what `version` showed of each line
     created_at = models.DateTimeField()
     updated_at = models.DateTimeField()
 
@@ -356,10 +357,10 @@ def _ensure(owner_id: int, *, now: datetime) -> None:
         cursor.execute(
             """
             INSERT INTO shop_cart (owner_id, version, shown, created_at, updated_at)
-            SELECT id, 1, 0, %s, %s FROM shop_user WHERE id = %s
+            SELECT id, 1, %s, %s, %s FROM shop_user WHERE id = %s
             ON CONFLICT (owner_id) DO NOTHING
             """,
-            [now, now, owner_id],
+            [EMPTY_CHECKSUM, now, now, owner_id],
         )
         if cursor.rowcount == 0 and not User.objects.filter(pk=owner_id).exists():
             raise NoSuchBuyer(owner_id)

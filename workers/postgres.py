@@ -1,16 +1,15 @@
 """The embedded PostgreSQL: made on first start, kept below `DATA_DIR`."""
 
-import ctypes
 import os
 import shutil
 import signal
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 
 from workers.addresses import DATABASE, SUPERUSER, postgres_url, run_dir
+from workers.leash import ACCOUNT
 from workers.servers import Server, ServiceError, only_match
-
-IPC_RMID = 0
 
 
 class Postgres(Server):
@@ -64,7 +63,7 @@ class Postgres(Server):
         shutil.rmtree(unfinished, ignore_errors=True)
         unfinished.mkdir(mode=0o700)
         if os.geteuid() == 0:
-            shutil.chown(unfinished, "nobody")
+            self._give_away(unfinished)
         options = [
             f"--pgdata={unfinished}", f"--username={SUPERUSER}", "--auth=trust", "--encoding=UTF8",
             "--locale=C", "--locale-provider=builtin", "--builtin-locale=C.UTF-8",
@@ -73,6 +72,15 @@ class Postgres(Server):
         if self._spawn([binaries / "initdb", *options]).wait() != 0:
             raise ServiceError(f"initdb failed:\n{self._last_words()}")
         unfinished.rename(self.directory)
+
+    def _give_away(self, directory: Path) -> None:
+        try:
+            shutil.chown(directory, ACCOUNT)
+        except (OSError, LookupError) as error:
+            raise ServiceError(
+                f"root cannot run PostgreSQL, and cannot hand {directory} to the user"
+                f" {ACCOUNT!r} ({error}). Run as an ordinary user, or set DATABASE_URL."
+            ) from error
 
     def _command(self) -> list[str | Path]:
         options = [f"--{name}={value}" for name, value in self.settings.items()]
@@ -101,14 +109,14 @@ class Postgres(Server):
         pid_file = self.directory / "postmaster.pid"
         if pid_file.exists():
             if self._to_clear:  # it was ours a moment ago: so was the memory it names
-                remove_shared_memory(pid_file)
+                self._remove_shared_memory(pid_file)
             pid_file.unlink()
 
-
-def remove_shared_memory(pid_file: Path) -> None:
-    """Free the segment that a killed Postgres has left, as its next start would have done."""
-    for line in pid_file.read_text().splitlines()[6:7]:  # the seventh: its key and its id
-        ctypes.CDLL(None).shmctl(int(line.split()[1]), IPC_RMID, None)
+    def _remove_shared_memory(self, pid_file: Path) -> None:
+        """Free the segment that a killed Postgres has left, as its next start would have done."""
+        for line in pid_file.read_text().splitlines()[6:7]:  # the seventh: its key and its id
+            remove = f"import ctypes; ctypes.CDLL(None).shmctl({int(line.split()[1])}, 0, None)"
+            self._spawn([sys.executable, "-I", "-S", "-c", remove]).wait()  # as its owner
 
 
 def postgres_binaries() -> Path:

@@ -12,6 +12,7 @@ THROTTLED = 429
 REFUSALS = {
     400: "Something in the request is wrong; `details` says what.",
     401: "No token, or one that is not valid any more.",
+    403: "The caller may not do this.",
     404: "There is none, or it belongs to somebody else.",
     409: "It does not go with how things stand; `code` and `details` say why.",
     413: "The body is too large.",

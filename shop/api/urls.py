@@ -1,7 +1,7 @@
 from django.urls import path, re_path
 from drf_spectacular.views import SpectacularJSONAPIView, SpectacularSwaggerView
 
-from shop.api import accounts, carts, catalogue, checkouts, errors, orders, returns, webhooks
+from shop.api import accounts, carts, catalogue, checkouts, errors, orders, refunds, returns, webhooks
 
 urlpatterns = [
     path("auth/register/", accounts.Register.as_view()),
@@ -22,6 +22,7 @@ urlpatterns = [
     path("checkouts/<uuid:job_id>/callback/", returns.callback),
     path("orders/", orders.Orders.as_view()),
     path("orders/<slug:number>/", orders.OrderDetail.as_view()),
+    path("orders/<slug:number>/refunds/", refunds.Refunds.as_view()),
     path("webhooks/razorpay/", webhooks.razorpay),
     path("schema/", SpectacularJSONAPIView.as_view(), name="schema"),
     path("docs/", SpectacularSwaggerView.as_view(url_name="schema")),

@@ -124,7 +124,7 @@ def token() -> str:
     return str(token)
 
 
-SOME_CHECKOUT = f"/api/checkouts/{uuid.uuid4()}/"
+SOME_CHECKOUT = f"/api/checkouts/{uuid.UUID(int=1)}/"
 CREDENTIALS = {"email": "asha@example.com", "password": "correct horse battery"}
 RETURN = {
     "razorpay_payment_id": "pay_1",

@@ -99,9 +99,7 @@ def test_a_refund_whose_answer_was_lost_is_not_sent_twice(kind, late, gateway, s
     assert len(standin.refunds()) == 1
 
 
-def test_a_pending_refund_is_refunding_until_razorpay_says_otherwise(
-    late, gateway, standin, now
-):
+def test_a_pending_refund_is_refunding_until_razorpay_says_otherwise(late, gateway, standin, now):
     standin.settings(refund_status="pending")
     run_remote(STEP, gateway, now=now)
     assert reload(late).state == State.REFUNDING

@@ -17,7 +17,6 @@ from schemathesis.specs.openapi.checks import (
     status_code_conformance,
 )
 
-from shop.api.limits import Throttle
 from shop.checkout.jobs import CheckoutJob
 from shop.checkout.questions import CheckPayments
 from shop.payments import reconcile
@@ -52,11 +51,8 @@ def test_the_schema_is_valid_and_nothing_in_it_is_guessed():
 
 
 @pytest.fixture
-def buyer(db, redis, monkeypatch, settings):
-    """With a mug in the cart and a checkout; no limit of pace, and hashing that costs nothing."""
-    for scope in Throttle.THROTTLE_RATES:
-        monkeypatch.setitem(Throttle.THROTTLE_RATES, scope, "100000/day")
-    settings.PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
+def buyer(db, redis, unhurried):
+    """With a mug in the cart and a checkout."""
     buyer = Caller.guest()
     buyer.check_out(make_variant())
     return buyer

@@ -194,6 +194,74 @@ def test_a_frozen_server_is_stopped_cleanly(redis: Redis):
 
 
 def test_postgres_keeps_nothing_in_the_memory_that_outlives_it(postgres: Postgres):
+    """Nothing but the segment that the next test is about."""
+    assert query(postgres.data_dir, "SHOW dynamic_shared_memory_type") == [("mmap",)]
+
+
+def test_a_stop_after_kill_9_leaves_no_socket_and_no_shared_memory(services: Services):
+    family = [pid for server in services.servers for pid in process_tree.family(server.pid)]
+    for server in services.servers:
+        server.kill()
+
+    services.stop()
+
+    assert not run_dir(services.data_dir).exists()
+    assert not shared_memory_of(family)
+
+
+def shared_memory_of(pids: list[int]) -> list[str]:
+    lines = Path("/proc/sysvipc/shm").read_text().splitlines()[1:]
+    return [line for line in lines if int(line.split()[4]) in pids]  # the fifth: who made it
+
+
+def test_kill_9_of_the_parent_ends_the_servers_and_their_children(
+    tmp_path: Path, start_script: StartScript
+):
+    parent = start_script(HOLD_SERVICES, tmp_path)
+    assert parent.stdout
+    family = [int(pid) for pid in parent.stdout.readline().split()]
+
+    parent.kill()
+
+    assert len(family) > 5
+    assert eventually(lambda: none_lives(family))
+
+
+def test_a_start_right_after_kill_9_of_the_parent_waits_for_its_servers_to_end(
+    tmp_path: Path, start_script: StartScript
+):
+    parent = start_script(HOLD_SERVICES, tmp_path)
+    assert parent.stdout
+    parent.stdout.readline()
+    parent.kill()
+
+    with Services(tmp_path, environ={}) as services:
+        assert query(services.data_dir, "SELECT 1") == [(1,)]
+
+
+def test_a_child_whose_parent_died_before_it_looked_does_not_start():
+    gone = subprocess.Popen([sys.executable, "-c", ""])
+    gone.wait()
+
+    orphan = subprocess.run(
+        [sys.executable, "-I", "-S", LEASH, str(gone.pid), "15", "same", "echo", "started"],
+        capture_output=True,
+        check=False,
+    )
+
+    assert orphan.stdout == b""
+    assert orphan.returncode == 1
+
+
+def test_a_frozen_server_is_stopped_cleanly(redis: Redis):
+    redis.freeze()
+
+    redis.stop()
+
+    assert "Valkey is now ready to exit" in redis.log.read_text()
+
+
+def test_postgres_keeps_nothing_in_the_memory_that_outlives_it(postgres: Postgres):
     with psycopg.connect(postgres_url(postgres.data_dir)):
         mapped = Path(f"/proc/{process_tree.family(postgres.pid)[-1]}/maps").read_text()
 

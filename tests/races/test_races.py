@@ -106,6 +106,22 @@ def test_two_tabs_that_add_at_once_lose_nothing():
     assert cart.version == 13
 
 
+def test_tabs_that_add_different_things_give_the_cart_a_version_each():
+    buyer, variants = make_buyer(now=NOW), [make_variant() for _ in range(8)]
+    carts.read(buyer.pk, now=NOW)
+
+    all_at_once(
+        *(
+            lambda variant=variant: carts.add(buyer.pk, variant_id=variant.pk, quantity=1, now=NOW)
+            for variant in variants
+        )
+    )
+
+    cart = carts.read(buyer.pk, now=NOW)
+    assert len(cart.lines) == 8
+    assert cart.version == 9
+
+
 def test_a_first_cart_made_by_two_tabs_is_one_cart():
     buyer = make_buyer(now=NOW)
 

@@ -113,6 +113,21 @@ def refused(response: HttpResponse, status_code: int, code: str) -> dict[str, An
     return refusal
 
 
+def assert_answered(response: HttpResponse, what: object) -> None:
+    """No fault of ours; and if it is a refusal, it has our shape. `what` was sent."""
+    assert response.status_code < 500, what
+    if response.status_code >= 400:
+        assert_shape(response.content, what)
+
+
+def assert_shape(content: bytes, what: object) -> None:
+    refusal = json.loads(content)
+    assert {"code", "error", "message", "details"} <= set(refusal), what
+    assert refusal["error"] == refusal["message"] != "", what
+    assert isinstance(refusal["details"], dict), what
+    assert isinstance(refusal["code"], str), what
+
+
 def job_of(checkout: dict[str, Any]) -> CheckoutJob:
     return CheckoutJob.objects.select_related("order").get(pk=checkout["id"])
 

@@ -1,0 +1,97 @@
+"""Money back, by staff."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.http import Http404
+from django.utils import timezone
+from drf_spectacular.utils import extend_schema
+from rest_framework import serializers, status
+from rest_framework.permissions import BasePermission
+from rest_framework.request import Request
+from rest_framework.response import Response
+from rest_framework.views import APIView
+
+from shop.accounts import User
+from shop.api.auth import caller_id
+from shop.api.carts import LARGEST_ID
+from shop.api.errors import ApiError
+from shop.api.openapi import PRIVATE, WITH_BODY, refusals
+from shop.money import rupees
+from shop.orders import Order
+from shop.payments import refunds
+from shop.payments.refunds import Refund, RefundRefused
+from tasks.app import ring
+from tasks.payments import SEND_REFUNDS
+
+
+class IsStaff(BasePermission):
+    """Staff now, by the database: what a token claims may have changed since it was made."""
+
+    message = "Only staff can do this."
+
+    def has_permission(self, request: Request, view: APIView) -> bool:
+        return User.objects.filter(pk=caller_id(request), is_staff=True, is_active=True).exists()
+
+
+class RefundIn(serializers.Serializer):
+    amount_paise = serializers.IntegerField(
+        required=False, allow_null=True, default=None, min_value=1, max_value=LARGEST_ID
+    )
+    reason = serializers.CharField(max_length=300)
+
+
+class RefundOut(serializers.Serializer):
+    order = serializers.CharField()
+    status = serializers.CharField()
+    amount = serializers.FloatField()
+    amount_paise = serializers.IntegerField()
+    reason = serializers.CharField()
+    reference = serializers.CharField(allow_null=True)
+    created_at = serializers.DateTimeField()
+
+
+def refund_json(order: Order, refund: Refund) -> dict[str, Any]:
+    return {
+        "order": order.number,
+        "status": refund.status,
+        "amount": rupees(refund.amount_paise),
+        "amount_paise": refund.amount_paise,
+        "reason": refund.note,
+        "reference": refund.gateway_refund_id,
+        "created_at": refund.created_at,
+    }
+
+
+class Refunds(APIView):
+    permission_classes = (*APIView.permission_classes, IsStaff)
+
+    @extend_schema(
+        request=RefundIn, responses={202: RefundOut} | refusals(PRIVATE, 403, 404, 409, *WITH_BODY)
+    )
+    def post(self, request: Request, number: str) -> Response:
+        """
+        Give money of a paid order back: a part, or all that is left. Sent to Razorpay at once.
+
+        A repeat gives back more, as far as there is more: each request is a refund of its own.
+        """
+        given = RefundIn(data=request.data)
+        given.is_valid(raise_exception=True)
+        order = Order.objects.filter(number=number).first()
+        if order is None:
+            raise Http404
+        try:
+            refund = refunds.request(
+                order,
+                amount_paise=given.validated_data["amount_paise"],
+                note=given.validated_data["reason"],
+                by_id=caller_id(request),
+                now=timezone.now(),
+            )
+        except RefundRefused as refused:
+            raise ApiError(
+                409, "refund_refused", refused.message, {"left_paise": refused.left_paise}
+            ) from refused
+        ring(SEND_REFUNDS, checkout_id=str(order.checkout.pk))
+        return Response(refund_json(order, refund), status=status.HTTP_202_ACCEPTED)

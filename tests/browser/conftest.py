@@ -1,0 +1,90 @@
+"""A real browser on the real shop: Debian's Chromium, driven by Playwright, against `make up`."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Callable, Iterator
+
+import psycopg
+import pytest
+from playwright.sync_api import Browser, sync_playwright
+
+from tests.browser.visitor import Visitor
+from tests.support.shopfloor import ShopFloor
+from workers.stack import Stack
+
+# What the tests' own environment sets for Django must not reach the stack: it chooses for itself.
+UNSET = ("DATA_DIR", "RAZORPAY_BASE_URL", "LOG_LEVEL", "SECRET_KEY")
+PORTS = ("PORT", "FLOWER_PORT", "STANDIN_PORT")
+QUICK = {
+    "GATEWAY_TIMEOUT_SECONDS": "2",
+    "CLAIM_SECONDS": "6",
+    "RECEIPT_LAG_SECONDS": "2",
+    "STANDIN_RECEIPT_LAG_SECONDS": "0",
+    "STANDIN_LIST_LAG_SECONDS": "0",
+}
+UNHURRIED = {
+    f"THROTTLE_{scope}": "1000000/min" for scope in ("SIGN_IN", "GUEST", "CART", "CHECKOUT", "CONFIRM")
+}
+PLENTY_UNITS = 1000
+
+
+@pytest.fixture(scope="package")
+def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
+    """The real processes, as `make up` starts them."""
+    environment = dict.fromkeys((*UNSET, *PORTS), "") | QUICK | UNHURRIED
+    with Stack(tmp_path_factory.mktemp("browser-stack"), environment) as running:
+        yield running
+
+
+@pytest.fixture
+def floor(stack: Stack) -> Iterator[ShopFloor]:
+    """The shop behind the page, with full shelves and a stand-in without faults."""
+    with ShopFloor(stack) as floor:
+        floor.rows("UPDATE shop_stocklevel SET on_hand = held + %s RETURNING 1", PLENTY_UNITS)
+        floor.standin("PUT", "faults", [])
+        floor.standin("PATCH", "script", {"drop_all": False})
+        yield floor
+
+
+# Not for the session: while Playwright runs, Django takes its thread for an asynchronous one.
+@pytest.fixture(scope="package")
+def browser() -> Iterator[Browser]:
+    chromium = os.environ.get("CHROMIUM") or shutil.which("chromium")
+    if not chromium:
+        pytest.fail("chromium is missing: apt-get install chromium, or set CHROMIUM to its path")
+    with sync_playwright() as playwright:
+        arguments = ["--no-sandbox", "--no-proxy-server", "--disable-dev-shm-usage"]
+        browser = playwright.chromium.launch(executable_path=chromium, args=arguments)
+        yield browser
+        browser.close()
+
+
+@pytest.fixture
+def visitors(browser: Browser, floor: ShopFloor) -> Iterator[Callable[..., Visitor]]:
+    """
+    Makes visitors, each with a browser profile of their own: a phone in Kolkata unless told else.
+
+    In the end, nothing that a page has written to its console is left unexplained.
+    """
+    made: list[Visitor] = []
+
+    def visit(**options: object) -> Visitor:
+        made.append(Visitor.arrive(browser, floor, **options))
+        return made[-1]
+
+    yield visit
+    for visitor in made:
+        visitor.leave()
+    assert [line for visitor in made for line in visitor.complaints] == []
+
+
+@pytest.fixture
+def visitor(visitors: Callable[..., Visitor]) -> Visitor:
+    return visitors()
+
+
+@pytest.fixture
+def database(floor: ShopFloor) -> psycopg.Connection[tuple[object, ...]]:
+    return floor.database

@@ -1,0 +1,75 @@
+"""Money back, by staff and by nobody else."""
+
+import pytest
+
+from shop.accounts import User
+from shop.api.auth import tokens
+from shop.payments.refunds import Refund
+from tests.db.test_refunds import pay_and_hear
+from tests.support.api import Caller
+from tests.support.shop import make_checkout, make_payable, reload
+
+pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("redis")]
+
+
+@pytest.fixture
+def paid(gateway, standin, now):
+    job = make_payable(make_checkout(now=now), gateway, now=now)
+    pay_and_hear(job, gateway, standin, now=now)
+    return reload(job)
+
+
+@pytest.fixture
+def staff():
+    return Caller(tokens(User.objects.create_superuser("staff@example.com", "x"))["access"])
+
+
+def path(job) -> str:
+    return f"/api/orders/{job.order.number}/refunds/"
+
+
+def test_staff_gives_back_all_that_is_left(paid, staff):
+    answer = staff.post(path(paid), {"reason": "arrived broken"})
+
+    assert answer.status_code == 202
+    assert answer.json()["amount_paise"] == paid.amount_paise
+    assert Refund.objects.get().note == "arrived broken"
+
+
+def test_more_than_is_left_is_refused_and_says_how_much_is(paid, staff):
+    staff.post(path(paid), {"reason": "a part", "amount_paise": paid.amount_paise - 100})
+
+    answer = staff.post(path(paid), {"reason": "too much", "amount_paise": 101})
+
+    assert (answer.status_code, answer.json()["code"]) == (409, "refund_refused")
+    assert answer.json()["details"] == {"left_paise": 100}
+
+
+def test_the_buyer_cannot_help_themselves(paid):
+    buyer = Caller(tokens(paid.owner)["access"])
+
+    assert buyer.post(path(paid), {"reason": "I would like to"}).status_code == 403
+    assert not Refund.objects.exists()
+
+
+def test_staff_of_yesterday_is_staff_no_more(paid, staff):
+    User.objects.filter(pk=staff.user_id).update(is_staff=False)
+
+    assert staff.post(path(paid), {"reason": "revenge"}).status_code == 403
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        {},
+        {"reason": ""},
+        {"reason": "x", "amount_paise": 0},
+        {"reason": "x", "amount_paise": "1.5"},
+    ],
+)
+def test_a_refund_needs_a_reason_and_a_whole_amount(body, paid, staff):
+    assert staff.post(path(paid), body).status_code == 400
+
+
+def test_an_unknown_order_is_not_found(staff):
+    assert staff.post("/api/orders/PK-1/refunds/", {"reason": "x"}).status_code == 404
