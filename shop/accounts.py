@@ -67,9 +67,9 @@ def register(*, email: str, password: str, guest_id: int | None, now: datetime) 
     user.set_password(password)
     try:
         with transaction.atomic():
-            guest = User.objects.filter(pk=guest_id, is_guest=True, is_active=True)
-            if guest.update(email=user.email, password=user.password, is_guest=False):
-                return User.objects.get(pk=guest_id)
+            guests = User.objects.filter(pk=guest_id or 0, is_guest=True, is_active=True)
+            if guests.update(email=user.email, password=user.password, is_guest=False):
+                return User.objects.get(email=user.email)
             user.save()
     except IntegrityError as error:
         raise EmailTaken(user.email) from error

@@ -19,7 +19,7 @@ def format_inr(paise: int) -> str:
     whole, cents = divmod(abs(paise), PAISE_PER_RUPEE)
     digits = str(whole)
     head, tail = digits[:-3], digits[-3:]
-    pairs = []
+    pairs: list[str] = []
     while head:
         head, pair = head[:-2], head[-2:]
         pairs.insert(0, pair)

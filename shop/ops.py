@@ -21,7 +21,7 @@ def ready(request: HttpRequest) -> HttpResponse:
     """
     200 when buyers can be served: Postgres answers and is migrated. 503 otherwise.
 
-    Redis away, Razorpay in trouble or webhooks that have stopped coming are `degraded`, not unready:
+    Redis away, Razorpay in trouble or webhooks that stopped coming are `degraded`, not unready:
     checkouts are accepted, and move at the sweeper's pace.
     """
     checks = {"postgres": _postgres(), "redis": _redis()}

@@ -53,12 +53,12 @@ def call(command: Callable[[Redis], Reply]) -> Reply:
 
 def avoid(error: Exception) -> None:
     """Leave Redis alone for `REDIS_AVOIDED_SECONDS`."""
-    global _avoided_until
+    global _avoided_until  # noqa: PLW0603 - of this process
     _avoided_until = time.monotonic() + settings.REDIS_AVOIDED_SECONDS
     logger.warning("redis is away: %r", error)
 
 
 def try_again() -> None:
     """Forget that Redis was away."""
-    global _avoided_until
+    global _avoided_until  # noqa: PLW0603 - of this process
     _avoided_until = 0.0

@@ -8,7 +8,7 @@ from datetime import timedelta
 from pathlib import Path
 from urllib.parse import urlsplit
 
-import environ
+import environ  # type: ignore[import-untyped]
 import structlog
 from django.core.exceptions import ImproperlyConfigured
 
@@ -226,7 +226,7 @@ RAZORPAY_CHECKOUT_JS = env_url(
     schemes=("https", "http"),
 )
 RAZORPAY_CAPTURE = env_choice("RAZORPAY_CAPTURE", "automatic", choices=("automatic", "manual"))
-# What money buys that comes after its checkout ended: the goods, if they are still there, or itself.
+# What money buys that comes after its checkout ended: the goods if they are there, or itself.
 LATE_PAYMENT = env_choice("LATE_PAYMENT", "fulfil", choices=("fulfil", "refund"))
 if DEBUG and RAZORPAY_KEY_ID.startswith("rzp_live_"):
     raise ImproperlyConfigured("RAZORPAY_KEY_ID is a live key and DEBUG is on: refusing to start")

@@ -1,4 +1,4 @@
-"""The steps of a checkout, as Celery tasks: each one call into the shop, then a ring for the next."""
+"""The steps of a checkout as Celery tasks: a call into the shop each, and a ring for the next."""
 
 from __future__ import annotations
 

@@ -32,7 +32,7 @@ class Tokens(serializers.Serializer):
 class EmailField(serializers.EmailField):
     """Normalised before its length is checked: some letters grow in lower case."""
 
-    def to_internal_value(self, data: object) -> str:
+    def to_internal_value(self, data: Any) -> str:
         return accounts.normalise_email(super().to_internal_value(data))
 
 

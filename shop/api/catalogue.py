@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from django.db.models import Prefetch, Q, QuerySet
 from drf_spectacular.utils import OpenApiParameter, extend_schema, extend_schema_view
 from rest_framework import generics, serializers
@@ -59,7 +61,7 @@ class ProductView(generics.GenericAPIView):
 class Products(ProductView, generics.ListAPIView):
     """All products, a page at a time."""
 
-    def filter_queryset(self, queryset: QuerySet[Product]) -> QuerySet[Product]:
+    def filter_queryset(self, queryset: QuerySet[Any]) -> QuerySet[Any]:
         search = self.request.query_params.get("search", "")[:SEARCH_CHARS].replace("\x00", "")
         for word in search.split():
             queryset = queryset.filter(Q(name__icontains=word) | Q(description__icontains=word))

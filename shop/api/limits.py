@@ -53,17 +53,19 @@ class Throttle(ScopedRateThrottle):
         scope = getattr(view, "throttle_scope", None)
         if not scope:
             return True
-        self.num_requests, self.duration = self.parse_rate(self.THROTTLE_RATES[scope])
+        most, seconds = self.parse_rate(self.THROTTLE_RATES[scope])
+        if most is None or seconds is None:
+            return True
         self.scope = scope
-        window = int(self.timer()) // self.duration
-        key = f"{self.get_cache_key(request, view)}:{window}"
+        self.seconds_left = seconds - self.timer() % seconds
+        key = f"{self.get_cache_key(request, view)}:{int(self.timer()) // seconds}"
         try:
             count = redis_client.call(lambda it: it.incr(key))
             if count == 1:
-                redis_client.call(lambda it: it.expire(key, self.duration))
+                redis_client.call(lambda it: it.expire(key, seconds))
         except RedisAway:
             return True
-        return count <= self.num_requests
+        return count <= most
 
     def wait(self) -> float:
-        return self.duration - self.timer() % self.duration
+        return self.seconds_left

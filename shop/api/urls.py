@@ -1,7 +1,17 @@
 from django.urls import path, re_path
 from drf_spectacular.views import SpectacularJSONAPIView, SpectacularSwaggerView
 
-from shop.api import accounts, carts, catalogue, checkouts, errors, orders, refunds, returns, webhooks
+from shop.api import (
+    accounts,
+    carts,
+    catalogue,
+    checkouts,
+    errors,
+    orders,
+    refunds,
+    returns,
+    webhooks,
+)
 
 urlpatterns = [
     path("auth/register/", accounts.Register.as_view()),

@@ -187,7 +187,7 @@ class Report:
 
 def lock_due(state: State, *, limit: int, now: datetime) -> list[CheckoutJob]:
     """
-    Up to `limit` due jobs in `state`, longest due first, then oldest first, locked until the transaction ends.
+    Up to `limit` due jobs in `state`, longest due and oldest first, locked in this transaction.
 
     Jobs that another worker has locked are passed over, so workers never wait for each other.
     """
@@ -209,7 +209,7 @@ def lock(*, order_ids: Iterable[int]) -> list[CheckoutJob]:
 
 def claim_due(state: State, *, limit: int, now: datetime) -> list[CheckoutJob]:
     """
-    Take up to `limit` due jobs for `CLAIM_SECONDS`. Call inside a transaction; commit before working.
+    Take up to `limit` due jobs for `CLAIM_SECONDS`. Call in a transaction; commit before working.
 
     Each claim counts an attempt. Whoever claims a job after us takes it over, and what we then
     write about it is refused.

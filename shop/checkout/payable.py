@@ -34,12 +34,10 @@ from shop.payments.ledger import GatewayOrder
 
 BUSY = "The payment service does not answer. We keep trying; nothing was charged."
 CONFIRMING = "We are confirming your order with the payment service."
-GIVEN_UP = (
-    "The payment service could not be reached in time. Nothing was charged; please try again."
-)
+GIVEN_UP = "The payment service did not answer in time. Nothing was charged; please try again."
 REJECTED = "The payment service refused this order. Nothing was charged."
 
-# Which of several orders with our receipt to adopt: one that money has been seen on, else the first.
+# Which of several orders with our receipt to adopt: one with money on it, else the first.
 ADOPT_FIRST = {"paid": 0, "attempted": 1, "created": 2}
 
 
@@ -68,7 +66,7 @@ class Found:
 
 
 class CreateRazorpayOrder:
-    name = Step.CREATE_RAZORPAY_ORDER
+    name: str = Step.CREATE_RAZORPAY_ORDER
 
     def claim(self, *, limit: int, now: datetime) -> list[Wanted]:
         claimed = jobs.claim_due(State.ORDERED, limit=limit, now=now)
@@ -160,7 +158,7 @@ def _remember(answers: Sequence[tuple[Wanted, Found | GatewayError]], *, now: da
 
 
 def _first_question_at(orders: Sequence[RemoteOrder], *, now: datetime) -> datetime | None:
-    """At once if a buyer has been at one of them, as may be after a long outage; else the ladder."""
+    """At once if a buyer has been at one of them, as after a long outage; else by the ladder."""
     if any(order.status != "created" for order in orders):
         return now
     return reconcile.next_question_at(payable_at=now, now=now)

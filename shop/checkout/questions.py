@@ -1,4 +1,4 @@
-"""The remote step `check_payments`: ask Razorpay what became of an order, and settle what it says."""
+"""The remote step `check_payments`: ask Razorpay what became of an order, and settle it."""
 
 from __future__ import annotations
 
@@ -43,7 +43,9 @@ class CheckPayments:
             else:
                 told.append((row, asked_at))
                 facts += answer
-        report = settle(News(payments=tuple(facts)), via="fetch", now=now)  # locks jobs, so before any other row
+        report = settle(
+            News(payments=tuple(facts)), via="fetch", now=now
+        )  # locks jobs, so before any other row
         reconcile.answered(told, now=now)
         reconcile.not_answered(silent, until=now + pause)
         report.counts.update(asked=len(told), unanswered=len(silent))

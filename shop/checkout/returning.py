@@ -34,7 +34,7 @@ def returned(
     :raises SignatureInvalid: it is not genuine for any Razorpay order of this checkout.
     """
     ours = GatewayOrder.objects.filter(
-        order_id=job.order_id, order_id__isnull=False, gateway_order_id=gateway_order_id
+        order__checkout=job, gateway_order_id=gateway_order_id
     ).first()
     if ours is None or not signatures.payment_is_genuine(
         gateway_order_id=str(ours.gateway_order_id),

@@ -51,8 +51,8 @@ def settle(news: News, *, via: str, now: datetime) -> Report:
     News about orders that are not ours is passed over. Nothing changes on a repeat.
     """
     ours = ledger.find(fact.gateway_order_id for fact in news.payments)
-    payment_ids = {fact.gateway_payment_id for fact in (*news.refunds, *news.disputes)}
-    known = ledger.orders_of_payments(payment_ids)
+    of_refunds = {fact.gateway_payment_id for fact in news.refunds}
+    known = ledger.orders_of_payments(of_refunds)
     locked = jobs.lock(order_ids=[*known.values(), *(row.order_id for row in ours.values())])
     changed = ledger.record(news.payments, ours, via=via, now=now)
     changed |= refunds.record(news.refunds, now=now)
@@ -89,7 +89,7 @@ def _pays(decision: Decision) -> bool:
     return isinstance(decision.outcome, Advance) and decision.outcome.to is State.PAID
 
 
-def decide(
+def decide(  # noqa: PLR0911 - one answer for each state of affairs
     job: CheckoutJob, order: Order, verdict: Verdict, sent_back: Sequence[Refund]
 ) -> Decision:
     """
@@ -102,9 +102,7 @@ def decide(
         return Decision(Ignore())
     if state in GIVEN_BACK:
         surplus = [verdict.paid_by, *verdict.excess, *verdict.conflicts]
-        return Decision(
-            _given_back(state, sent_back), _all(surplus, RefundReason.LATE)
-        )
+        return Decision(_given_back(state, sent_back), _all(surplus, RefundReason.LATE))
     if state is State.PAID:
         return Decision(Ignore(), _all([*verdict.excess, *verdict.conflicts], RefundReason.SURPLUS))
     if verdict.conflicts:
@@ -155,9 +153,7 @@ def _review(order: Order, kind: CaseKind, payment: Payment, why: str) -> Decisio
     )
 
 
-def _all(
-    payments: Iterable[Payment | None], reason: RefundReason
-) -> tuple[refunds.Wanted, ...]:
+def _all(payments: Iterable[Payment | None], reason: RefundReason) -> tuple[refunds.Wanted, ...]:
     return tuple(refunds.Wanted(payment, reason) for payment in payments if payment is not None)
 
 

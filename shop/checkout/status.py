@@ -152,8 +152,8 @@ def _message(job: CheckoutJob, state: State, refund: dict[str, Any] | None) -> s
 def _steps(job: CheckoutJob, moves: Sequence[Move]) -> list[dict[str, Any]]:
     """Each step as the moves tell it: what was left by moving on is done."""
     left: dict[str, Move] = {}
-    for move in moves:
-        left.setdefault(move.old, move)
+    for each in moves:
+        left.setdefault(each.old, each)
     started_at: datetime | None = job.created_at
     steps = []
     for step, at, onward in TIMELINE:

@@ -182,7 +182,8 @@ def expire(batch: Sequence[CheckoutJob], now: datetime) -> list[Outcome]:
     outcomes: list[Outcome] = []
     ask = []
     for job in batch:
-        assert job.expires_at is not None and job.order_id is not None
+        assert job.expires_at is not None
+        assert job.order_id is not None
         checked_at = asked.get(job.order_id)
         if (checked_at and checked_at >= job.expires_at) or (
             now >= job.expires_at + LAST_QUESTION_GRACE

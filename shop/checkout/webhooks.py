@@ -48,7 +48,9 @@ class ReconcileWebhook:
         return report
 
 
-def _may_become_ours(event: InboxEvent, reading: Reading, *, known: set[str], now: datetime) -> bool:
+def _may_become_ours(
+    event: InboxEvent, reading: Reading, *, known: set[str], now: datetime
+) -> bool:
     if not _orders_in(reading) - known:
         return False
     return now < event.received_at + NOT_OURS_AFTER

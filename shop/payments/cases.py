@@ -1,4 +1,4 @@
-"""Cases: money that needs a person. Nothing about money ends silently; what no rule settles is here."""
+"""Cases: money that needs a person. What no rule settles is here, so that nothing ends silently."""
 
 from __future__ import annotations
 

@@ -174,5 +174,6 @@ def refuse_inside_transaction() -> None:
     A slow gateway would otherwise hold row locks for as long as it likes. The transaction that
     wraps each test does not count.
     """
-    if any(not block._from_testcase for block in connection.atomic_blocks):
+    # Private to Django, and untyped: one place, one test.
+    if any(not block._from_testcase for block in connection.atomic_blocks):  # type: ignore[attr-defined]
         raise RuntimeError("gateway called inside a transaction")

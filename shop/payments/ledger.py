@@ -176,7 +176,7 @@ def last_checks(order_ids: Collection[int]) -> dict[int, datetime]:
     rows = GatewayOrder.objects.filter(
         order_id__in=order_ids, is_alias=False, checked_at__isnull=False
     )
-    return dict(rows.values_list("order_id", "checked_at"))
+    return {row.order_id: row.checked_at for row in rows if row.checked_at}
 
 
 def find(gateway_order_ids: Iterable[str]) -> dict[str, GatewayOrder]:
@@ -233,9 +233,9 @@ def orders_of_payments(gateway_payment_ids: Collection[str]) -> dict[str, int]:
 def plan_capture(payments: Sequence[Payment], *, at: datetime) -> None:
     """Have these captured by us at `at`. One that is planned already keeps its time."""
     if payments:
-        Payment.objects.filter(
-            pk__in=[payment.pk for payment in payments], capture_at=None
-        ).update(capture_at=at)
+        Payment.objects.filter(pk__in=[payment.pk for payment in payments], capture_at=None).update(
+            capture_at=at
+        )
 
 
 def claim_captures(*, limit: int, now: datetime) -> list[Payment]:

@@ -66,8 +66,9 @@ def learn(answers: Sequence[object], *, now: datetime) -> None:
     something changes. Call outside a transaction.
     """
     causes = [_cause(answer) for answer in answers]
-    silent = [cause for cause in causes if cause is not None and not _is_limit(cause)]
-    limits = [cause.retry_after_seconds or RATE_LIMITED_SECONDS for cause in causes if _is_limit(cause)]
+    limited = [it for it in causes if isinstance(it, Unreachable) and it.is_rate_limit]
+    limits = [it.retry_after_seconds or RATE_LIMITED_SECONDS for it in limited]
+    silent = [it for it in causes if it is not None and it not in limited]
     if not silent and not limits and not GatewayPressure.objects.filter(failures__gt=0).exists():
         return
     with transaction.atomic():
@@ -89,10 +90,6 @@ def _cause(answer: object) -> GatewayError | None:
     if isinstance(answer, NothingAsked):
         return answer.because if not isinstance(answer.because, Declined) else None
     return answer if isinstance(answer, GatewayError) and not isinstance(answer, Declined) else None
-
-
-def _is_limit(cause: GatewayError | None) -> bool:
-    return isinstance(cause, Unreachable) and cause.is_rate_limit
 
 
 def _locked() -> GatewayPressure:

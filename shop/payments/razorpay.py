@@ -211,7 +211,7 @@ class _Session(requests.Session):
         options |= {"timeout": self._timeout_seconds, "allow_redirects": False, "stream": True}
         try:
             with super().request(method, url, **options) as response:
-                response._content = _read(response, deadline=deadline)
+                response._content = _read(response, deadline=deadline)  # noqa: SLF001
         except requests.exceptions.ConnectTimeout as error:
             raise Unreachable("no connection in time") from error
         except requests.exceptions.ConnectionError as error:

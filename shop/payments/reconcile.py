@@ -104,7 +104,7 @@ def stop_asking(order_ids: Collection[int]) -> None:
 
 
 def overdue(*, before: datetime) -> str | None:
-    """The checkout of an order that should have been asked about since `before`, if there is one."""
+    """The checkout of an order that is due to be asked about since `before`, if there is one."""
     late = GatewayOrder.objects.filter(check_at__lt=before).order_by("check_at")
     checkout_id = late.values_list("order__checkout__id", flat=True).first()
     return str(checkout_id) if checkout_id else None

@@ -253,9 +253,7 @@ def record(facts: Iterable[RefundFact], *, now: datetime) -> set[int]:
     return changed
 
 
-def _record_one(
-    payment: Payment, fact: RefundFact, status: RefundStatus, *, now: datetime
-) -> bool:
+def _record_one(payment: Payment, fact: RefundFact, status: RefundStatus, *, now: datetime) -> bool:
     refund = _find(payment, fact)
     if refund is None:
         if fact.amount_paise == 0:

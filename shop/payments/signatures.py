@@ -29,6 +29,6 @@ def is_genuine(body: bytes, signature: str, *, secrets: Iterable[str]) -> bool:
 def payment_is_genuine(
     *, gateway_order_id: str, gateway_payment_id: str, signature: str, key_secret: str
 ) -> bool:
-    """Whether checkout.js got this payment for this order. Give the order id of our own database."""
+    """Whether checkout.js got this payment for this order. Give our own database's order id."""
     body = f"{gateway_order_id}|{gateway_payment_id}".encode("utf-8", "replace")
     return is_genuine(body, signature, secrets=[key_secret])

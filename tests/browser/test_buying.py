@@ -40,7 +40,7 @@ def test_a_guest_who_signs_in_finds_both_carts_in_one(visitors: Callable[..., Vi
     at_home.page.get_by_label("E-mail address").last.fill(account["email"])
     at_home.page.get_by_label("Choose a password").fill(account["password"])
     at_home.click("Create an account")
-    at_home.page.wait_for_url("**/")
+    at_home.page.wait_for_url(at_home.base_url + "/")
     at_home.add("copper-water-bottle")
     on_the_way.add("terracotta-planter", variant="Small")
 
@@ -141,15 +141,15 @@ def test_the_last_unit_taken_while_the_order_is_placed_ends_without_a_charge(
 
 def test_slips_in_the_form_stand_beside_their_fields_and_in_a_summary(visitor: Visitor):
     visitor.go_to_form()
-    visitor.page.get_by_label("PIN code").fill("56001")
-    visitor.page.get_by_label("Mobile number").fill("12345")
+    visitor.field("PIN code").fill("56001")
+    visitor.field("Mobile number").fill("12345")
 
     visitor.click("Place the order")
 
     alert = visitor.page.get_by_role("alert")
     expect(alert).to_be_focused()
     alert.get_by_role("link", name="six digits").click()
-    pin = visitor.page.get_by_label("PIN code")
+    pin = visitor.field("PIN code")
     expect(pin).to_be_focused()
     assert pin.evaluate("it => document.getElementById(it.getAttribute('aria-errormessage')).textContent") == (
         "A PIN code has six digits, like 560001."
@@ -162,8 +162,8 @@ def test_slips_in_the_form_stand_beside_their_fields_and_in_a_summary(visitor: V
 def test_what_only_the_server_finds_wrong_stands_beside_its_field_too(visitor: Visitor):
     visitor.forgiven += ("/api/payments/create-from-cart/",)
     visitor.go_to_form()
-    visitor.page.get_by_label("House, street").evaluate("it => it.removeAttribute('maxlength')")
-    visitor.page.get_by_label("House, street").fill("x" * 201)
+    visitor.field("House, street").evaluate("it => it.removeAttribute('maxlength')")
+    visitor.field("House, street").fill("x" * 201)
 
     visitor.click("Place the order")
 
@@ -192,7 +192,7 @@ def test_the_bill_can_go_elsewhere(visitor: Visitor):
 def test_a_purchase_needs_no_mouse(visitor: Visitor):
     visitor.go_to_form()
     keyboard = visitor.page.keyboard
-    visitor.page.get_by_label("Full name").press("Enter")
+    visitor.field("Full name").press("Enter")
     visitor.reads("Ready to pay")
 
     visitor.page.locator(".skip").focus()

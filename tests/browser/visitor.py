@@ -6,7 +6,7 @@ import json
 import re
 from typing import Any, Self
 
-from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Page, expect
+from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Locator, Page, expect
 
 from tests.support.buyers import ADDRESS, Buyer, Json
 from tests.support.shopfloor import ShopFloor
@@ -68,10 +68,14 @@ class Visitor:
         self.click("Add to cart")
         expect(self.page.get_by_role("link", name="Go to the cart")).to_be_visible()
 
+    def field(self, label: str) -> Locator:
+        """Of the delivery address."""
+        return self.page.get_by_role("group", name="Delivery address").get_by_label(label)
+
     def fill_address(self) -> None:
         for label, value in FIELDS.items():
-            self.page.get_by_label(label).first.fill(value)
-        self.page.get_by_label("State").first.select_option(ADDRESS["state"])
+            self.field(label).fill(value)
+        self.field("State").select_option(ADDRESS["state"])
 
     def go_to_form(self, slug: str = "terracotta-planter") -> None:
         """From the catalogue to a filled-in form."""

@@ -1,4 +1,4 @@
-"""Authorised is not captured: by hand where the shop wants it so, as a net where Razorpay does it."""
+"""Authorised is not captured: we do it where the shop wants it so, and where Razorpay does not."""
 
 from datetime import timedelta
 

@@ -72,9 +72,13 @@ def test_a_crash_before_the_commit_leaves_nothing_and_the_job_due(now):
     job = make_checkout(variant, now=now)
     run(steps.VALIDATE_CART, now=now)
 
-    with pytest.raises(KeyboardInterrupt), transaction.atomic():
-        run(steps.CREATE_ORDER, now=now)
-        raise KeyboardInterrupt
+    def die_before_the_commit() -> None:
+        with transaction.atomic():
+            run(steps.CREATE_ORDER, now=now)
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        die_before_the_commit()
 
     assert reload(job).state == State.VALIDATED
     assert not Order.objects.exists()

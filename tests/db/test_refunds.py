@@ -99,6 +99,24 @@ def test_a_refund_whose_answer_was_lost_is_not_sent_twice(kind, late, gateway, s
     assert len(standin.refunds()) == 1
 
 
+def test_what_razorpay_has_is_looked_up_before_it_is_asked_again(late, gateway, standin, now):
+    standin.set_faults({"kind": "reset", "route": "payments.refund", "when": "after"})
+    run_remote(STEP, gateway, now=now)
+
+    run_remote(STEP, gateway, now=now + timedelta(minutes=1))
+
+    assert sum(standin.requests()["payments.refund"].values()) == 1
+
+
+def test_the_same_key_asks_for_the_same_refund(paid, gateway, standin):
+    payment_id = standin.payments()[0]["id"]
+
+    for _ in range(2):
+        gateway.refund(gateway_payment_id=payment_id, amount_paise=100, key="a" * 32)
+
+    assert len(standin.refunds()) == 1
+
+
 def test_a_pending_refund_is_refunding_until_razorpay_says_otherwise(late, gateway, standin, now):
     standin.settings(refund_status="pending")
     run_remote(STEP, gateway, now=now)

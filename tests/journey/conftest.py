@@ -26,7 +26,8 @@ QUICK = {
     "STANDIN_LIST_LAG_SECONDS": "0",
 }
 UNHURRIED = {
-    f"THROTTLE_{scope}": "1000000/min" for scope in ("SIGN_IN", "GUEST", "CART", "CHECKOUT", "CONFIRM")
+    f"THROTTLE_{scope}": "1000000/min"
+    for scope in ("SIGN_IN", "GUEST", "CART", "CHECKOUT", "CONFIRM")
 }
 
 

@@ -111,5 +111,3 @@ def test_a_webhook_that_never_comes_is_made_up_for_by_asking(floor: ShopFloor):
         floor.standin("PATCH", "script", {"drop_all": False})
 
     assert paid["status"] == "paid"
-
-

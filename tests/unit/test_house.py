@@ -56,7 +56,9 @@ def test_imports_run_one_way(path):
     own = layer_of(module_of(path))
     if own is None:
         return
-    above = [name for name in imports(path) if (layer := layer_of(name)) is not None and layer > own]
+    above = [
+        name for name in imports(path) if (layer := layer_of(name)) is not None and layer > own
+    ]
     assert not above
 
 

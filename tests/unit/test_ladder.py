@@ -1,4 +1,5 @@
 from datetime import UTC, datetime, timedelta
+from itertools import pairwise
 
 from shop.payments.reconcile import LADDER, next_question_at
 
@@ -10,7 +11,7 @@ def test_the_first_question_comes_soon():
 
 
 def test_questions_grow_ever_more_seldom():
-    pauses = [later - earlier for earlier, later in zip(LADDER, LADDER[1:], strict=False)]
+    pauses = [later - earlier for earlier, later in pairwise(LADDER)]
     assert pauses == sorted(pauses)
 
 

@@ -33,9 +33,7 @@ def test_an_end_without_money_can_be_left_by_money_alone(ended):
 
 
 def test_nobody_moves_into_an_open_state_but_from_the_one_before():
-    into_open = {
-        (old, new) for old, new in itertools.product(State, OPEN) if new in MOVES[old]
-    }
+    into_open = {(old, new) for old, new in itertools.product(State, OPEN) if new in MOVES[old]}
     assert into_open == {
         (State.QUEUED, State.VALIDATED),
         (State.VALIDATED, State.ORDERED),
