@@ -9,7 +9,7 @@ PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-inp
 PYTEST_ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help demo up shell test check format lock clean reset
+.PHONY: help demo up shell test check format lock browser clean reset
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' Makefile
@@ -23,7 +23,7 @@ up: $(VENV)/.runs ## the whole shop on this machine, seeded, until Ctrl-C; print
 shell: $(VENV)/.runs ## a Python shell on the shop's database, beside `make up` or alone
 	@$(BIN)/python -m workers.stack run $(BIN)/python manage.py shell
 
-test: $(VENV)/.tests ## every test (PYTEST_ARGS='-k stock' for some)
+test: $(VENV)/.tests browser ## every test, browser tests too (PYTEST_ARGS='-k stock' for some)
 	$(BIN)/python -m pytest $(PYTEST_ARGS)
 
 check: $(VENV)/.tests ## format, lint, types, migrations, settings, then every test: what CI runs
@@ -42,6 +42,14 @@ lock: $(VENV)/.tests ## pin requirements*.txt again after a change of requiremen
 	$(COMPILE) requirements.in -o requirements.txt
 	$(COMPILE) -c requirements.txt requirements-local.in -o requirements-local.txt
 	$(COMPILE) -c requirements-local.txt requirements-dev.in -o requirements-dev.txt
+
+# A browser of the system, not one that a test tool downloads. CHROMIUM may name another.
+browser:
+	@command -v "$${CHROMIUM:-chromium}" >/dev/null || { \
+		test "$$(id -u)" = 0 && command -v apt-get >/dev/null || { \
+			echo "The browser tests need Chromium: install it, or set CHROMIUM to its path." >&2; exit 1; }; \
+		echo "installing chromium"; apt-get update -qq && \
+		DEBIAN_FRONTEND=noninteractive apt-get install -qq -y --no-install-recommends chromium >/dev/null; }
 
 clean: ## remove .venv and caches; the data stays
 	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache .hypothesis

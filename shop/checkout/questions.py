@@ -43,9 +43,8 @@ class CheckPayments:
             else:
                 told.append((row, asked_at))
                 facts += answer
-        report = settle(
-            News(payments=tuple(facts)), via="fetch", now=now
-        )  # locks jobs, so before any other row
+        # It locks jobs, so it comes before any other row is touched.
+        report = settle(News(payments=tuple(facts)), via="fetch", now=now)
         reconcile.answered(told, now=now)
         reconcile.not_answered(silent, until=now + pause)
         report.counts.update(asked=len(told), unanswered=len(silent))

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import pytest
 from axe_playwright_python.sync_playwright import Axe
-from playwright.sync_api import Page
+from playwright.sync_api import Page, Response
 
-from tests.browser.visitor import Visitor
+from tests.browser.visitor import PHONE, Visitor
 
+DESK = {"width": 1180, "height": 760}
 LARGEST_PAGE_BYTES = 60_000  # of our own code
 SERIOUS = {"serious", "critical"}
 
@@ -61,14 +64,18 @@ def walk(visitor: Visitor) -> Iterator[str]:
     yield "sign in"
 
 
-@pytest.mark.parametrize("color_scheme", ["light", "dark"])
+@pytest.mark.parametrize(("color_scheme", "screen"), [("light", PHONE), ("dark", DESK)])
 def test_axe_finds_no_serious_fault_on_any_page(
-    visitors: Callable[..., Visitor], color_scheme: str
+    visitors: Callable[..., Visitor], color_scheme: str, screen: dict[str, int]
 ):
-    visitor = visitors(color_scheme=color_scheme, reduced_motion="reduce")
+    """`SCREENSHOTS=docs/screenshots` keeps a picture of each page as well."""
+    visitor = visitors(color_scheme=color_scheme, viewport=screen, reduced_motion="reduce")
     faults = {}
 
     for name in walk(visitor):
+        if folder := os.environ.get("SCREENSHOTS"):
+            file = f"{name.replace(' ', '-')}-{color_scheme}.png"
+            visitor.page.screenshot(path=Path(folder) / file)
         violations = Axe().run(visitor.page).response["violations"]
         if serious := [it for it in violations if it["impact"] in SERIOUS]:
             faults[name] = [(it["id"], [node["html"] for node in it["nodes"]]) for it in serious]
@@ -91,7 +98,7 @@ def test_no_page_loads_more_than_60_kilobytes_of_our_code(visitor: Visitor):
     loaded: dict[str, int] = {}
     ours = re.compile(re.escape(visitor.base_url) + r"/static/shop/.*\.(js|css)$")
 
-    def weigh(response) -> None:  # noqa: ANN001 - Playwright's
+    def weigh(response: Response) -> None:
         if ours.match(response.url) and response.ok:
             loaded[response.url] = int(response.headers["content-length"])
 

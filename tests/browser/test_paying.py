@@ -1,6 +1,8 @@
-"""The payment form, and everything that can become of it: each ends in a sentence about the money."""
+"""The payment form, and all that can become of it: each ends in a sentence about the money."""
 
 from __future__ import annotations
+
+from collections.abc import Callable
 
 import psycopg
 import pytest
@@ -242,9 +244,7 @@ def test_a_payment_too_late_for_the_items_comes_back(
                      " WHERE v.id = variant_id AND v.sku = 'BTL-CU'")  # fmt: skip
 
     order_id = checkout["payment"]["razorpay_order_id"]
-    floor.standin(
-        "POST", "payments", {"order_id": order_id, "outcome": "captured", "force": True}
-    )
+    floor.standin("POST", "payments", {"order_id": order_id, "outcome": "captured", "force": True})
     until(lambda: visitor.status()["status"] in {"refunding", "refunded"})
     visitor.page.reload()
 
@@ -255,7 +255,22 @@ def test_a_payment_too_late_for_the_items_comes_back(
     visitor.reads("Refunded", "Your money is back where it came from.")
 
 
-def test_anothers_checkout_is_shown_to_nobody(visitors):
+def test_a_payment_that_does_not_fit_is_looked_into_and_the_money_is_called_safe(
+    visitor: Visitor, floor: ShopFloor
+):
+    visitor.order()
+    order_id = visitor.status()["payment"]["razorpay_order_id"]
+
+    floor.standin(
+        "POST",
+        "payments",
+        {"order_id": order_id, "outcome": "captured", "amount": 100, "force": True},
+    )
+
+    visitor.reads("We are looking into your payment", "Your money is safe", "do not pay again")
+
+
+def test_anothers_checkout_is_shown_to_nobody(visitors: Callable[..., Visitor]):
     owner, stranger = visitors(), visitors()
     stranger.forgiven += ("/api/checkouts/",)
     owner.order()

@@ -3,7 +3,7 @@
 import pytest
 
 from shop import redis_client
-from tasks import checkout
+from tasks import checkout, payments
 from tasks.app import answer, ring
 
 
@@ -50,6 +50,16 @@ def test_without_redis_a_ring_is_left_unsaid(redis, settings):
     finally:
         redis_client._client.cache_clear()
         redis_client.try_again()
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize("task", [checkout.validate_cart, payments.reconcile_webhook])
+def test_a_ring_that_comes_while_a_task_works_is_sent(task, redis):
+    ring(task.name, checkout_id="1")
+
+    task(checkout_id="1")
+
+    assert not redis.exists(f"ring:{task.name}")
 
 
 @pytest.mark.django_db

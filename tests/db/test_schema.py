@@ -37,7 +37,7 @@ CHECKS = (
     response_schema_conformance,
 )
 FEW = settings(
-    max_examples=10,
+    max_examples=6,
     deadline=None,
     derandomize=True,
     database=None,

@@ -28,6 +28,7 @@ function show(now) {
 function showLines(items) {
   for (const [id, row] of rows) {
     if (items.some((item) => item.id === id)) continue;
+    if (row.contains(document.activeElement)) document.getElementById("main")?.focus();
     row.remove();
     rows.delete(id);
   }

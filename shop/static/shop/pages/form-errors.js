@@ -6,16 +6,18 @@ import { make, tell } from "./dom.js";
 export function mark(input, sentence) {
   const id = `${input.id}-error`;
   const note = document.getElementById(id);
+  const others = (input.getAttribute("aria-describedby") ?? "").split(" ").filter((it) => it !== id);
+  const described = (sentence ? [...others, id] : others).join(" ").trim();
+  if (described) input.setAttribute("aria-describedby", described);
+  else input.removeAttribute("aria-describedby");
   if (!sentence) {
     note?.remove();
     input.removeAttribute("aria-invalid");
-    input.removeAttribute("aria-errormessage");
     return;
   }
   if (note) note.textContent = sentence;
   else input.after(make("span", { id, className: "error", textContent: sentence }));
   input.setAttribute("aria-invalid", "true");
-  input.setAttribute("aria-errormessage", id);
 }
 
 /**

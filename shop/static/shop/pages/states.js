@@ -41,16 +41,18 @@ export const STEPS = {
 };
 
 const PAYING = "reconcile_payment";
+/** @type {[Action, string][]} */
+const SEE_CART = [["cart", "See the cart"]];
 const NOTHING = "Nothing was charged.";
 const MOVES_ON = "This takes a moment, and the page moves on by itself.";
 
 /** @type {Record<string, Pick<Told, "next" | "actions">>} by the code of the failure */
 const AFTER_FAILURE = {
   cart_empty: { next: "Put something in your cart and try again.", actions: [["shop", "Look around"]] },
-  cart_changed: { next: "Please look at your cart and order again.", actions: [["cart", "See the cart"]] },
+  cart_changed: { next: "Please look at your cart and order again.", actions: SEE_CART },
   price_changed: {
     next: "Your cart shows the prices of now. If they suit you, order again.",
-    actions: [["cart", "See the cart"]],
+    actions: SEE_CART,
   },
   product_unavailable: {
     next: "Take it out of your cart, and the rest can be ordered.",
@@ -65,7 +67,7 @@ const AFTER_FAILURE = {
 /** @type {Pick<Told, "next" | "actions">} */
 const TRY_AGAIN = {
   next: "Your cart is as it was. Please try again in a minute.",
-  actions: [["again", "Try again"], ["cart", "See the cart"]],
+  actions: [["again", "Try again"], ...SEE_CART],
 }; // prettier-ignore
 
 /**
@@ -107,7 +109,7 @@ export function told(checkout, { visit = null, failure = null, nowMs = 0 } = {})
         title: "Cancelled",
         money: "Should a payment still arrive, your money is safe: you get the items, or all of it back.",
         next: "Your cart is as it was. If you have just ordered again, this is the earlier try.",
-        actions: [["cart", "See the cart"], ["orders", "Your orders"]],
+        actions: [...SEE_CART, ["orders", "Your orders"]],
       }; // prettier-ignore
     case "expired":
       return {
@@ -116,7 +118,7 @@ export function told(checkout, { visit = null, failure = null, nowMs = 0 } = {})
         lead: "Your items are no longer set aside.",
         money: "No payment has reached us. If you did pay, your money is safe: you get your order, or all of it back.",
         next: "Have you paid? Then please do not pay again, and look here once more in a while. If not, order again.",
-        actions: [["again", "Order again"], ["cart", "See the cart"]],
+        actions: [["again", "Order again"], ...SEE_CART],
       }; // prettier-ignore
     case "refunding":
       return {
@@ -124,7 +126,7 @@ export function told(checkout, { visit = null, failure = null, nowMs = 0 } = {})
         title: "Your money is on its way back",
         money: "Your money is safe. It goes back to where it came from.",
         next: "Banks take five to seven working days. You need not do anything. If you still want the items, order again.",
-        actions: [["cart", "See the cart"]],
+        actions: SEE_CART,
       };
     case "refunded":
       return {
@@ -132,7 +134,7 @@ export function told(checkout, { visit = null, failure = null, nowMs = 0 } = {})
         title: "Refunded",
         money: "Your money is back where it came from.",
         next: "If your bank does not show it within seven working days, write to us and name this checkout.",
-        actions: [["cart", "See the cart"]],
+        actions: SEE_CART,
       };
     case "in_review":
       return {

@@ -2,7 +2,7 @@ import { StorefrontError, cancelCheckout, pay, watchCheckout } from "../storefro
 import { find, make, tell } from "./dom.js";
 import { cart, leave, session } from "./header.js";
 import { STEPS, told } from "./states.js";
-import { clock, counted, money } from "./words.js";
+import { clock, money } from "./words.js";
 
 /** @typedef {import("../storefront/checkout.js").Checkout} Checkout */
 
@@ -52,7 +52,14 @@ function showActions(actions) {
     button.addEventListener("click", DEEDS[action]);
     return button;
   });
+  const hadFocus = find("actions").contains(document.activeElement);
   find("actions").replaceChildren(...buttons);
+  if (hadFocus) takeReaderToActions();
+}
+
+/** Who works without a mouse goes on where the buttons changed, not at the top of the page. */
+function takeReaderToActions() {
+  (find("actions").querySelector("a, button:enabled") ?? find("title")).focus();
 }
 
 /** @type {Record<string, () => string>} */
@@ -91,6 +98,7 @@ async function openForm() {
   } finally {
     form = null;
     show();
+    takeReaderToActions();
     watch.look();
   }
 }
@@ -129,11 +137,10 @@ function showTimeline(steps) {
 }
 
 /** @param {Checkout} now */
-function showFacts({ order, amount_paise: paise, items_count: count }) {
+function showFacts({ order, amount_paise: paise }) {
   const facts = [
     ["Order", order?.number],
     ["Total", money(paise)],
-    ["Items", counted(count, "kind")],
   ];
   find("facts").replaceChildren(
     ...facts

@@ -1,14 +1,13 @@
 /** Money and time as people in India read them. */
 
-const rupees = new Intl.NumberFormat("en-IN", { style: "currency", currency: "INR" });
-const roundRupees = new Intl.NumberFormat("en-IN", {
+const rupees = new Intl.NumberFormat("en-IN", {
   style: "currency",
   currency: "INR",
-  maximumFractionDigits: 0,
+  trailingZeroDisplay: "stripIfInteger",
 });
 
 /** @param {number} paise */
-export const money = (paise) => (paise % 100 ? rupees : roundRupees).format(paise / 100);
+export const money = (paise) => rupees.format(paise / 100);
 
 /** @param {string} at ISO 8601 */
 export const clock = (at) =>
