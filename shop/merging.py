@@ -8,6 +8,7 @@ from django.db import transaction
 
 from shop import carts
 from shop.accounts import User
+from shop.checkout.accept import IdempotencyKey
 from shop.checkout.jobs import CheckoutJob
 from shop.orders import Order
 
@@ -21,7 +22,10 @@ def merge_guest(*, guest_id: int, into_id: int, now: datetime) -> None:
     """
     if guest_id == into_id or not User.objects.filter(pk=guest_id, is_guest=True).exists():
         return
+    own_keys = IdempotencyKey.objects.filter(owner_id=into_id).values("key")
     with transaction.atomic():
         CheckoutJob.objects.filter(owner_id=guest_id).update(owner_id=into_id)
         Order.objects.filter(owner_id=guest_id).update(owner_id=into_id)
+        keys = IdempotencyKey.objects.filter(owner_id=guest_id).exclude(key__in=own_keys)
+        keys.update(owner_id=into_id)
         carts.merge(guest_id=guest_id, into_id=into_id, now=now)

@@ -14,6 +14,7 @@ from workers.follow import Follower
 from workers.servers import ServiceError
 from workers.stack import Stack, Stopped
 
+ADMIN = "admin@pakka.local"  # made by the seed
 USAGE = "usage: python -m workers.stack up | demo | run COMMAND [ARGUMENT ...]"
 
 
@@ -107,7 +108,7 @@ def where_everything_is(stack: Stack) -> str:
     places = {
         "shop": f"{base}/",
         "API docs": f"{base}/api/docs/",
-        "admin": f"{base}/admin/   user: admin@pakka.local   password: ADMIN_PASSWORD in {secrets_file}",
+        "admin": f"{base}/admin/   user: {ADMIN}   password: ADMIN_PASSWORD in {secrets_file}",
         "operations": f"{base}/ops/   (sign in to the admin first)",
         "Flower": f"{stack.flower_url}/   login: {environ['FLOWER_BASIC_AUTH']}",
     }

@@ -132,7 +132,7 @@ def _refusal(error: Exception) -> ApiError | None:
             return ApiError(400, error.code, error.message, dict(error.details))
         case accept.KeyReused():
             return ApiError(status.HTTP_422_UNPROCESSABLE_ENTITY, error.code, error.message)
-        case accept.CannotCancel():
+        case accept.CannotCancel() | accept.PaymentInProgress():
             return ApiError(status.HTTP_409_CONFLICT, error.code, error.message, error.details)
         case accept.Refused():
             return ApiError(400, error.code, error.message, error.details, beside=error.details)

@@ -2,18 +2,25 @@
 
 from __future__ import annotations
 
+import logging
+
 from django.conf import settings
 from django.db import InterfaceError, OperationalError
 from django.http import HttpRequest, HttpResponse, JsonResponse, UnreadablePostError
 from django.utils import timezone
 from django.views.decorators.csrf import csrf_exempt
 
+from shop import redis_client
 from shop.api.errors import CUT_SHORT, DATABASE_AWAY_RETRY_SECONDS, plain, post_only
 from shop.payments import inbox, signatures
+from shop.redis_client import RedisAway
 from tasks.app import ring
 from tasks.payments import RECONCILE_WEBHOOK
 
 LONGEST_EVENT_ID = 64
+FORGED = "webhooks:forged"
+
+logger = logging.getLogger(__name__)
 
 
 @csrf_exempt
@@ -29,6 +36,7 @@ def razorpay(request: HttpRequest) -> HttpResponse:
         return plain(400, "bad_request", CUT_SHORT)
     signature = request.headers.get("X-Razorpay-Signature", "")
     if not signatures.is_genuine(body, signature, secrets=settings.RAZORPAY_WEBHOOK_SECRETS):
+        _count_forged()
         return plain(401, "signature_invalid", "The signature is missing or wrong.")
     event_id = request.headers.get("X-Razorpay-Event-Id", "")
     if len(event_id) > LONGEST_EVENT_ID or not event_id.isprintable():
@@ -45,3 +53,11 @@ def razorpay(request: HttpRequest) -> HttpResponse:
     if fresh:
         ring(RECONCILE_WEBHOOK, event_id=event_id)
     return JsonResponse({"status": "ok"})
+
+
+def _count_forged() -> None:
+    """A wrong secret of ours looks like a forger: either way operations want to know how often."""
+    try:
+        redis_client.call(lambda it: it.incr(FORGED))
+    except RedisAway:
+        logger.warning("a webhook with a missing or wrong signature, not counted")

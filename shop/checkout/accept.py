@@ -93,6 +93,17 @@ class CartNotFound(Refused):
         )
 
 
+class PaymentInProgress(Refused):
+    """An older checkout of this buyer has money on its way: a second one might be paid twice."""
+
+    def __init__(self, job: CheckoutJob) -> None:
+        super().__init__(
+            "payment_in_progress",
+            "A payment for your last checkout is on its way. Please wait a moment for it.",
+            checkout_id=str(job.pk),
+        )
+
+
 class CannotCancel(Refused):
     def __init__(self, job: CheckoutJob) -> None:
         super().__init__(
@@ -195,6 +206,8 @@ def _find_or_insert(cart: Contents, terms: Terms, *, now: datetime) -> CheckoutJ
         same_cart = (job.cart_id, job.cart_version) == (cart.cart_id, cart.version)
         if same_cart and job.terms_hash == terms.hash:
             return job
+        if job.order_id is not None and ledger.has_money(job.order_id):
+            raise PaymentInProgress(job)
         superseded.append((job, Advance(State.CANCELLED, "superseded by a newer checkout")))
     if superseded:
         jobs.apply(superseded, now=now)

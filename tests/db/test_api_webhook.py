@@ -58,6 +58,13 @@ def test_an_event_without_a_signature_is_refused_and_not_stored():
     assert not InboxEvent.objects.exists()
 
 
+def test_forged_events_are_counted(redis):
+    for _ in range(3):
+        deliver(secret="a guess")
+
+    assert int(redis.get("webhooks:forged")) == 3
+
+
 def test_one_byte_more_than_was_signed_is_a_forgery():
     signature = signatures.sign(BODY, secret=WEBHOOK_SECRET)
 

@@ -290,6 +290,17 @@ def test_cancelling_frees_the_units(job, variant, now):
     assert stock_of(variant) == (3, 0)
 
 
+def test_a_newer_checkout_waits_for_money_that_is_on_its_way(job, standin, now):
+    deliver(standin.pay(order_id(job)), status="authorized", captured=False, now=now)
+    run(STEP, now=now)
+    carts.add(job.owner_id, variant_id=make_variant().pk, quantity=1, now=now)
+
+    with pytest.raises(accept.PaymentInProgress):
+        post_checkout(job.owner, now=now)
+
+    assert reload(job).state == State.AWAITING_PAYMENT
+
+
 def test_nobody_can_cancel_once_money_is_known(job, standin, now):
     deliver(standin.pay(order_id(job)), status="authorized", captured=False, now=now)
     run(STEP, now=now)

@@ -22,11 +22,3 @@ export function tell(element, text) {
   element.hidden = !text;
   if (element.textContent !== (text ?? "")) element.textContent = text ?? "";
 }
-
-/** @param {string} text for a moment, at the foot of the page */
-export function toast(text) {
-  const element = find("toast");
-  element.textContent = text;
-  element.classList.add("up");
-  setTimeout(() => element.classList.remove("up"), 4000);
-}

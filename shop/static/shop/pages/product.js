@@ -1,4 +1,4 @@
-import { find, make, toast } from "./dom.js";
+import { find, make } from "./dom.js";
 import { cart } from "./header.js";
 import { counted } from "./words.js";
 
@@ -12,9 +12,8 @@ async function add() {
   const now = await cart.addItem(Number(form.dataset.product), Number(variant), Number(quantity));
   const line = now.items.find((item) => item.variant_id === Number(variant));
   const units = counted(now.units_count, "item");
-  toast(`Added. ${units} in your cart.`);
   told.replaceChildren(
-    line?.problem ? `${line.problem}: your cart holds ${line.quantity}. ` : `${units} in your cart. `,
+    line?.problem ? `${line.problem}: your cart holds ${line.quantity}. ` : `Added: ${units} in your cart. `,
     make("a", { href: "/cart/", textContent: "Go to the cart" }),
   );
   told.classList.toggle("warn", Boolean(line?.problem) || now.units_count <= before);
@@ -29,7 +28,6 @@ form?.addEventListener("submit", async (/** @type {SubmitEvent} */ event) => {
     told.textContent = /** @type {Error} */ (error).message;
     told.classList.add("warn");
   } finally {
-    told.hidden = false;
     button.disabled = false;
   }
 });
