@@ -9,7 +9,7 @@ PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-inp
 PYTEST_ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help demo up shell test check format lock browser clean reset
+.PHONY: help demo up shell test check types-js browser node format lock clean reset
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' Makefile
@@ -23,13 +23,15 @@ up: $(VENV)/.runs ## the whole shop on this machine, seeded, until Ctrl-C; print
 shell: $(VENV)/.runs ## a Python shell on the shop's database, beside `make up` or alone
 	@$(BIN)/python -m workers.stack run $(BIN)/python manage.py shell
 
-test: $(VENV)/.tests browser ## every test, browser tests too (PYTEST_ARGS='-k stock' for some)
+test: $(VENV)/.tests browser node ## every test, browser tests too (PYTEST_ARGS='-k stock' for some)
+	node --test tests/js/*.test.js
 	$(BIN)/python -m pytest $(PYTEST_ARGS)
 
 check: $(VENV)/.tests ## format, lint, types, migrations, settings, then every test: what CI runs
 	$(BIN)/ruff format --check
 	$(BIN)/ruff check
 	DEBUG=1 $(BIN)/mypy
+	$(MAKE) types-js
 	$(BIN)/python -m workers.stack run $(BIN)/python manage.py makemigrations --check --dry-run
 	$(BIN)/python -m workers.stack run $(BIN)/python manage.py check
 	$(MAKE) test
@@ -51,8 +53,22 @@ browser:
 		echo "installing chromium"; apt-get update -qq && \
 		DEBIAN_FRONTEND=noninteractive apt-get install -qq -y --no-install-recommends chromium >/dev/null; }
 
+node:
+	@command -v node >/dev/null && command -v npm >/dev/null || { \
+		test "$$(id -u)" = 0 && command -v apt-get >/dev/null || { \
+			echo "The storefront's tests need Node.js with npm: install them." >&2; exit 1; }; \
+		echo "installing nodejs"; apt-get update -qq && \
+		DEBIAN_FRONTEND=noninteractive apt-get install -qq -y --no-install-recommends nodejs npm >/dev/null; }
+
+types-js: node tests/js/node_modules/.made
+	cd tests/js && npm run --silent types
+
+tests/js/node_modules/.made: tests/js/package-lock.json
+	cd tests/js && npm ci --silent --no-audit --no-fund
+	@touch $@
+
 clean: ## remove .venv and caches; the data stays
-	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) tests/js/node_modules .mypy_cache .pytest_cache .ruff_cache .hypothesis
 	find . -name __pycache__ -type d -not -path './.git/*' -prune -exec rm -rf {} +
 
 reset: ## remove .data: the embedded databases, their secrets and logs

@@ -18,6 +18,7 @@ from workers.servers import LEASH, LOG_ROTATED_AT_BYTES
 STOP_SECONDS = 10
 RESTART_AFTER_SECONDS = 0.2  # doubling with each quick death, up to:
 RESTART_AT_MOST_SECONDS = 5.0
+LONGEST_SHOWN_CHARS = 300
 STEADY_AFTER_SECONDS = 10.0  # who has run for this long did not die "quickly"
 
 
@@ -160,9 +161,10 @@ def describe_end(returncode: int) -> str:
 
 
 def last_lines(log: Path, count: int) -> str:
-    """The last `count` lines of the file, or fewer; nothing when there is none."""
+    """The last `count` lines of the file, or fewer, each cut at `LONGEST_SHOWN_CHARS`."""
     if not log.exists():
         return ""
     with log.open("rb") as reading:
-        reading.seek(max(0, log.stat().st_size - 400 * count))
-        return "\n".join(reading.read().decode(errors="replace").splitlines()[-count:])
+        reading.seek(max(0, log.stat().st_size - 10 * LONGEST_SHOWN_CHARS * count))
+        lines = reading.read().decode(errors="replace").splitlines()[-count:]
+    return "\n".join(line[:LONGEST_SHOWN_CHARS] for line in lines)

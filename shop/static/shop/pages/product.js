@@ -8,7 +8,6 @@ const button = form.querySelector("button");
 
 async function add() {
   const { variant, quantity } = Object.fromEntries(new FormData(form));
-  const before = cart.shown?.units_count ?? 0;
   const now = await cart.addItem(Number(form.dataset.product), Number(variant), Number(quantity));
   const line = now.items.find((item) => item.variant_id === Number(variant));
   const units = counted(now.units_count, "item");
@@ -16,7 +15,7 @@ async function add() {
     line?.problem ? `${line.problem}: your cart holds ${line.quantity}. ` : `Added: ${units} in your cart. `,
     make("a", { href: "/cart/", textContent: "Go to the cart" }),
   );
-  told.classList.toggle("warn", Boolean(line?.problem) || now.units_count <= before);
+  told.classList.toggle("warn", Boolean(line?.problem));
 }
 
 form?.addEventListener("submit", async (/** @type {SubmitEvent} */ event) => {
