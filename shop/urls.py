@@ -9,6 +9,7 @@ urlpatterns = [
     path("health/live", ops.live),
     path("health/ready", ops.ready),
     path("admin/", admin.site.urls),
+    path("ops/", ops.page, name="ops"),
     path("", pages.catalogue, name="catalogue"),
     path("products/<slug:slug>/", pages.product, name="product"),
     path("cart/", TemplateView.as_view(template_name="shop/cart.html"), name="cart"),

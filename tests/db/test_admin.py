@@ -4,7 +4,8 @@ import pytest
 from django.urls import reverse
 
 from shop.accounts import User
-from tests.support.shop import make_checkout, place_order
+from shop.payments import cases
+from tests.support.shop import make_checkout, make_payable, place_order
 
 pytestmark = pytest.mark.django_db
 
@@ -55,3 +56,19 @@ def test_a_checkout_shows_its_timeline_and_no_way_to_edit_it(operator, now):
 
     assert "units set aside" in page
     assert 'name="_save"' not in page
+
+
+def test_the_operations_page_shows_what_needs_a_person(operator, gateway, now):
+    job = make_payable(make_checkout(now=now), gateway, now=now)
+    case = cases.Open(job.order_id, cases.CaseKind.DISPUTE, "disp_1", "a bank wants money back")
+    cases.open_cases([case], now=now)
+    stuck = make_checkout(now=now)
+
+    page = operator.get(reverse("ops")).content.decode()
+
+    assert "a bank wants money back" in page
+    assert str(stuck.pk) in page
+
+
+def test_the_operations_page_is_for_staff(client):
+    assert client.get(reverse("ops")).status_code == 302
