@@ -90,9 +90,7 @@ def page(request: HttpRequest) -> HttpResponse:
             "states": _states(),
             "late": _late(now=now),
             "cases": Case.objects.filter(closed_at=None).select_related("order")[:MOST_ROWS],
-            "refunds": Refund.objects.exclude(status=RefundStatus.PROCESSED).select_related(
-                "payment"
-            )[:MOST_ROWS],
+            "refunds": on_their_way.select_related("payment")[:MOST_ROWS],
             "dead_events": InboxEvent.objects.filter(handled_at=None, due_at=None)[:MOST_ROWS],
             "gateway": pressure.state(now=now),
             "hearing": hearing.hearing(now=now),
