@@ -202,6 +202,31 @@ def test_a_reload_while_the_order_is_prepared_changes_nothing(
     visitor.reads("Ready to pay")
 
 
+def test_a_second_order_waits_for_money_that_is_on_its_way(visitor: Visitor, floor: ShopFloor):
+    visitor.forgiven += ("/api/payments/create-from-cart/",)
+    visitor.order()
+    first_id = visitor.checkout_id
+    order_id = visitor.status()["payment"]["razorpay_order_id"]
+    floor.stack.freeze("gateway")  # the money stays on its way
+    try:
+        floor.standin("POST", "payments", {"order_id": order_id, "outcome": "authorized"})
+        until(lambda: has_money(floor, order_id))
+        visitor.add("copper-water-bottle")
+        visitor.open("/checkout/")
+        expect(visitor.page.locator("[data-brief] li")).to_have_count(2)
+        visitor.fill_address()
+
+        visitor.click("Place the order")
+
+        alert = visitor.page.get_by_role("alert")
+        expect(alert).to_contain_text("on its way")
+        expect(alert).not_to_contain_text("nothing was charged")
+        alert.get_by_role("link", name="See the payment").click()
+        visitor.page.wait_for_url(f"**/checkout/{first_id}")
+    finally:
+        floor.stack.thaw("gateway")
+
+
 def test_a_cancelled_checkout_leaves_the_cart_as_it_was(visitor: Visitor):
     visitor.order()
 
@@ -280,6 +305,16 @@ def test_anothers_checkout_is_shown_to_nobody(visitors: Callable[..., Visitor]):
 
     stranger.reads("We cannot show this checkout", "your money is safe")
     expect(stranger.page.locator("main")).not_to_contain_text("₹349")
+
+
+def has_money(floor: ShopFloor, order_id: str) -> bool:
+    """Whether the shop has heard of a payment on this Razorpay order."""
+    rows = floor.rows(
+        "SELECT 1 FROM shop_payment p JOIN shop_gatewayorder g ON g.id = p.gateway_order_id"
+        " WHERE g.gateway_order_id = %s AND p.status = 'authorized'",
+        order_id,
+    )
+    return bool(rows)
 
 
 def run_out(database: Database, checkout_id: str) -> None:

@@ -1,6 +1,17 @@
 /** A browser's parts, made for tests: a clock that is moved, a server that is told what to say. */
 
+import { webcrypto } from "node:crypto";
+
 import { Session } from "../../shop/static/shop/storefront.js";
+
+// Node 18 hides these two, which every browser has.
+globalThis.crypto ??= webcrypto;
+globalThis.CustomEvent ??= class extends Event {
+  constructor(type, { detail }) {
+    super(type);
+    this.detail = detail;
+  }
+};
 
 const START_MS = Date.UTC(2026, 10, 22, 6, 30);
 

@@ -65,10 +65,14 @@ async function post() {
 /** @param {unknown} error */
 function explain(error) {
   if (!(error instanceof StorefrontError)) throw error;
-  const nothing = error.retryable
-    ? "If your order reached us, sending it again will not make a second one."
-    : "Nothing was ordered and nothing was charged.";
+  const paying = error.code === "payment_in_progress" && error.details.checkout_id;
+  const nothing = paying
+    ? "Nothing new was ordered. "
+    : error.retryable
+      ? "If your order reached us, sending it again will not make a second one."
+      : "Nothing was ordered and nothing was charged.";
   summarise(summary, `${error.message} ${nothing}`, found(error.details?.fields ?? {}));
+  if (paying) summary.append(make("a", { href: `/checkout/${paying}`, textContent: "See the payment" }));
   if (error.details?.cart) show(error.details.cart);
 }
 

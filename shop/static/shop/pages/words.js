@@ -1,13 +1,12 @@
 /** Money and time as people in India read them. */
 
-const rupees = new Intl.NumberFormat("en-IN", {
-  style: "currency",
-  currency: "INR",
-  trailingZeroDisplay: "stripIfInteger",
-});
-
 /** @param {number} paise */
-export const money = (paise) => rupees.format(paise / 100);
+export const money = (paise) =>
+  new Intl.NumberFormat("en-IN", {
+    style: "currency",
+    currency: "INR",
+    minimumFractionDigits: paise % 100 ? 2 : 0,
+  }).format(paise / 100);
 
 /** @param {string} at ISO 8601 */
 export const clock = (at) =>
