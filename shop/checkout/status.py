@@ -150,20 +150,13 @@ def _message(job: CheckoutJob, state: State, refund: dict[str, Any] | None) -> s
 
 
 def _steps(job: CheckoutJob, moves: Sequence[Move]) -> list[dict[str, Any]]:
-    """Each step as the moves tell it: what was left by moving on is done."""
-    left: dict[str, Move] = {}
-    for each in moves:
-        left.setdefault(each.old, each)
+    """Each step as the moves tell it: what was left by moving on is done, also if it came late."""
     started_at: datetime | None = job.created_at
     steps = []
     for step, at, onward in TIMELINE:
-        move = left.get(at)
-        if started_at is None:
-            status = "pending"
-        elif move is None:
-            status = "waiting" if job.waiting_for or step is Step.RECONCILE_PAYMENT else "running"
-        else:
-            status = "done" if move.new == onward else "failed"
+        left = [move for move in moves if move.old == at or move.new == onward]
+        move = next((move for move in left if move.new == onward), left[0] if left else None)
+        status = _step_status(job, step, move, onward) if started_at else "pending"
         steps.append(
             {
                 "name": step,
@@ -176,6 +169,14 @@ def _steps(job: CheckoutJob, moves: Sequence[Move]) -> list[dict[str, Any]]:
         )
         started_at = move.at if move and status == "done" else None
     return steps
+
+
+def _step_status(job: CheckoutJob, step: Step, move: Move | None, onward: State) -> str:
+    if move is not None:
+        return "done" if move.new == onward else "failed"
+    if step is Step.RECONCILE_PAYMENT and job.returned_at is None:
+        return "waiting"  # for the buyer
+    return "waiting" if job.waiting_for else "running"
 
 
 def _order(job: CheckoutJob) -> dict[str, str] | None:

@@ -5,7 +5,7 @@ from datetime import timedelta
 import pytest
 
 from shop import carts
-from shop.checkout import accept
+from shop.checkout import accept, status
 from shop.checkout.states import State
 from shop.checkout.webhooks import NOT_OURS_AFTER, ReconcileWebhook
 from shop.payments import inbox
@@ -153,6 +153,17 @@ def test_money_after_the_end_is_served_if_units_are_free(job, variant, standin, 
 
     assert reload(job).state == State.PAID
     assert stock_of(variant) == (1, 0)
+
+
+def test_the_timeline_of_late_money_ends_well(job, standin, now):
+    accept.cancel(owner_id=job.owner_id, job_id=job.pk, now=now)
+    deliver(standin.pay(order_id(job)), now=now)
+    run(STEP, now=now)
+
+    job = reload(job)
+    shown = status.resource(job, list(job.moves.all()), key_id="k", now=now)
+
+    assert [step["status"] for step in shown["steps"]] == ["done"] * 4
 
 
 def test_money_after_the_end_goes_back_if_others_have_the_units(
