@@ -12,8 +12,10 @@ from shop.catalogue import Product, Variant
 from shop.checkout.jobs import CheckoutJob, Move
 from shop.money import format_inr
 from shop.orders import Order, OrderLine
+from shop.payments.cases import Case
 from shop.payments.inbox import InboxEvent
 from shop.payments.ledger import GatewayOrder, Payment
+from shop.payments.refunds import Refund
 from shop.stock import StockLevel
 
 admin.site.site_header = admin.site.site_title = "Pakka"
@@ -103,6 +105,26 @@ class PaymentAdmin(ReadOnly, admin.ModelAdmin):
     list_display = ("gateway_payment_id", "status", "amount_paise", "currency", "method")
     list_filter = ("status", "method", "first_seen_via")
     search_fields = ("gateway_payment_id", "gateway_order__gateway_order_id")
+
+
+@admin.register(Refund)
+class RefundAdmin(ReadOnly, admin.ModelAdmin):
+    list_display = ("key", "payment", "amount", "reason", "status", "attempts", "created_at")
+    list_filter = ("status", "reason")
+    search_fields = ("key", "gateway_refund_id", "payment__gateway_payment_id")
+    list_select_related = ("payment",)
+
+    @admin.display(ordering="amount_paise")
+    def amount(self, refund: Refund) -> str:
+        return format_inr(refund.amount_paise)
+
+
+@admin.register(Case)
+class CaseAdmin(ReadOnly, admin.ModelAdmin):
+    list_display = ("kind", "order", "text", "opened_at", "closed_at")
+    list_filter = ("kind",)
+    search_fields = ("order__number", "reference")
+    list_select_related = ("order",)
 
 
 @admin.register(InboxEvent)

@@ -15,6 +15,8 @@ TABLES = (
     "gatewayorder",
     "payment",
     "inboxevent",
+    "refund",
+    "case",
     "product",
     "stocklevel",
     "user",
