@@ -171,7 +171,9 @@ def _deliver(paid: Sequence[tuple[CheckoutJob, Verdict]], *, now: datetime) -> N
         ],
         ["paid_at", "paid_by"],
     )
-    reconcile.stop_asking(order_ids)
+    reconcile.stop_asking(
+        [verdict.paid_by.gateway_order_id for _, verdict in paid if verdict.paid_by is not None]
+    )
     owners = {_order_id(job): job.owner_id for job, _ in paid}
     bought: Counter[tuple[int, int]] = Counter()
     lines = OrderLine.objects.filter(order_id__in=order_ids)

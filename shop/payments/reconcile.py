@@ -98,9 +98,12 @@ def not_answered(rows: Iterable[GatewayOrder], *, until: datetime) -> None:
     GatewayOrder.objects.filter(pk__in=[row.pk for row in rows]).update(check_at=until)
 
 
-def stop_asking(order_ids: Collection[int]) -> None:
-    """These orders are settled for good."""
-    GatewayOrder.objects.filter(order_id__in=order_ids).update(check_at=None)
+def stop_asking(row_ids: Collection[int]) -> None:
+    """
+    These Razorpay orders are paid: Razorpay takes no more money on them. Their twins, on which it
+    would, stay on the ladder.
+    """
+    GatewayOrder.objects.filter(pk__in=row_ids).update(check_at=None)
 
 
 def overdue(*, before: datetime) -> str | None:

@@ -223,6 +223,7 @@ def test_money_on_an_alias_pays_the_order(job, gateway, standin, now):
     run(STEP, now=now)
 
     assert reload(job).state == State.PAID
+    assert GatewayOrder.objects.get(is_alias=False).check_at is not None  # it could be paid too
 
 
 def test_an_event_that_overtakes_our_own_record_is_read_again(job, standin, now):
