@@ -35,6 +35,14 @@ class ReadOnly:
         return False
 
 
+class InRupees:
+    """A column `amount`, as people write it, for rows that have `amount_paise`."""
+
+    @admin.display(ordering="amount_paise")
+    def amount(self, row: CheckoutJob | Order | Refund) -> str:
+        return format_inr(row.amount_paise)
+
+
 class MoveInline(ReadOnly, admin.TabularInline):
     model = Move
     fields = ("at", "old", "new", "because", "attempts")
@@ -61,7 +69,7 @@ class VariantInline(admin.TabularInline):
 
 
 @admin.register(CheckoutJob)
-class CheckoutJobAdmin(ReadOnly, admin.ModelAdmin):
+class CheckoutJobAdmin(InRupees, ReadOnly, admin.ModelAdmin):
     list_display = ("id", "state", "amount", "order", "attempts", "due_at", "created_at")
     list_filter = ("state", "error_code")
     search_fields = (
@@ -75,21 +83,13 @@ class CheckoutJobAdmin(ReadOnly, admin.ModelAdmin):
     ordering = ("-created_at",)
     inlines = (MoveInline,)
 
-    @admin.display(ordering="amount_paise")
-    def amount(self, job: CheckoutJob) -> str:
-        return format_inr(job.amount_paise)
-
 
 @admin.register(Order)
-class OrderAdmin(ReadOnly, admin.ModelAdmin):
+class OrderAdmin(InRupees, ReadOnly, admin.ModelAdmin):
     list_display = ("number", "amount", "stock_state", "created_at", "paid_at")
     list_filter = ("stock_state",)
     search_fields = ("number", "owner__email", "gateway_orders__gateway_order_id")
     inlines = (OrderLineInline, GatewayOrderInline)
-
-    @admin.display(ordering="amount_paise")
-    def amount(self, order: Order) -> str:
-        return format_inr(order.amount_paise)
 
 
 @admin.register(GatewayOrder)
@@ -108,15 +108,11 @@ class PaymentAdmin(ReadOnly, admin.ModelAdmin):
 
 
 @admin.register(Refund)
-class RefundAdmin(ReadOnly, admin.ModelAdmin):
+class RefundAdmin(InRupees, ReadOnly, admin.ModelAdmin):
     list_display = ("key", "payment", "amount", "reason", "status", "attempts", "created_at")
     list_filter = ("status", "reason")
     search_fields = ("key", "gateway_refund_id", "payment__gateway_payment_id")
     list_select_related = ("payment",)
-
-    @admin.display(ordering="amount_paise")
-    def amount(self, refund: Refund) -> str:
-        return format_inr(refund.amount_paise)
 
 
 @admin.register(Case)

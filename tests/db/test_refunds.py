@@ -13,7 +13,7 @@ from shop.checkout.webhooks import ReconcileWebhook
 from shop.payments import reconcile, refunds
 from shop.payments.cases import Case
 from shop.payments.ledger import GatewayOrder
-from shop.payments.refunds import Refund, RefundStatus
+from shop.payments.refunds import Refund, RefundReason, RefundStatus
 from tests.support.events import deliver
 from tests.support.shop import make_checkout, make_payable, reload, run, run_remote
 
@@ -97,6 +97,15 @@ def test_a_refund_whose_answer_was_lost_is_not_sent_twice(kind, late, gateway, s
 
     assert reload(late).state == State.REFUNDED
     assert len(standin.refunds()) == 1
+
+
+def test_a_refund_by_rule_that_failed_is_left_to_people_and_not_begun_again(late, now):
+    [refund] = Refund.objects.all()
+    Refund.objects.update(status=RefundStatus.FAILED)
+
+    refunds.want([refunds.Wanted(refund.payment, RefundReason.LATE)], now=now)
+
+    assert Refund.objects.count() == 1
 
 
 def test_what_razorpay_has_is_looked_up_before_it_is_asked_again(late, gateway, standin, now):
