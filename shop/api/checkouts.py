@@ -17,7 +17,6 @@ from shop.api.addresses import AddressSerializer
 from shop.api.auth import caller_id
 from shop.api.carts import LARGEST_ID, cart_json
 from shop.api.errors import ApiError
-from shop.api.etags import is_fresh
 from shop.api.limits import Throttle
 from shop.api.openapi import (
     ETAG,
@@ -32,8 +31,8 @@ from shop.api.openapi import (
     WITH_BODY,
     refusals,
 )
-from shop.api.statuses import CheckoutStatus, answer, find, resource_of
-from shop.checkout import accept
+from shop.api.statuses import CheckoutStatus, answer, answer_if_changed, resource_of
+from shop.checkout import accept, snapshots
 from shop.checkout import status as checkout_status
 from shop.checkout.accept import CartChanged, Seen, Terms
 from shop.checkout.jobs import CheckoutJob
@@ -81,14 +80,11 @@ class Checkouts(generics.GenericAPIView):
     @extend_schema(responses={200: CheckoutStatus(many=True)} | refusals(PRIVATE, 404))
     def get(self, request: Request) -> Response:
         """The caller's own checkouts, the newest first."""
-        mine = (
-            CheckoutJob.objects.filter(owner_id=caller_id(request))
-            .select_related("order")
-            .prefetch_related("moves")
-            .order_by("-created_at")
-        )
-        page = self.paginate_queryset(mine)
-        return self.get_paginated_response([resource_of(job) for job in page or ()])
+        owner_id = caller_id(request)
+        mine = CheckoutJob.objects.filter(owner_id=owner_id).order_by("-created_at")
+        page = self.paginate_queryset(mine.values_list("pk", flat=True))
+        shown = snapshots.read_all(page or (), owner_id=owner_id)
+        return self.get_paginated_response([resource_of(job) for job in shown])
 
     @extend_schema(
         request=CheckoutIn,
@@ -125,12 +121,12 @@ class Checkouts(generics.GenericAPIView):
             raise ApiError(
                 409, changed.code, changed.message, {"cart": cart_json(changed.cart)}
             ) from changed
-        job = accepted.job
-        ring(checkout_tasks.VALIDATE_CART, checkout_id=str(job.pk))
-        headers = {"Location": checkout_status.links(job)["self"]}
+        job_id = accepted.job_id
+        ring(checkout_tasks.VALIDATE_CART, checkout_id=str(job_id))
+        headers = {"Location": checkout_status.links(job_id)["self"]}
         if accepted.replayed:
             headers["Idempotent-Replayed"] = "true"
-        return answer(job, status_code=status.HTTP_202_ACCEPTED, **headers)
+        return answer(request, job_id, status_code=status.HTTP_202_ACCEPTED, **headers)
 
 
 def _raise_unless_valid(given: CheckoutIn) -> None:
@@ -174,10 +170,7 @@ class Checkout(APIView):
     )
     def get(self, request: Request, job_id: uuid.UUID) -> Response:
         """Where the checkout stands. `Retry-After` and `poll` say when to ask again."""
-        job = find(request, job_id)
-        if is_fresh(request, job.version):
-            return answer(job, status_code=status.HTTP_304_NOT_MODIFIED)
-        return answer(job)
+        return answer_if_changed(request, job_id)
 
 
 class Cancel(APIView):
@@ -192,4 +185,4 @@ class Cancel(APIView):
     def post(self, request: Request, job_id: uuid.UUID) -> Response:
         """End an unpaid checkout and free its units. A repeat changes nothing."""
         accept.cancel(owner_id=caller_id(request), job_id=job_id, now=timezone.now())
-        return answer(find(request, job_id), status_code=status.HTTP_202_ACCEPTED)
+        return answer(request, job_id, status_code=status.HTTP_202_ACCEPTED)

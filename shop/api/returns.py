@@ -18,10 +18,11 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
+from shop.api.auth import caller_id
 from shop.api.errors import ApiError, post_only
 from shop.api.limits import Throttle
 from shop.api.openapi import ETAG, PRIVATE, RETRY_AFTER, THROTTLED, WITH_BODY, refusals
-from shop.api.statuses import CheckoutStatus, answer, find
+from shop.api.statuses import CheckoutStatus, answer
 from shop.checkout import returning
 from shop.checkout.jobs import CheckoutJob
 from tasks.app import ring
@@ -47,9 +48,9 @@ class Confirm(APIView):
         """What checkout.js handed the page. Nothing is paid by it: Razorpay is asked at once."""
         given = ConfirmIn(data=request.data)
         given.is_valid(raise_exception=True)
-        job = find(request, job_id)
+        job = CheckoutJob.objects.get(pk=job_id, owner_id=caller_id(request))
         _take(job, given.validated_data)
-        return answer(find(request, job_id), status_code=status.HTTP_202_ACCEPTED)
+        return answer(request, job_id, status_code=status.HTTP_202_ACCEPTED)
 
 
 @csrf_exempt

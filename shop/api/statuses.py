@@ -12,12 +12,11 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 
 from shop.api.auth import caller_id
-from shop.api.etags import quoted
+from shop.api.etags import is_fresh, quoted
+from shop.checkout import snapshots
 from shop.checkout import status as checkout_status
-from shop.checkout.jobs import CheckoutJob
+from shop.checkout.snapshots import Glance, Snapshot
 from shop.checkout.states import Step
-
-NO_CACHE = {"Cache-Control": "private, no-cache"}
 
 
 class CheckoutStep(serializers.Serializer):
@@ -112,21 +111,33 @@ class CheckoutStatus(serializers.Serializer):
     links = CheckoutLinks()
 
 
-def resource_of(job: CheckoutJob) -> dict[str, Any]:
-    return checkout_status.resource(
-        job, list(job.moves.all()), key_id=settings.RAZORPAY_KEY_ID, now=timezone.now()
-    )
+def resource_of(job: Snapshot) -> dict[str, Any]:
+    return checkout_status.resource(job, key_id=settings.RAZORPAY_KEY_ID, now=timezone.now())
 
 
-def find(request: Request, job_id: uuid.UUID) -> CheckoutJob:
-    """The caller's checkout of this id; another's is not found."""
-    return CheckoutJob.objects.select_related("order").get(pk=job_id, owner_id=caller_id(request))
+def answer(
+    request: Request, job_id: uuid.UUID, *, status_code: int = 200, **headers: str
+) -> Response:
+    """
+    The caller's checkout of this id, whole.
+
+    :raises CheckoutJob.DoesNotExist: the caller has none of this id.
+    """
+    job = snapshots.read(job_id, owner_id=caller_id(request))
+    headers |= _headers(job)
+    return Response(resource_of(job), status=status_code, headers=headers)
 
 
-def answer(job: CheckoutJob, *, status_code: int = 200, **headers: str) -> Response:
+def answer_if_changed(request: Request, job_id: uuid.UUID) -> Response:
+    """As `answer`, or 304 without a body where the caller has this version already."""
+    if "If-None-Match" in request.headers:
+        seen = snapshots.glance(job_id, owner_id=caller_id(request))
+        if is_fresh(request, seen.version):
+            return Response(status=status.HTTP_304_NOT_MODIFIED, headers=_headers(seen))
+    return answer(request, job_id)
+
+
+def _headers(job: Glance | Snapshot) -> dict[str, str]:
     pace = checkout_status.pace(job, now=timezone.now())
-    headers |= NO_CACHE | {"ETag": quoted(job.version)}
-    if not pace.done:
-        headers["Retry-After"] = str(pace.retry_after_seconds)
-    content = None if status_code == status.HTTP_304_NOT_MODIFIED else resource_of(job)
-    return Response(content, status=status_code, headers=headers)
+    again = {} if pace.done else {"Retry-After": str(pace.retry_after_seconds)}
+    return {"Cache-Control": "private, no-cache", "ETag": quoted(job.version), **again}

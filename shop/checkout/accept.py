@@ -138,7 +138,7 @@ class Seen:
 
 @dataclass(frozen=True, slots=True)
 class Accepted:
-    job: CheckoutJob
+    job_id: uuid.UUID
     replayed: bool  # by its key: the very same request came before
 
 
@@ -162,30 +162,30 @@ def accept(*, owner_id: int, terms: Terms, seen: Seen, key: str, now: datetime) 
         _check(cart, seen)
         try:
             with transaction.atomic():
-                job = _find_or_insert(cart, terms, now=now)
+                job_id = _find_or_insert(cart, terms, now=now)
                 if key:
                     IdempotencyKey.objects.create(
                         owner_id=owner_id,
                         key=key,
                         request_hash=request_hash,
-                        job=job,
+                        job_id=job_id,
                         created_at=now,
                     )
         except IntegrityError:
             continue  # an equal POST was faster: look again
-        return Accepted(job, replayed=False)
+        return Accepted(job_id, replayed=False)
     raise IntegrityError(f"{TRIES} tries and no checkout for user {owner_id}")
 
 
 def _replay(owner_id: int, key: str, request_hash: str) -> Accepted | None:
     if not key:
         return None
-    known = IdempotencyKey.objects.filter(owner_id=owner_id, key=key).select_related("job").first()
-    if known is None:
-        return None
-    if known.request_hash != request_hash:
-        raise KeyReused
-    return Accepted(known.job, replayed=True)
+    known = IdempotencyKey.objects.filter(owner_id=owner_id, key=key)
+    for known_hash, job_id in known.values_list("request_hash", "job_id"):
+        if known_hash != request_hash:
+            raise KeyReused
+        return Accepted(job_id, replayed=True)
+    return None
 
 
 def _check(cart: Contents, seen: Seen) -> None:
@@ -199,19 +199,21 @@ def _check(cart: Contents, seen: Seen) -> None:
         raise CartChanged(cart)
 
 
-def _find_or_insert(cart: Contents, terms: Terms, *, now: datetime) -> CheckoutJob:
-    opened = CheckoutJob.objects.filter(owner_id=cart.owner_id, state__in=sorted(OPEN))
+def _find_or_insert(cart: Contents, terms: Terms, *, now: datetime) -> uuid.UUID:
+    opened = CheckoutJob.objects.filter(owner_id=cart.owner_id, state__in=sorted(OPEN)).only(
+        "cart_id", "cart_version", "terms_hash", "state", "claim", "attempts", "order_id"
+    )
     superseded = []
     for job in opened.order_by("id").select_for_update(no_key=True):
         same_cart = (job.cart_id, job.cart_version) == (cart.cart_id, cart.version)
         if same_cart and job.terms_hash == terms.hash:
-            return job
+            return job.pk
         if job.order_id is not None and ledger.has_money(job.order_id):
             raise PaymentInProgress(job)
         superseded.append((job, Advance(State.CANCELLED, "superseded by a newer checkout")))
     if superseded:
         jobs.apply(superseded, now=now)
-    return CheckoutJob.objects.create(
+    job = CheckoutJob.objects.create(
         owner_id=cart.owner_id,
         cart_id=cart.cart_id,
         cart_version=cart.version,
@@ -236,6 +238,7 @@ def _find_or_insert(cart: Contents, terms: Terms, *, now: datetime) -> CheckoutJ
         created_at=now,
         updated_at=now,
     )
+    return job.pk
 
 
 def cancel(*, owner_id: int, job_id: uuid.UUID, now: datetime) -> CheckoutJob:

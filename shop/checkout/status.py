@@ -1,22 +1,21 @@
 """
 The status resource: what the buyer is told, and when to ask again.
 
-Built from rows and nothing else, so every process tells the same story.
+Built from one snapshot of the rows and nothing else, so every process tells the same story. Pure:
+touches no database.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+import uuid
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any
+from typing import Any, Protocol
 
-from shop.checkout.jobs import CheckoutJob, Move
+from shop.checkout.snapshots import Moved, Snapshot
 from shop.checkout.states import BUYER_STATUS, FINAL, STEP_OF, State, Step
 from shop.money import format_inr, rupees
-from shop.payments import ledger, refunds
-from shop.payments.ledger import GatewayOrder
 from shop.payments.refunds import RefundStatus
 
 MESSAGES: dict[State, str] = {
@@ -49,9 +48,6 @@ RETURNED = "We are confirming your payment with the bank. This can take a moment
 # Which failures another try of the same cart can cure.
 RETRYABLE = frozenset({"gateway_unavailable", "internal_error"})
 
-# States in which there may be a refund to tell of.
-MONEY_KNOWN = frozenset({State.PAID, State.REFUNDING, State.REFUNDED, State.IN_REVIEW})
-
 # A form that has been open this long without news is asked about less often.
 PATIENT_AFTER = timedelta(minutes=2)
 
@@ -77,7 +73,20 @@ class Pace:
         return max(1, math.ceil(self.after_ms / 1000))
 
 
-def pace(job: CheckoutJob, *, now: datetime) -> Pace:
+class Paced(Protocol):
+    """What the pace depends on."""
+
+    @property
+    def state(self) -> str: ...
+    @property
+    def created_at(self) -> datetime: ...
+    @property
+    def updated_at(self) -> datetime: ...
+    @property
+    def returned_at(self) -> datetime | None: ...
+
+
+def pace(job: Paced, *, now: datetime) -> Pace:
     """
     Often while something is about to happen, seldom while we wait for a person or a bank.
 
@@ -101,18 +110,15 @@ def _growing(waited: timedelta, *, first_ms: int, last_ms: int) -> int:
     return min(max(first_ms, int(waited.total_seconds() * 1000)), last_ms)
 
 
-def resource(
-    job: CheckoutJob, moves: Sequence[Move], *, key_id: str, now: datetime
-) -> dict[str, Any]:
-    """The whole status of one checkout; `job.order` loaded with it. Times are ISO 8601."""
+def resource(job: Snapshot, *, key_id: str, now: datetime) -> dict[str, Any]:
+    """The whole status of one checkout. Times are datetimes, amounts in rupees and in paise."""
     after = pace(job, now=now)
-    state = State(job.state)
     refund = _refund(job)
     return {
-        "id": str(job.pk),
-        "status": BUYER_STATUS[state],
-        "step": STEP_OF.get(state),
-        "message": _message(job, state, refund),
+        "id": str(job.id),
+        "status": BUYER_STATUS[job.state],
+        "step": STEP_OF.get(job.state),
+        "message": _message(job, refund),
         "version": job.version,
         "created_at": job.created_at,
         "updated_at": job.updated_at,
@@ -121,22 +127,23 @@ def resource(
         "amount": rupees(job.amount_paise),
         "amount_paise": job.amount_paise,
         "currency": job.currency,
-        "steps": _steps(job, moves),
+        "steps": _steps(job),
         "order": _order(job),
-        "payment": _payment(job, state, key_id=key_id),
+        "payment": _payment(job, key_id=key_id),
         "refund": refund,
         "error": _error(job),
         "poll": {"after_ms": after.after_ms, "done": after.done},
-        "links": links(job),
+        "links": links(job.id),
     }
 
 
-def links(job: CheckoutJob) -> dict[str, str]:
-    here = f"/api/checkouts/{job.pk}/"
+def links(job_id: uuid.UUID) -> dict[str, str]:
+    here = f"/api/checkouts/{job_id}/"
     return {"self": here, "confirm": f"{here}confirm/", "cancel": f"{here}cancel/"}
 
 
-def _message(job: CheckoutJob, state: State, refund: dict[str, Any] | None) -> str:
+def _message(job: Snapshot, refund: dict[str, Any] | None) -> str:
+    state = job.state
     if state is State.FAILED:
         return job.error_message
     if refund and state in SENT_BACK:
@@ -149,12 +156,12 @@ def _message(job: CheckoutJob, state: State, refund: dict[str, Any] | None) -> s
     return MESSAGES[state]
 
 
-def _steps(job: CheckoutJob, moves: Sequence[Move]) -> list[dict[str, Any]]:
+def _steps(job: Snapshot) -> list[dict[str, Any]]:
     """Each step as the moves tell it: what was left by moving on is done, also if it came late."""
     started_at: datetime | None = job.created_at
     steps = []
     for step, at, onward in TIMELINE:
-        left = [move for move in moves if move.old == at or move.new == onward]
+        left = [move for move in job.moves if move.old == at or move.new == onward]
         move = next((move for move in left if move.new == onward), left[0] if left else None)
         status = _step_status(job, step, move, onward) if started_at else "pending"
         steps.append(
@@ -171,7 +178,7 @@ def _steps(job: CheckoutJob, moves: Sequence[Move]) -> list[dict[str, Any]]:
     return steps
 
 
-def _step_status(job: CheckoutJob, step: Step, move: Move | None, onward: State) -> str:
+def _step_status(job: Snapshot, step: Step, move: Moved | None, onward: State) -> str:
     if move is not None:
         return "done" if move.new == onward else "failed"
     if step is Step.RECONCILE_PAYMENT and job.returned_at is None:
@@ -179,46 +186,41 @@ def _step_status(job: CheckoutJob, step: Step, move: Move | None, onward: State)
     return "waiting" if job.waiting_for else "running"
 
 
-def _order(job: CheckoutJob) -> dict[str, str] | None:
-    if job.order is None:
+def _order(job: Snapshot) -> dict[str, str] | None:
+    if job.order_number is None:
         return None
-    return {"number": job.order.number, "url": f"/api/orders/{job.order.number}/"}
+    return {"number": job.order_number, "url": f"/api/orders/{job.order_number}/"}
 
 
-def _payment(job: CheckoutJob, state: State, *, key_id: str) -> dict[str, Any] | None:
+def _payment(job: Snapshot, *, key_id: str) -> dict[str, Any] | None:
     """What checkout.js needs to open; there only once it can be opened."""
-    if job.order_id is None or job.expires_at is None:
+    if job.gateway_order_id is None or job.expires_at is None:
         return None
-    row = GatewayOrder.objects.filter(order_id=job.order_id, is_alias=False).first()
-    if row is None or row.gateway_order_id is None:
-        return None
-    failure = ledger.last_failure(job.order_id) if state is State.AWAITING_PAYMENT else None
+    failed = job.failed_try
     return {
         "provider": "razorpay",
         "key_id": key_id,
-        "razorpay_order_id": row.gateway_order_id,
-        "amount": row.amount_paise,  # as checkout.js wants it: in paise
-        "amount_paise": row.amount_paise,
-        "currency": row.currency,
+        "razorpay_order_id": job.gateway_order_id,
+        "amount": job.gateway_amount_paise,  # as checkout.js wants it: in paise
+        "amount_paise": job.gateway_amount_paise,
+        "currency": job.currency,
         "prefill": {
-            "name": job.shipping_address["name"],
-            "email": job.email,
-            "contact": job.shipping_address["phone"],
+            "name": job.buyer_name,
+            "email": job.buyer_email,
+            "contact": job.buyer_phone,
         },
         "expires_at": job.expires_at,
-        "last_error": failure
+        "last_error": failed
         and {
-            "code": failure.error_code,
-            "message": failure.error_description or "The payment did not go through.",
+            "code": failed.code,
+            "message": failed.message or "The payment did not go through.",
         },
     }
 
 
-def _refund(job: CheckoutJob) -> dict[str, Any] | None:
+def _refund(job: Snapshot) -> dict[str, Any] | None:
     """All that goes back to the buyer, as one sum; `status` is that of what lags behind most."""
-    if job.order_id is None or job.state not in MONEY_KNOWN:
-        return None
-    sent = [it for it in refunds.of_orders([job.order_id])[job.order_id] if it.status != "failed"]
+    sent = job.sent_back
     if not sent:
         return None
     amount_paise = sum(it.amount_paise for it in sent)
@@ -228,13 +230,13 @@ def _refund(job: CheckoutJob) -> dict[str, Any] | None:
         "amount": rupees(amount_paise),
         "amount_paise": amount_paise,
         "currency": job.currency,
-        "reference": last.gateway_refund_id or last.payment.gateway_payment_id,
+        "reference": last.reference,
         "updated_at": last.updated_at,
     }
 
 
-def _error(job: CheckoutJob) -> dict[str, Any] | None:
-    if job.state != State.FAILED:
+def _error(job: Snapshot) -> dict[str, Any] | None:
+    if job.state is not State.FAILED:
         return None
     return {
         "code": job.error_code,

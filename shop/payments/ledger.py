@@ -358,12 +358,3 @@ def has_money(order_id: int) -> bool:
         gateway_order__order_id=order_id,
         status__in=[PaymentStatus.AUTHORIZED, PaymentStatus.CAPTURED],
     ).exists()
-
-
-def last_failure(order_id: int) -> Payment | None:
-    """The latest failed payment of an order: why the buyer's last attempt came to nothing."""
-    return (
-        Payment.objects.filter(gateway_order__order_id=order_id, status=PaymentStatus.FAILED)
-        .order_by("-id")
-        .first()
-    )

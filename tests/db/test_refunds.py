@@ -5,7 +5,7 @@ from datetime import timedelta
 import pytest
 
 from shop.accounts import User
-from shop.checkout import accept, status
+from shop.checkout import accept, snapshots, status
 from shop.checkout.questions import CheckPayments
 from shop.checkout.sending import SendRefunds
 from shop.checkout.states import State
@@ -71,7 +71,7 @@ def test_the_buyer_is_told_how_much_and_by_which_reference(late, gateway, standi
     run_remote(STEP, gateway, now=now)
 
     job = reload(late)
-    shown = status.resource(job, list(job.moves.all()), key_id="k", now=now)
+    shown = status.resource(snapshots.read(job.pk, owner_id=job.owner_id), key_id="k", now=now)
 
     [refund] = standin.refunds()
     assert shown["status"] == "refunded"

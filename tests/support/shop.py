@@ -55,7 +55,7 @@ def post_checkout(
     buyer: User, *, now: datetime, key: str = "", terms: Terms = TERMS, seen: Seen | None = None
 ) -> CheckoutJob:
     accepted = accept.accept(owner_id=buyer.pk, terms=terms, seen=seen or Seen(), key=key, now=now)
-    return accepted.job
+    return CheckoutJob.objects.get(pk=accepted.job_id)
 
 
 def make_checkout(*variants: Variant, now: datetime, quantity: int = 1) -> CheckoutJob:
