@@ -124,14 +124,12 @@ WHITENOISE_AUTOREFRESH = False
 
 # --- Postgres ----------------------------------------------------------------------------------
 
-# Each thread of a web process keeps its connection. Celery closes connections around every task,
-# so workers take them from a pool instead (without one, connecting was half of a task's cost).
-WORKER_CONNECTIONS = env_int("WORKER_CONNECTIONS", 16, at_least=2)
+# Each thread keeps its connection, in workers too: connecting was half of a task's cost.
 DATABASE_URL = env_url("DATABASE_URL", postgres_url(DATA_DIR), schemes=("postgres", "postgresql"))
 DATABASES = {
     "default": {
         **environ.Env.db_url_config(DATABASE_URL),
-        "CONN_MAX_AGE": 0 if ROLE == "worker" else 60,
+        "CONN_MAX_AGE": None if ROLE == "worker" else 60,
         "CONN_HEALTH_CHECKS": True,
     }
 }
@@ -146,12 +144,6 @@ DATABASES["default"]["OPTIONS"] |= {
     "server_side_binding": True,
     "prepare_threshold": 3,
 }
-if ROLE == "worker":
-    DATABASES["default"]["OPTIONS"]["pool"] = {
-        "min_size": 2,
-        "max_size": WORKER_CONNECTIONS,
-        "timeout": 10,
-    }
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 
 # --- Redis and Celery --------------------------------------------------------------------------
@@ -163,6 +155,7 @@ REDIS_AVOIDED_SECONDS = 5  # after it failed, before it is tried again
 
 CELERY_BROKER_URL = env.str("CELERY_BROKER_URL", default="") or celery_broker_url(REDIS_URL)
 CELERY_TASK_IGNORE_RESULT = True  # results live in Postgres
+CELERY_DB_REUSE_MAX = 10**9  # tasks on one connection: Celery would close it around each
 CELERY_TASK_ACKS_LATE = True
 CELERY_TASK_REJECT_ON_WORKER_LOST = True
 CELERY_TASK_SERIALIZER = "json"

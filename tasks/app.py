@@ -6,19 +6,17 @@ A message only says "look": it may be lost, doubled or late. Rows say what is to
 
 from __future__ import annotations
 
-import logging
 import os
 
 from celery import Celery
-from celery.signals import worker_ready
-from django.db import OperationalError, connection
+from celery.signals import task_prerun
+from django.db import close_old_connections
 from kombu import Queue
 from kombu.exceptions import OperationalError as BrokerAway
 
 from shop import redis_client
 from shop.redis_client import RedisAway
-
-logger = logging.getLogger(__name__)
+from tasks import broker
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "shop.settings")
 
@@ -39,20 +37,16 @@ app.conf.update(
         "payments.reconcile_webhook": {"queue": "webhooks"},
         "payments.*": {"queue": "gateway"},
     },
+    worker_consumer=f"{broker.__name__}:{broker.Consumer.__name__}",
     imports=("tasks.checkout", "tasks.payments"),
 )
 app.Task.resultrepr_maxsize = RESULT_LINE_CHARS
 
 
-@worker_ready.connect
-def _warm_up(**_signal: object) -> None:
-    """Connect to Postgres before the first checkout of the day has to wait for it."""
-    try:
-        connection.ensure_connection()
-    except OperationalError:
-        logger.warning("the database is away; tasks will find out for themselves")
-    finally:
-        connection.close()  # back into the pool
+@task_prerun.connect
+def _check_connection(**_signal: object) -> None:
+    """As Django does before a request: a connection that broke since the last task is replaced."""
+    close_old_connections()
 
 
 def ring(task: str, **ids: str) -> None:
