@@ -1,0 +1,68 @@
+"""Where the time goes inside a process: py-spy watches it from outside while a measurement runs."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import sys
+import tempfile
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+SAMPLES_PER_SECOND = 200
+LONGEST_SECONDS = 3600
+SHOWN = 30
+
+
+@contextmanager
+def recorded(roles: Mapping[str, Sequence[int]]) -> Iterator[dict[str, list[str]]]:
+    """
+    Filled at the end: {role: stacks}, each stack a line `outermost;...;innermost samples`.
+
+    Counted is who holds the interpreter's lock: Python at work, not threads that wait.
+    """
+    stacks: dict[str, list[str]] = {}
+    with tempfile.TemporaryDirectory() as directory:
+        files = {pid: Path(directory) / str(pid) for pids in roles.values() for pid in pids}
+        recorders = [_record(pid, file) for pid, file in files.items()]
+        yield stacks
+        for recorder in recorders:
+            recorder.send_signal(signal.SIGINT)  # it writes, and ends
+        for recorder in recorders:
+            recorder.wait()
+        for role, pids in roles.items():
+            texts = [files[pid].read_text() for pid in pids if files[pid].exists()]
+            stacks[role] = [line for text in texts for line in text.splitlines()]
+
+
+def _record(pid: int, file: Path) -> subprocess.Popen[bytes]:
+    recorder = Path(sys.executable).with_name("py-spy")
+    words = [
+        str(recorder), "record", "--nonblocking", "--gil", "--function",
+        "--pid", str(pid), "--format", "raw", "--output", str(file),
+        "--rate", str(SAMPLES_PER_SECOND), "--duration", str(LONGEST_SECONDS),
+    ]  # fmt: skip
+    return subprocess.Popen(words, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+
+
+def summary(stacks: Sequence[str]) -> str:
+    """The functions with most samples: with what they call, and on their own."""
+    within: Counter[str] = Counter()
+    own: Counter[str] = Counter()
+    for line in stacks:
+        frames, _, samples = line.rpartition(" ")
+        names = frames.split(";")
+        own[names[-1]] += int(samples)
+        for name in set(names):
+            within[name] += int(samples)
+    everything = max(1, own.total())
+    parts = []
+    for title, counted in (("with what they call", within), ("on their own", own)):
+        parts.append(f"{title}, % of {everything} samples")
+        parts += [
+            f"  {100 * samples / everything:5.1f}  {name}"
+            for name, samples in counted.most_common(SHOWN)
+        ]
+    return "\n".join(parts)

@@ -1,0 +1,47 @@
+"""Status reads: full answers, and the empty ones to who has that version already."""
+
+from __future__ import annotations
+
+import asyncio
+from itertools import cycle, islice
+
+from tests.bench.figures import Raw, cost_of, demand, latency_ms
+from tests.bench.shops import Shop
+from tests.bench.wire import Reply, flood
+
+CONNECTIONS = 32
+
+
+def reads(shop: Shop, *, count: int) -> Raw:
+    """`count` reads of checkouts that wait for money, then `count` with the tag of the first."""
+    waiting = shop.payable
+    warm = asyncio.run(
+        flood(
+            shop.port,
+            [it.buyer.read(it.progress.checkout_id) for it in waiting],
+            connections=CONNECTIONS,
+        )
+    )
+    demand(warm, 200)
+    tagged = zip(waiting, (reply.header("ETag") for reply in warm), strict=True)
+    unchanged = [it.buyer.read(it.progress.checkout_id, tag=tag) for it, tag in tagged]
+    full = [it.buyer.read(it.progress.checkout_id) for it in waiting]
+    return {
+        "full": _flood(shop, full, count=count, status=200),
+        "unchanged": _flood(shop, unchanged, count=count, status=304),
+    }
+
+
+def _flood(shop: Shop, requests: list[bytes], *, count: int, status: int) -> Raw:
+    replies: list[Reply]
+    with shop.meter.measure() as used:
+        replies = asyncio.run(
+            flood(shop.port, islice(cycle(requests), count), connections=CONNECTIONS)
+        )
+    demand(replies, status)
+    return {
+        "count": count,
+        "per_second": count / used.seconds,
+        "ms": latency_ms([reply.seconds for reply in replies]),
+        **cost_of(used, count),
+    }

@@ -1,0 +1,71 @@
+"""A batch costs as many queries as one checkout: what lets a rush cost less for each."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import datetime
+
+import pytest
+from django.db import connection
+from django.test.utils import CaptureQueriesContext
+
+from shop.checkout import steps
+from shop.checkout.jobs import CheckoutJob, Report
+from shop.checkout.payable import CreateRazorpayOrder
+from shop.checkout.webhooks import ReconcileWebhook
+from shop.payments.ledger import GatewayOrder
+from tests.support import events
+from tests.support.shop import make_checkout, make_payable, make_variant, run, run_remote
+from tests.support.standin import StandIn
+
+pytestmark = pytest.mark.django_db
+
+MANY = 12
+
+
+def checkouts(count: int, *, now: datetime) -> list[CheckoutJob]:
+    """Each of three lines, all of the same variants."""
+    variants = [make_variant(on_hand=100, price_paise=12_300) for _ in range(3)]
+    return [make_checkout(*variants, now=now) for _ in range(count)]
+
+
+def queries(work: Callable[[], Report], *, moves: int) -> int:
+    """How many `work` made; it must have moved so many checkouts."""
+    with CaptureQueriesContext(connection) as made:
+        report = work()
+    assert report.counts["advanced"] == moves
+    return len(made)
+
+
+def test_local_steps(now):
+    def cost(count: int) -> list[int]:
+        checkouts(count, now=now)
+        todo = (steps.VALIDATE_CART, steps.CREATE_ORDER)
+        spent = [queries(lambda: run(step, now=now), moves=count) for step in todo]  # noqa: B023
+        CheckoutJob.objects.update(due_at=None)  # the next batch is on its own
+        return spent
+
+    assert cost(MANY) == cost(1)
+
+
+def test_orders_at_the_gateway(gateway, standin, now):
+    def cost(count: int) -> int:
+        checkouts(count, now=now)
+        for step in (steps.VALIDATE_CART, steps.CREATE_ORDER):
+            run(step, now=now)
+        step = CreateRazorpayOrder()
+        return queries(lambda: run_remote(step, gateway, now=now), moves=count)
+
+    cost(1)  # the first call of all makes the row that holds the gateway's pressure
+    assert cost(MANY) == cost(1)
+
+
+def test_webhooks_of_payments(gateway, standin: StandIn, now):
+    def cost(count: int) -> int:
+        for job in checkouts(count, now=now):
+            make_payable(job, gateway, now=now)
+            remote = GatewayOrder.objects.get(order__checkout=job)
+            events.deliver(standin.pay(remote.gateway_order_id), now=now)
+        return queries(lambda: run(ReconcileWebhook(), now=now), moves=count)
+
+    assert cost(MANY) == cost(1)

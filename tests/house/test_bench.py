@@ -1,0 +1,42 @@
+"""The benchmark from end to end, with few checkouts: the figures are there, if not good."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+from tests.bench.pakka import PROCESSES
+from tests.bench.report import REFERENCES, WISHES
+from workers.addresses import REPOSITORY
+
+COMPARED = {wish.key for wish in WISHES if wish.measurement == "rush" and not wish.times}
+
+
+def run(tmp_path: Path, *words: str) -> dict:
+    kept = tmp_path / "bench.json"
+    command = [sys.executable, "-m", "tests.bench", "--size", "tiny", "--json", str(kept), *words]
+    done = subprocess.run(
+        command, cwd=REPOSITORY, env=os.environ, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    return json.loads(kept.read_text())
+
+
+def test_every_figure_is_found_beside_the_references(tmp_path: Path):
+    kept = run(tmp_path)
+
+    figures = {figure["key"]: figure for figure in kept["figures"]}
+    assert set(figures) == {wish.key for wish in WISHES}
+    assert all(set(figures[key]["references"]) == set(REFERENCES) for key in COMPARED)
+    assert figures["flash.sold"]["ok"]
+    assert figures["flash.errors"]["ok"]
+    assert kept["machine"]["postgres_settings"]["fsync"] == "on"
+
+
+def test_old_rows_and_a_soak_are_measured(tmp_path: Path):
+    kept = run(tmp_path, "--only", "rush", "--no-references", "--grown", "100", "--soak", "40")
+
+    assert {figure["key"] for figure in kept["grown"]} >= {"rush.cpu_ms.total"}
+    roles = {figure["key"] for figure in kept["soak"]}
+    assert roles == {f"soak.{role}" for role in (*PROCESSES, "postgres", "redis")}
