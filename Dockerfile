@@ -1,9 +1,11 @@
 # One image for every process; the command says which (see docker-compose.yml).
+# With tracing: --build-arg REQUIREMENTS=requirements-otel.txt
 FROM python:3.12-slim AS build
+ARG REQUIREMENTS=requirements.txt
 RUN python -m venv /venv
-COPY requirements.txt .
+COPY requirements.txt requirements-otel.txt ./
 RUN /venv/bin/pip install --no-cache-dir --disable-pip-version-check --only-binary=:all: \
-    --require-hashes -r requirements.txt
+    --require-hashes -r "$REQUIREMENTS"
 
 FROM python:3.12-slim
 RUN useradd --system --uid 10001 --no-create-home pakka \
@@ -16,11 +18,12 @@ COPY tasks tasks
 COPY workers workers
 # /data is Flower's memory; nothing else is kept in a container.
 ENV PATH=/venv/bin:$PATH PYTHONUNBUFFERED=1 PYTHONDONTWRITEBYTECODE=1 \
-    HOST=0.0.0.0 PORT=8000 FLOWER_PORT=5555 STANDIN_PORT=8010 DATA_DIR=/data STATIC_ROOT=/app/static
+    HOST=0.0.0.0 PORT=8000 FLOWER_PORT=5555 STANDIN_PORT=8010 DATA_DIR=/data STATIC_ROOT=/app/static \
+    METRICS_DIR=/tmp/metrics
 RUN python -m compileall -q shop tasks workers
 # Settings want these; the build uses none of them, and none of them stays in the image.
 RUN SECRET_KEY=build RAZORPAY_KEY_ID=build RAZORPAY_KEY_SECRET=build RAZORPAY_WEBHOOK_SECRETS=build \
-    python manage.py collectstatic --noinput
+    METRICS_DIR=/tmp/build python manage.py collectstatic --noinput && rm -r /tmp/build
 USER pakka
 EXPOSE 8000
 CMD ["python", "-m", "workers.procfile", "web"]

@@ -7,9 +7,11 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-input --require-hashes
 PYTEST_ARGS ?=
+BENCH_ARGS ?=
+PROVE_ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help demo up shell test check types-js browser node format lock clean reset
+.PHONY: help demo up shell test check bench prove types-js browser node format lock clean reset
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' Makefile
@@ -36,12 +38,19 @@ check: $(VENV)/.tests ## format, lint, types, migrations, settings, then every t
 	$(BIN)/python -m workers.stack run $(BIN)/python manage.py check
 	$(MAKE) test
 
+bench: $(VENV)/.tests ## how fast it is, beside two reference shops (BENCH_ARGS='--quick'; tests/bench/README.md)
+	@$(BIN)/python -m tests.bench $(BENCH_ARGS)
+
+prove: $(VENV)/.tests ## the fault suite: kills, flushes, floods, then the books (LONG=1: for half an hour; SEED=7: again)
+	@$(BIN)/python -m tests.journey.prove $(if $(LONG),--long) $(if $(SEED),--seed $(SEED)) $(PROVE_ARGS)
+
 format: $(VENV)/.tests ## format the code, and mend what the linter can mend by itself
 	$(BIN)/ruff format
 	$(BIN)/ruff check --fix
 
 lock: $(VENV)/.tests ## pin requirements*.txt again after a change of requirements*.in (UPGRADE=--upgrade: newest)
 	$(COMPILE) requirements.in -o requirements.txt
+	$(COMPILE) -c requirements.txt requirements-otel.in -o requirements-otel.txt
 	$(COMPILE) -c requirements.txt requirements-local.in -o requirements-local.txt
 	$(COMPILE) -c requirements-local.txt requirements-dev.in -o requirements-dev.txt
 

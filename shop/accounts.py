@@ -6,6 +6,7 @@ from datetime import datetime
 from typing import Any
 
 from django.contrib.auth.models import AbstractBaseUser, BaseUserManager, PermissionsMixin
+from django.contrib.postgres.indexes import BrinIndex
 from django.db import IntegrityError, models, transaction
 from django.utils import timezone
 
@@ -45,6 +46,7 @@ class User(AbstractBaseUser, PermissionsMixin):
                 name="user_is_a_guest_or_has_an_email",
             ),
         ]
+        indexes = [BrinIndex(fields=["created_at"], name="user_created_at", autosummarize=True)]
 
     def __str__(self) -> str:
         return self.email or f"guest {self.pk}"

@@ -11,22 +11,27 @@ Every change locks the cart's row, so changes from two tabs follow each other an
 from __future__ import annotations
 
 import json
+import logging
 import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
 from django.conf import settings
-from django.db import connection, models, transaction
+from django.contrib.postgres.indexes import BrinIndex
+from django.db import Error, connection, models, transaction
 from django.db.models import F, Q
 
 from shop.accounts import User
 from shop.catalogue import Variant
 from shop.money import CURRENCY
 
+logger = logging.getLogger(__name__)
+
 LINE_UNITS_LIMIT = 100  # more of one thing is a wholesale order, or a slip of the finger
 LINES_LIMIT = 100
 EMPTY_CHECKSUM = zlib.crc32(b"[]")  # what an empty cart shows
+REFUSED = "refused:"  # of a kind that we note; storefronts cannot send the colon
 FRESH_FOR = timedelta(minutes=1)  # reading a cart writes `updated_at` at most this often
 
 
@@ -41,7 +46,7 @@ class CartError(Exception):
 
 
 class NoSuchBuyer(Exception):
-    """The token is genuine, but its user is no more."""
+    """The token is genuine, but its user is no more, or was switched off."""
 
 
 class Cart(models.Model):
@@ -50,6 +55,10 @@ class Cart(models.Model):
     shown = models.BigIntegerField()  # checksum of what `version` showed of each line
     created_at = models.DateTimeField()
     updated_at = models.DateTimeField()
+
+    class Meta:
+        # BRIN, so that the many updates of this column stay on their page (HOT).
+        indexes = [BrinIndex(fields=["updated_at"], name="cart_updated_at", pages_per_range=16)]
 
     def __str__(self) -> str:
         return f"cart {self.pk}"
@@ -74,7 +83,10 @@ class CartItem(models.Model):
 
 
 class SyncEvent(models.Model):
-    """A storefront's report that its copy of the cart was stale. Counted for operations."""
+    """
+    A sign that a storefront's copy of the cart was stale: its own report, or a POST of a checkout
+    that we refused for it (`REFUSED`). Counted for operations.
+    """
 
     owner = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.CASCADE, related_name="+")
     kind = models.CharField(max_length=40)
@@ -82,6 +94,9 @@ class SyncEvent(models.Model):
     cart_version_seen = models.BigIntegerField(null=True, blank=True)
     detail = models.CharField(max_length=500, blank=True)
     at = models.DateTimeField()
+
+    class Meta:
+        indexes = [BrinIndex(fields=["at"], name="sync_event_at", autosummarize=True)]
 
     def __str__(self) -> str:
         return f"{self.kind} of user {self.owner_id}"
@@ -163,13 +178,13 @@ _CONTENTS = """
     LEFT JOIN shop_variant variant ON variant.id = item.variant_id
     LEFT JOIN shop_product product ON product.id = variant.product_id
     LEFT JOIN shop_stocklevel stock ON stock.variant_id = variant.id
-    WHERE cart.owner_id = %s
+    WHERE cart.owner_id = %s AND owner.is_active
     ORDER BY item.id
 """
 
 
 def contents(owner_id: int) -> Contents | None:
-    """The cart of `owner_id` as it stands, None if there is none yet. One query, no lock."""
+    """The cart of `owner_id` as it stands, None if there is none (yet). One query, no lock."""
     with connection.cursor() as cursor:
         cursor.execute(_CONTENTS, [owner_id])
         rows = cursor.fetchall()
@@ -191,7 +206,8 @@ def read(owner_id: int, *, now: datetime) -> Contents:
     if cart is None:
         _ensure(owner_id, now=now)
         cart = contents(owner_id)
-        assert cart is not None
+    if cart is None:
+        raise NoSuchBuyer(owner_id)
     if cart.shown == cart.checksum and now - cart.updated_at < FRESH_FOR:
         return cart
     version = cart.version if cart.shown == cart.checksum else cart.version + 1
@@ -295,9 +311,8 @@ def remove_bought(bought: Mapping[tuple[int, int], int], *, now: datetime) -> No
     if not bought:
         return
     owner_ids = [owner_id for owner_id, _ in bought]
-    carts = list(
-        Cart.objects.filter(owner_id__in=owner_ids).order_by("id").select_for_update(no_key=True)
-    )
+    rows = Cart.objects.filter(owner_id__in=set(owner_ids)).order_by("id")
+    locked = list(rows.select_for_update(no_key=True).values_list("pk", flat=True))
     columns = [owner_ids, [variant_id for _, variant_id in bought], list(bought.values())]
     matching = """
         unnest(%s::bigint[], %s::bigint[], %s::int[]) AS bought (owner_id, variant_id, units)
@@ -309,14 +324,13 @@ def remove_bought(bought: Mapping[tuple[int, int], int], *, now: datetime) -> No
             f"DELETE FROM shop_cartitem item USING {matching} AND item.quantity <= bought.units",
             columns,
         )
-        cursor.execute(
-            "UPDATE shop_cartitem item SET quantity = item.quantity - bought.units"
-            f" FROM {matching}",
-            columns,
-        )
-    Cart.objects.filter(pk__in=[cart.pk for cart in carts]).update(
-        version=F("version") + 1, updated_at=now
-    )
+        if cursor.rowcount < len(bought):
+            cursor.execute(
+                "UPDATE shop_cartitem item SET quantity = item.quantity - bought.units"
+                f" FROM {matching}",
+                columns,
+            )
+    Cart.objects.filter(pk__in=locked).update(version=F("version") + 1, updated_at=now)
 
 
 def report_stale(
@@ -329,7 +343,7 @@ def report_stale(
     now: datetime,
 ) -> None:
     """Note that a storefront's copy of the cart was stale, as the storefront tells it."""
-    if not User.objects.filter(pk=owner_id).exists():
+    if not _is_active(owner_id):
         raise NoSuchBuyer(owner_id)
     SyncEvent.objects.create(
         owner_id=owner_id,
@@ -339,6 +353,23 @@ def report_stale(
         detail=detail,
         at=now,
     )
+
+
+def note_refused(cart: Contents, *, code: str, version_seen: int | None, now: datetime) -> None:
+    """
+    Note for operations that a POST of this cart was refused. Best effort: what cannot be written is
+    logged, and the buyer gets the refusal all the same.
+    """
+    try:
+        SyncEvent.objects.create(
+            owner_id=cart.owner_id,
+            kind=f"{REFUSED}{code}",
+            cart_id_seen=cart.cart_id,
+            cart_version_seen=version_seen,
+            at=now,
+        )
+    except Error:
+        logger.warning("a refused checkout (%s) is not counted", code, exc_info=True)
 
 
 def _lock(owner_id: int, *, now: datetime) -> Cart:
@@ -357,19 +388,28 @@ def _ensure(owner_id: int, *, now: datetime) -> None:
         cursor.execute(
             """
             INSERT INTO shop_cart (owner_id, version, shown, created_at, updated_at)
-            SELECT id, 1, %s, %s, %s FROM shop_user WHERE id = %s
+            SELECT id, 1, %s, %s, %s FROM shop_user WHERE id = %s AND is_active
             ON CONFLICT (owner_id) DO NOTHING
             """,
             [EMPTY_CHECKSUM, now, now, owner_id],
         )
-        if cursor.rowcount == 0 and not User.objects.filter(pk=owner_id).exists():
+        if cursor.rowcount == 0 and not _is_active(owner_id):
             raise NoSuchBuyer(owner_id)
 
 
+def _is_active(owner_id: int) -> bool:
+    return User.objects.filter(pk=owner_id, is_active=True).exists()
+
+
 def _changed(cart: Cart, *, now: datetime) -> Contents:
-    """Give the cart, which we have locked, its next version; what that version shows."""
+    """
+    Give the cart, which we have locked, its next version; what that version shows.
+
+    :raises NoSuchBuyer: the owner was switched off; so the change is taken back.
+    """
     shown = contents(cart.owner_id)
-    assert shown is not None
+    if shown is None:
+        raise NoSuchBuyer(cart.owner_id)
     after = replace(shown, version=shown.version + 1, shown=shown.checksum, updated_at=now)
     Cart.objects.filter(pk=cart.pk).update(version=after.version, shown=after.shown, updated_at=now)
     return after

@@ -20,7 +20,6 @@ RAZORPAY = "https://checkout.razorpay.com"
 RAZORPAY_FRAMES = "https://api.razorpay.com"
 RAZORPAY_SCRIPTS = "https://cdn.razorpay.com"
 RAZORPAY_CALLS = "https://api.razorpay.com https://lumberjack.razorpay.com"
-INLINE_SCRIPTS = ("/api/docs/",)  # Swagger UI starts itself with one
 
 
 def policy(*, scripts: str = "", frames: str = "'none'", calls: str = "") -> str:
@@ -60,6 +59,5 @@ class ContentSecurityPolicy:
 
     def __call__(self, request: HttpRequest) -> HttpResponse:
         response = self.get_response(request)
-        if not request.path.startswith(INLINE_SCRIPTS):
-            response.headers.setdefault(HEADER, self.strict)
+        response.headers.setdefault(HEADER, self.strict)
         return response

@@ -17,10 +17,11 @@ def merge_guest(*, guest_id: int, into_id: int, now: datetime) -> None:
     """
     Hand a guest's belongings over to an account. A repeat finds nothing more to hand over.
 
-    Someone who is no guest keeps what they have: two accounts are never merged. Locks: the guest's
-    jobs, then the carts, as everywhere.
+    Someone who is no guest, or was switched off, keeps what they have: two accounts are never
+    merged. Locks: the guest's jobs, then the carts, as everywhere.
     """
-    if guest_id == into_id or not User.objects.filter(pk=guest_id, is_guest=True).exists():
+    guests = User.objects.filter(pk=guest_id, is_guest=True, is_active=True)
+    if guest_id == into_id or not guests.exists():
         return
     own_keys = IdempotencyKey.objects.filter(owner_id=into_id).values("key")
     with transaction.atomic():

@@ -5,21 +5,28 @@ from shop.carts import Cart, CartItem, SyncEvent
 from shop.catalogue import Product, Variant
 from shop.checkout.accept import IdempotencyKey
 from shop.checkout.jobs import CheckoutJob, Move
+from shop.checkout.trail import AuditEntry
+from shop.heartbeats import Heartbeat
 from shop.orders import Order, OrderLine
 from shop.payments.cases import Case
 from shop.payments.inbox import InboxEvent
 from shop.payments.ledger import GatewayOrder, Payment
 from shop.payments.pressure import GatewayPressure
 from shop.payments.refunds import Refund
+from shop.payments.usage import GatewayMinute
+from shop.retention import RetentionMark
 from shop.stock import StockLevel
 
 __all__ = [
+    "AuditEntry",
     "Cart",
     "CartItem",
     "Case",
     "CheckoutJob",
+    "GatewayMinute",
     "GatewayOrder",
     "GatewayPressure",
+    "Heartbeat",
     "IdempotencyKey",
     "InboxEvent",
     "Move",
@@ -28,6 +35,7 @@ __all__ = [
     "Payment",
     "Product",
     "Refund",
+    "RetentionMark",
     "StockLevel",
     "SyncEvent",
     "User",

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import asdict, dataclass
 from datetime import datetime
 from enum import StrEnum
 from typing import Any
 
 from django.conf import settings
-from django.db import models
+from django.db import connection, models
 from django.db.models import Q
 from django.utils import timezone
 
@@ -90,6 +90,10 @@ class FrozenLine:
     units: int
     unit_price_paise: int
 
+    @property
+    def line_total_paise(self) -> int:
+        return self.units * self.unit_price_paise
+
     @classmethod
     def from_json(cls, line: dict[str, Any]) -> FrozenLine:
         return cls(**line)
@@ -151,3 +155,17 @@ def place(drafts: Iterable[Draft], *, now: datetime) -> list[Order]:
         for line in draft.lines
     )
     return placed
+
+
+def pay(paid: Collection[tuple[int, str]], *, now: datetime) -> None:
+    """Note which payment paid which order: (order id, the gateway's id of the payment) each."""
+    columns = [order_id for order_id, _ in paid], [payment_id for _, payment_id in paid]
+    with connection.cursor() as cursor:
+        cursor.execute(
+            """
+            UPDATE shop_order AS placed SET paid_at = %s, paid_by = v.payment_id
+            FROM unnest(%s::bigint[], %s::text[]) AS v (order_id, payment_id)
+            WHERE placed.id = v.order_id
+            """,
+            [now, *columns],
+        )

@@ -4,17 +4,20 @@ All settings, from the environment. A wrong or missing value stops the start and
 The README has the table of variables.
 """
 
+import re
 from datetime import timedelta
 from pathlib import Path
 from urllib.parse import urlsplit
 
 import environ  # type: ignore[import-untyped]
-import structlog
 from django.core.exceptions import ImproperlyConfigured
 
+from shop import logs, redaction
 from workers.addresses import celery_broker_url, data_dir_of, postgres_url, redis_url
 
 env = environ.Env()
+
+RATE = re.compile("[0-9]{1,12}/(s|sec|m|min|h|hour|d|day)")
 
 BASE_DIR = Path(__file__).resolve().parent.parent
 DATA_DIR = data_dir_of(env.ENVIRON)
@@ -45,6 +48,13 @@ def env_url(name: str, default: str, *, schemes: tuple[str, ...]) -> str:
     return value
 
 
+def env_rate(name: str, default: str) -> str:
+    value = env.str(name, default=default)
+    if not RATE.fullmatch(value):
+        raise ImproperlyConfigured(f"{name}={value!r}, must be a number per s, min, hour or day")
+    return value
+
+
 def env_bool(name: str, default: bool) -> bool:
     yes, no = ("1", "true", "yes", "on"), ("0", "false", "no", "off", "")
     return env_choice(name, str(default).lower(), choices=yes + no) in yes
@@ -68,6 +78,7 @@ PUBLIC_URL = env_url(
 ALLOWED_HOSTS = env.list("ALLOWED_HOSTS", default=[]) or (
     ["*"] if DEBUG else [urlsplit(PUBLIC_URL).hostname or ""]
 )
+ALLOWED_HOSTS += env.list("INTERNAL_HOSTS", default=[])  # names that neighbours call us by
 CSRF_TRUSTED_ORIGINS = [PUBLIC_URL]
 
 # --- what runs ---------------------------------------------------------------------------------
@@ -86,9 +97,10 @@ INSTALLED_APPS = [
     "drf_spectacular_sidecar",
 ]
 MIDDLEWARE = [
+    "shop.requestlog.RequestLog",
     "shop.csp.ContentSecurityPolicy",
-    "shop.api.limits.RefuseLargeBodies",
     "django.middleware.security.SecurityMiddleware",
+    "shop.api.limits.RefuseLargeBodies",
     "whitenoise.middleware.WhiteNoiseMiddleware",
     "django.contrib.sessions.middleware.SessionMiddleware",
     "django.middleware.common.CommonMiddleware",
@@ -115,6 +127,7 @@ TEMPLATES = [
 ]
 LANGUAGE_CODE = "en-in"
 TIME_ZONE = "Asia/Kolkata"
+FORMAT_MODULE_PATH = "shop.formats"
 USE_TZ = True
 STATIC_URL = "static/"
 # While developing, files are served from where they lie; else `collectstatic` gathers them here.
@@ -204,6 +217,13 @@ else:
         "priority_steps": [0],
     }
 
+# Where operations find Flower: the admin's links to the tasks of a checkout.
+FLOWER_URL = env_url(
+    "FLOWER_URL",
+    f"http://127.0.0.1:{env_int('FLOWER_PORT', 5555, at_least=0)}",
+    schemes=("http", "https"),
+).rstrip("/")
+
 # --- Razorpay ----------------------------------------------------------------------------------
 
 RAZORPAY_KEY_ID = env.str("RAZORPAY_KEY_ID", default="rzp_test_unset")
@@ -250,7 +270,18 @@ SWEEP_SECONDS = env_int("SWEEP_SECONDS", 1, at_least=1)
 BATCH_SIZE = env_int("BATCH_SIZE", 100, at_least=1)  # rows a local step takes in one transaction
 # Razorpay publishes no limit; a 429 slows all workers down together, whatever stands here.
 GATEWAY_REQUESTS_PER_SECOND = env_int("GATEWAY_REQUESTS_PER_SECOND", 500, at_least=1)
-GATEWAY_CONCURRENCY = env_int("GATEWAY_CONCURRENCY", 32, at_least=1)  # calls at once, per process
+GATEWAY_BATCH_SIZE = env_int("GATEWAY_BATCH_SIZE", 64, at_least=1)  # calls of one task, all at once
+GATEWAY_CONCURRENCY = env_int("GATEWAY_CONCURRENCY", 128, at_least=1)  # calls at once, per process
+
+# --- how long what is kept -----------------------------------------------------------------------
+
+# In days; see shop/retention.py. Rows with money are kept for good, whatever stands here.
+KEEP_WEBHOOK_BODIES_DAYS = env_int("KEEP_WEBHOOK_BODIES_DAYS", 90, at_least=1)
+KEEP_MOVES_DAYS = env_int("KEEP_MOVES_DAYS", 180, at_least=7)  # late money comes within five days
+KEEP_KEYS_DAYS = env_int("KEEP_KEYS_DAYS", 30, at_least=1)
+KEEP_SYNC_EVENTS_DAYS = env_int("KEEP_SYNC_EVENTS_DAYS", 30, at_least=1)
+KEEP_GATEWAY_MINUTES_DAYS = env_int("KEEP_GATEWAY_MINUTES_DAYS", 30, at_least=1)
+KEEP_SESSIONS_DAYS = 0  # after they ended
 
 # --- the API -----------------------------------------------------------------------------------
 
@@ -291,23 +322,29 @@ REST_FRAMEWORK = {
     "EXCEPTION_HANDLER": "shop.api.errors.answer",
     "UNAUTHENTICATED_USER": None,
     "NUM_PROXIES": env_int("TRUSTED_PROXIES", 0, at_least=0),
-    # Per minute. Generous for people, tight for programs that guess; see shop/api/limits.py.
+    # Generous for people, tight for programs that guess; see shop/api/limits.py.
     "DEFAULT_THROTTLE_RATES": {
-        "sign_in": env.str("THROTTLE_SIGN_IN", default="30/min"),
-        "guest": env.str("THROTTLE_GUEST", default="60/min"),
-        "cart": env.str("THROTTLE_CART", default="240/min"),
-        "checkout": env.str("THROTTLE_CHECKOUT", default="60/min"),
-        "confirm": env.str("THROTTLE_CONFIRM", default="60/min"),
-        "sync_events": env.str("THROTTLE_SYNC_EVENTS", default="30/min"),
+        "sign_in": env_rate("THROTTLE_SIGN_IN", "30/min"),
+        "guesses": env_rate("THROTTLE_GUESSES", "20/hour"),  # wrong passwords of one account
+        "refresh": env_rate("THROTTLE_REFRESH", "120/min"),
+        "guest": env_rate("THROTTLE_GUEST", "60/min"),
+        "cart": env_rate("THROTTLE_CART", "240/min"),
+        "checkout": env_rate("THROTTLE_CHECKOUT", "60/min"),
+        "confirm": env_rate("THROTTLE_CONFIRM", "60/min"),
+        "sync_events": env_rate("THROTTLE_SYNC_EVENTS", "30/min"),
+        "refund": env_rate("THROTTLE_REFUND", "30/min"),
     },
 }
+# Mobile networks let thousands share an address; few of them change their carts at one time.
+CALLERS_PER_ADDRESS = env_int("CALLERS_PER_ADDRESS", 20, at_least=1)
+REFRESH_TOKEN_SECONDS = env_int("REFRESH_TOKEN_SECONDS", 14 * 24 * 60 * 60, at_least=3600)
+# A guest is their tokens: they must have run out before the guest is forgotten.
+KEEP_GUESTS_DAYS = env_int("KEEP_GUESTS_DAYS", 30, at_least=REFRESH_TOKEN_SECONDS // 86_400 + 1)
 SIMPLE_JWT = {
     "ACCESS_TOKEN_LIFETIME": timedelta(
         seconds=env_int("ACCESS_TOKEN_SECONDS", 60 * 60, at_least=60)
     ),
-    "REFRESH_TOKEN_LIFETIME": timedelta(
-        seconds=env_int("REFRESH_TOKEN_SECONDS", 14 * 24 * 60 * 60, at_least=3600)
-    ),
+    "REFRESH_TOKEN_LIFETIME": timedelta(seconds=REFRESH_TOKEN_SECONDS),
     "USER_ID_CLAIM": "user_id",
     "SIGNING_KEY": SECRET_KEY,
 }
@@ -325,33 +362,39 @@ SPECTACULAR_SETTINGS = {
 
 SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https")
 SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = PUBLIC_URL.startswith("https://")
+CSRF_COOKIE_HTTPONLY = True
+SESSION_COOKIE_AGE = 12 * 60 * 60  # a day's work: only staff have sessions
 SECURE_HSTS_SECONDS = 0 if DEBUG else 31_536_000
 SECURE_SSL_REDIRECT = False  # the proxy's business: health checks and webhooks come in plain
+SILENCED_SYSTEM_CHECKS = [
+    "security.W008",  # no redirect to https: see above
+    "security.W005",  # HSTS for other hosts below ours,
+    "security.W021",  # or in browsers' own lists: for whoever has the whole domain to decide
+]
 
 LOG_LEVEL = env_choice(
     "LOG_LEVEL", "INFO", choices=("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL")
 )
-LOG_PROCESSORS = [
-    structlog.contextvars.merge_contextvars,
-    structlog.stdlib.add_log_level,
-    structlog.stdlib.add_logger_name,
-    structlog.stdlib.ExtraAdder(),
-    structlog.processors.TimeStamper(fmt="iso", utc=True),
-    structlog.processors.format_exc_info,
-]
-LOGGING = {
-    "version": 1,
-    "disable_existing_loggers": False,
-    "formatters": {
-        "json": {
-            "()": structlog.stdlib.ProcessorFormatter,
-            "foreign_pre_chain": LOG_PROCESSORS,
-            "processors": [
-                structlog.stdlib.ProcessorFormatter.remove_processors_meta,
-                structlog.processors.JSONRenderer(),
-            ],
-        },
-    },
-    "handlers": {"console": {"class": "logging.StreamHandler", "formatter": "json"}},
-    "root": {"handlers": ["console"], "level": LOG_LEVEL},
-}
+LOGGING = logs.config(LOG_LEVEL)
+
+# --- what is watched ---------------------------------------------------------------------------
+
+# Without a token /metrics answers nobody, but on a developer's machine.
+METRICS_TOKEN = env.str("METRICS_TOKEN", default="")
+METRICS_DIR = env.str("METRICS_DIR", default="") or str(DATA_DIR / "metrics")
+# Where a worker shows what it counts, for those that share no directory with a web process.
+METRICS_PORT = env_int("METRICS_PORT", 0, at_least=0)
+CANARY_SECONDS = env_int("CANARY_SECONDS", 60, at_least=1)  # a task goes through every queue
+
+# What must not be read in any log, whoever writes it there.
+redaction.learn(
+    [
+        SECRET_KEY,
+        RAZORPAY_KEY_SECRET,
+        *RAZORPAY_WEBHOOK_SECRETS,
+        METRICS_TOKEN,
+        env.str("FLOWER_BASIC_AUTH", default="").partition(":")[2],
+        env.str("ADMIN_PASSWORD", default=""),
+        *(urlsplit(url).password or "" for url in (DATABASE_URL, REDIS_URL, CELERY_BROKER_URL)),
+    ]
+)

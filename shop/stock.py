@@ -100,6 +100,15 @@ def hold_again(order: Order) -> bool:
     return True
 
 
+def restock(variant_id: int, *, units: int) -> bool:
+    """
+    Put `units` more on the shelf, or take some off it. False, and nothing done, if fewer would be
+    left than are held. What is sold meanwhile stays sold.
+    """
+    enough = StockLevel.objects.filter(pk=variant_id, on_hand__gte=F("held") - units)
+    return bool(enough.update(on_hand=F("on_hand") + units))
+
+
 def _leave_held(order_ids: Collection[int], new: StockState) -> tuple[set[int], Counter[int]]:
     """The orders whose units stop being held, and how many units of each variant those are."""
     if not order_ids:

@@ -2,14 +2,20 @@ from django.contrib import admin
 from django.urls import include, path
 from django.views.generic import TemplateView
 
-from shop import ops, pages
+from shop import health, metrics, pages
+from shop.admin import signing_in
+from shop.ops import views as ops
 
 urlpatterns = [
     path("api/", include("shop.api.urls")),
-    path("health/live", ops.live),
-    path("health/ready", ops.ready),
+    path("health/live", health.live),
+    path("health/ready", health.ready),
+    path("metrics", metrics.view),
+    path("admin/login/", signing_in.view),
     path("admin/", admin.site.urls),
     path("ops/", ops.page, name="ops"),
+    path("ops/data.json", ops.data, name="ops_data"),
+    path("ops/<slug:name>.csv", ops.table, name="ops_table"),
     path("", pages.catalogue, name="catalogue"),
     path("products/<slug:slug>/", pages.product, name="product"),
     path("cart/", TemplateView.as_view(template_name="shop/cart.html"), name="cart"),

@@ -7,14 +7,17 @@ A message only says "look": it may be lost, doubled or late. Rows say what is to
 from __future__ import annotations
 
 import os
+import time
+from typing import Any
 
 from celery import Celery
 from celery.signals import task_prerun
+from django.conf import settings
 from django.db import close_old_connections
 from kombu import Queue
 from kombu.exceptions import OperationalError as BrokerAway
 
-from shop import redis_client
+from shop import logs, redis_client
 from shop.redis_client import RedisAway
 from tasks import broker
 
@@ -24,12 +27,19 @@ os.environ.setdefault("DJANGO_SETTINGS_MODULE", "shop.settings")
 # long at most. Also the longest a ring waits in a queue before a second one may join it.
 RING_SECONDS = 5
 
+RUSH_SECONDS = 0.1
+GATHER_SECONDS = 0.02
+_looked_at: dict[str, float] = {}  # by task, in this process, on the monotonic clock
+
 RESULT_LINE_CHARS = 4096  # room for the ids of a whole batch, so that Flower finds each of them
+
+QUEUES = ("checkout", "gateway", "webhooks")
+CANARY = "workers.canary"
 
 app = Celery("pakka")
 app.config_from_object("django.conf:settings", namespace="CELERY")
 app.conf.update(
-    task_queues=(Queue("checkout"), Queue("gateway"), Queue("webhooks")),
+    task_queues=[Queue(name) for name in QUEUES],
     task_default_queue="checkout",
     task_routes={
         "checkout.create_razorpay_order": {"queue": "gateway"},
@@ -38,7 +48,7 @@ app.conf.update(
         "payments.*": {"queue": "gateway"},
     },
     worker_consumer=f"{broker.__name__}:{broker.Consumer.__name__}",
-    imports=("tasks.checkout", "tasks.payments"),
+    imports=("tasks.checkout", "tasks.payments", "tasks.canary", "tasks.watching"),
 )
 app.Task.resultrepr_maxsize = RESULT_LINE_CHARS
 
@@ -55,7 +65,8 @@ def ring(task: str, **ids: str) -> None:
 
     Not sent while an earlier ring of this task is unanswered: whoever answers that takes all that
     is due. A lost ring is late, never fatal: the sweeper finds the rows by their `due_at`. A dead
-    broker costs one caller a fifth of a second every five seconds.
+    broker costs one caller a fifth of a second every five seconds. The id of the request that we
+    work for goes along in the message's headers.
     """
     try:
         unanswered = not redis_client.call(
@@ -63,10 +74,32 @@ def ring(task: str, **ids: str) -> None:
         )
     except RedisAway:
         return
-    if unanswered:
-        return
+    if not unanswered:
+        _send(task, ids)
+
+
+def send_canary(queue: str) -> None:
+    """
+    Send a task that does nothing through this queue: whether it comes to its end, its row says.
+
+    Sweepers that do so at once send one. Worth nothing after `CANARY_SECONDS`: canaries do not
+    pile up before a worker that is away.
+    """
+    seconds = settings.CANARY_SECONDS
     try:
-        app.send_task(task, kwargs=ids)
+        first = redis_client.call(
+            lambda it: it.set(_flag(f"{CANARY}.{queue}"), 1, nx=True, ex=max(1, seconds // 2))
+        )
+    except RedisAway:
+        return
+    if first:
+        _send(CANARY, {"queue": queue}, queue=queue, expires=seconds)
+
+
+def _send(task: str, ids: dict[str, str], **options: Any) -> None:
+    headers = {"request_id": logs.present_request_id()}
+    try:
+        app.send_task(task, kwargs=ids, headers=headers, **options)
     except BrokerAway as error:
         redis_client.avoid(error)
 
@@ -74,7 +107,14 @@ def ring(task: str, **ids: str) -> None:
 def answer(task: str) -> None:
     """
     Say that we look now. Call before looking, so that a ring that comes while we work is sent.
+
+    In a rush, when we have looked a moment ago, wait a little for neighbours first: what comes
+    meanwhile is not rung for, and shares the cost of this run.
     """
+    now = time.monotonic()
+    if now - _looked_at.get(task, -RUSH_SECONDS) < RUSH_SECONDS:
+        time.sleep(GATHER_SECONDS)
+    _looked_at[task] = now
     try:
         redis_client.call(lambda it: it.delete(_flag(task)))
     except RedisAway:

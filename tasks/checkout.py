@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextvars import copy_context
 from functools import cache
 from typing import Any
 
@@ -14,6 +15,7 @@ from shop.checkout import runner, steps
 from shop.checkout.jobs import Report
 from shop.checkout.payable import CreateRazorpayOrder
 from shop.checkout.states import State
+from shop.instruments import BATCHES
 from shop.payments.razorpay import RazorpayGateway
 from tasks.app import answer, app, ring
 
@@ -47,26 +49,27 @@ def create_razorpay_order(*, checkout_id: str = "", **_later_arguments: object) 
 def local(task: str, step: runner.LocalStep[Any], **ids: str) -> str:
     answer(task)
     report = runner.run_local(step, now=timezone.now(), ask_for_help=_ring_again(task, ids))
-    return _ring_onward(report)
+    return _ring_onward(task, report)
 
 
 def remote(task: str, step: runner.RemoteStep[Any, Any], **ids: str) -> str:
     answer(task)
     report = runner.run_remote(
         step,
-        gateway=_gateway(),
+        gateway=gateway(),
         threads=_threads(),
         clock=timezone.now,
         ask_for_help=_ring_again(task, ids),
     )
-    return _ring_onward(report)
+    return _ring_onward(task, report)
 
 
 def _ring_again(task: str, ids: dict[str, str]) -> Callable[[], None]:
     return lambda: ring(task, **ids)
 
 
-def _ring_onward(report: Report) -> str:
+def _ring_onward(task: str, report: Report) -> str:
+    BATCHES.labels(task).observe(report.counts.total())
     for state, job_id in report.entered.items():
         if state in RINGS:
             ring(RINGS[state], checkout_id=str(job_id))
@@ -74,7 +77,7 @@ def _ring_onward(report: Report) -> str:
 
 
 @cache
-def _gateway() -> RazorpayGateway:
+def gateway() -> RazorpayGateway:
     return RazorpayGateway(
         key_id=settings.RAZORPAY_KEY_ID,
         key_secret=settings.RAZORPAY_KEY_SECRET,
@@ -88,4 +91,11 @@ def _gateway() -> RazorpayGateway:
 @cache
 def _threads() -> ThreadPoolExecutor:
     """For gateway calls only: they never touch the database."""
-    return ThreadPoolExecutor(settings.GATEWAY_CONCURRENCY, thread_name_prefix="gateway")
+    return _Threads(settings.GATEWAY_CONCURRENCY, thread_name_prefix="gateway")
+
+
+class _Threads(ThreadPoolExecutor):
+    """What they write to the log carries the ids of whoever asked them."""
+
+    def submit(self, call: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
+        return super().submit(copy_context().run, call, *args, **kwargs)

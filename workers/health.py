@@ -2,6 +2,9 @@
 Whether a process of the shop says that it is ready. For the stack, and for containers:
 
     python -m workers.health web      # exit code 0 or 1
+
+Who has no address to ask at leaves signs of life in the database. These belong to all processes of
+a name together: of three workers, one that hangs is not seen as long as the others work.
 """
 
 import os
@@ -9,7 +12,10 @@ import sys
 from collections.abc import Mapping
 from urllib.parse import urlsplit
 
+import psycopg
 import requests
+
+from workers.addresses import data_dir_of, postgres_url
 
 # The variable with the port of the process, and the path to ask.
 ADDRESSES = {
@@ -18,6 +24,14 @@ ADDRESSES = {
     "standin": ("STANDIN_PORT", "/_standin/health"),
 }
 ANSWER_SECONDS = 2
+# The rows of shop.heartbeats.Heartbeat that a process writes, and the age at which it is silent.
+HEARTBEATS = {
+    "sweeper": ["sweeper"],
+    "worker": ["canary.checkout", "canary.webhooks"],
+    "gateway": ["canary.gateway"],
+}
+SILENT_AFTER_SECONDS = 30
+CANARIES_MISSED = 3
 
 
 def is_known(name: str) -> bool:
@@ -39,5 +53,24 @@ def answers(name: str, environ: Mapping[str, str]) -> bool:
     return answer.status_code == requests.codes.ok
 
 
+def beats(name: str, environ: Mapping[str, str]) -> bool:
+    """Whether all signs of life of process `name` are fresh. Costs no start of Django."""
+    seconds = int(environ.get("CANARY_SECONDS") or 60) * CANARIES_MISSED
+    if name == "sweeper":
+        seconds = SILENT_AFTER_SECONDS
+    url = environ.get("DATABASE_URL") or postgres_url(data_dir_of(environ))
+    try:
+        with psycopg.connect(url, connect_timeout=ANSWER_SECONDS) as database:
+            fresh = database.execute(
+                "SELECT count(*) FROM shop_heartbeat WHERE name = ANY(%s)"
+                " AND at > now() - make_interval(secs => %s)",
+                [HEARTBEATS[name], seconds],
+            ).fetchone()
+    except psycopg.Error:
+        return False
+    return fresh == (len(HEARTBEATS[name]),)
+
+
 if __name__ == "__main__":
-    sys.exit(not answers(sys.argv[1], os.environ))
+    ask = answers if is_known(sys.argv[1]) else beats
+    sys.exit(not ask(sys.argv[1], os.environ))

@@ -11,6 +11,7 @@ import logging
 import os
 import signal
 import threading
+from collections.abc import Callable
 from datetime import datetime, timedelta
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "shop.settings")
@@ -23,17 +24,16 @@ from django.conf import settings
 from django.db import InterfaceError, OperationalError, close_old_connections
 from django.utils import timezone
 
+from shop import heartbeats, metrics, retention
 from shop.checkout import jobs, runner, steps
 from shop.payments import hearing, inbox, ledger, reconcile, refunds
-from tasks.app import ring
+from tasks.app import QUEUES, ring, send_canary
 from tasks.checkout import RINGS
 from tasks.payments import CAPTURE, CHECK_PAYMENTS, RECONCILE_WEBHOOK, SEND_REFUNDS
 
 logger = logging.getLogger("workers.sweeper")
 
 OVERDUE_AFTER = timedelta(seconds=1)  # what is due for less has most likely just been rung for
-
-LISTEN_EVERY = timedelta(minutes=1)
 
 
 def sweep(*, now: datetime) -> list[str]:
@@ -71,20 +71,47 @@ def listen(*, now: datetime) -> bool:
     return heard.is_silent
 
 
+def send_canaries(*, now: datetime) -> None:
+    """Have a task go through every queue: that somebody works is seen by what gets done."""
+    for queue in QUEUES:
+        send_canary(queue)
+
+
+# What is done beside sweeping, and how often. One that raises has its turn again a period later.
+CHORES: tuple[tuple[timedelta, Callable[..., object]], ...] = (
+    (timedelta(minutes=1), listen),
+    (timedelta(seconds=settings.CANARY_SECONDS), send_canaries),
+    (timedelta(minutes=1), retention.prune_some),
+)
+
+
+class Rota:
+    """Whose turn it is among the chores; at first everybody's."""
+
+    def __init__(self) -> None:
+        self._next_at: dict[int, datetime] = {}
+
+    def work(self, *, now: datetime) -> None:
+        for place, (period, chore) in enumerate(CHORES):
+            if now >= self._next_at.get(place, now):
+                self._next_at[place] = now + period
+                chore(now=now)
+
+
 def main() -> None:
     stop = threading.Event()
     for signum in (signal.SIGTERM, signal.SIGINT):
         signal.signal(signum, lambda *_: stop.set())
     logger.info("sweeping every %s s", settings.SWEEP_SECONDS)
-    listened_at = timezone.now()
+    metrics.serve()
+    rota = Rota()
     while not stop.wait(settings.SWEEP_SECONDS):
         now = timezone.now()
         try:
             close_old_connections()
             sweep(now=now)
-            if now - listened_at >= LISTEN_EVERY:
-                listened_at = now
-                listen(now=now)
+            heartbeats.beat(heartbeats.SWEEPER, now=now)
+            rota.work(now=now)
         except (OperationalError, InterfaceError) as error:
             logger.warning("the database is away: %s", error)
         except Exception:  # the net must not tear over one row

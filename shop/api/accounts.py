@@ -9,13 +9,14 @@ from django.contrib.auth.password_validation import validate_password
 from django.core.exceptions import ValidationError as DjangoValidationError
 from django.utils import timezone
 from drf_spectacular.utils import extend_schema
-from rest_framework import serializers, status
+from rest_framework import exceptions, serializers, status
 from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 from rest_framework_simplejwt.views import TokenRefreshView
 
 from shop import accounts, merging
+from shop.api import guessing
 from shop.api.auth import presented_guest_id, tokens
 from shop.api.errors import ApiError
 from shop.api.limits import Throttle
@@ -69,6 +70,7 @@ class Register(AccountView):
         user = accounts.register(
             **given.validated_data, guest_id=presented_guest_id(request), now=timezone.now()
         )
+        guessing.know(given.validated_data["email"], request)
         return Response(tokens(user), status=status.HTTP_201_CREATED)
 
 
@@ -81,13 +83,13 @@ class SignIn(AccountView):
     def post(self, request: Request) -> Response:
         given = Credentials(data=request.data)
         given.is_valid(raise_exception=True)
-        user = authenticate(
-            request,
-            username=given.validated_data["email"],
-            password=given.validated_data["password"],
-        )
+        email = given.validated_data["email"]
+        if seconds := guessing.wait_seconds(email, request):
+            raise exceptions.Throttled(seconds)
+        user = authenticate(request, username=email, password=given.validated_data["password"])
         if not isinstance(user, accounts.User):
             raise ApiError(401, "bad_credentials", "E-mail address or password is wrong.")
+        guessing.right(email, request)
         if guest_id := presented_guest_id(request):
             merging.merge_guest(guest_id=guest_id, into_id=user.pk, now=timezone.now())
         return Response(tokens(user))
@@ -114,7 +116,7 @@ class Access(serializers.Serializer):
 
 class Refresh(TokenRefreshView):
     throttle_classes = (Throttle,)
-    throttle_scope = "sign_in"
+    throttle_scope = "refresh"
 
     @extend_schema(
         request=RefreshIn, responses={200: Access} | refusals(*WITH_BODY, 401, THROTTLED)

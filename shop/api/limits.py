@@ -1,12 +1,17 @@
-"""How much and how often: the size of bodies, and the pace of callers."""
+"""How much and how often: the size of bodies, and the pace of callers and of addresses."""
 
 from __future__ import annotations
 
 import re
+import time
 from collections.abc import Callable
+from contextlib import suppress
+from ipaddress import IPv6Address, ip_address
+from typing import cast
 
 from django.conf import settings
 from django.http import HttpRequest, HttpResponse
+from redis import Redis
 from rest_framework.request import Request
 from rest_framework.throttling import ScopedRateThrottle
 from rest_framework.views import APIView
@@ -16,9 +21,9 @@ from shop.api.errors import plain
 from shop.redis_client import RedisAway
 
 WEBHOOK_PATH = "/api/webhooks/"
-
-
 LENGTH = re.compile("[0-9]{0,18}")
+LONGEST_ADDRESS = 64  # of what a proxy calls an address
+NETWORK_BITS = 64  # of an IPv6 address: the rest is the caller's own to choose
 
 
 class RefuseLargeBodies:
@@ -43,29 +48,96 @@ class RefuseLargeBodies:
 
 class Throttle(ScopedRateThrottle):
     """
-    So many requests a minute for each caller and scope, counted in Redis; none when Redis is away.
-
-    One counter per caller and window, raised by one command: unlike DRF's list of times, which is
-    read, changed and written back, it counts requests that come at once.
+    So many requests in a window of time for each caller and scope; who has no account is called by
+    the address. `CALLERS_PER_ADDRESS` times as many for an address, or one that makes itself new
+    guests would have no limit.
     """
 
     def allow_request(self, request: Request, view: APIView) -> bool:
         scope = getattr(view, "throttle_scope", None)
         if not scope:
             return True
-        most, seconds = self.parse_rate(self.THROTTLE_RATES[scope])
-        if most is None or seconds is None:
-            return True
-        self.scope = scope
-        self.seconds_left = seconds - self.timer() % seconds
-        key = f"{self.get_cache_key(request, view)}:{int(self.timer()) // seconds}"
-        try:
-            count = redis_client.call(lambda it: it.incr(key))
-            if count == 1:
-                redis_client.call(lambda it: it.expire(key, seconds))
-        except RedisAway:
-            return True
-        return count <= most
+        address = address_of(request)
+        if request.user and request.user.is_authenticated:
+            calls = {f"user {request.user.pk}": 1, address: settings.CALLERS_PER_ADDRESS}
+        else:
+            calls = {address: 1}
+        self.wait_seconds = wait_seconds(scope, calls)
+        return not self.wait_seconds
 
     def wait(self) -> float:
-        return self.seconds_left
+        return self.wait_seconds
+
+
+def wait_seconds(scope: str, calls: dict[str, int]) -> float:
+    """
+    Count a call for each of these names, and say how long to wait if one of them calls too often;
+    0 if none does, or Redis is away. A name may have its number of times the rate of the scope.
+
+    A call that is refused for one name is not counted for the others: who calls on and on uses up
+    nobody's pace but their own. A hash for each scope and window, raised by one command for each
+    name: unlike DRF's list of times, which is read, changed and written back, it counts requests
+    that come at once.
+    """
+    most, seconds = _rate(scope)
+    key, left = _window(scope, seconds)
+    try:
+        counts = redis_client.call(lambda it: _add(it, key, dict.fromkeys(calls, 1)))
+        if 1 in counts:  # whoever comes first to a new hash says when it ends
+            redis_client.call(lambda it: it.expire(key, seconds))
+        late = {
+            name
+            for (name, times), count in zip(calls.items(), counts, strict=True)
+            if count > most * times
+        }
+        if late:
+            redis_client.call(lambda it: _add(it, key, dict.fromkeys(calls.keys() - late, -1)))
+    except RedisAway:
+        return 0
+    return left if late else 0
+
+
+def take_back(scope: str, name: str) -> None:
+    """Let the last call of this name not have counted."""
+    key, _ = _window(scope, _rate(scope)[1])
+    with suppress(RedisAway):
+        redis_client.call(lambda it: _add(it, key, {name: -1}))
+
+
+def _add(redis: Redis, key: str, calls: dict[str, int]) -> list[int]:
+    pipe = redis.pipeline(transaction=False)
+    for name, number in calls.items():
+        pipe.hincrby(key, name, number)
+    return pipe.execute()
+
+
+def _rate(scope: str) -> tuple[int, int]:
+    """(most calls, in so many seconds)"""
+    most, seconds = Throttle().parse_rate(Throttle.THROTTLE_RATES[scope])
+    assert most is not None
+    assert seconds is not None
+    return most, seconds
+
+
+def _window(scope: str, seconds: int) -> tuple[str, float]:
+    """(the key of the window we are in, seconds until it ends)"""
+    now = time.time()
+    return f"throttle:{scope}:{int(now // seconds)}", seconds - now % seconds
+
+
+def address_of(request: HttpRequest | Request) -> str:
+    """
+    Where the request comes from, as far as our own proxies saw it (`TRUSTED_PROXIES`).
+
+    Of an IPv6 address the network: a caller has 2^64 addresses in it to call from.
+    """
+    given = Throttle().get_ident(cast("Request", request)) or ""  # it reads headers alone
+    try:
+        address = ip_address(given)
+    except ValueError:
+        return given[:LONGEST_ADDRESS]
+    if not isinstance(address, IPv6Address):
+        return str(address)
+    if address.ipv4_mapped:
+        return str(address.ipv4_mapped)
+    return str(IPv6Address(int(address) >> NETWORK_BITS << NETWORK_BITS))

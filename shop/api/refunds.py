@@ -13,26 +13,30 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
+from shop import roles
 from shop.accounts import User
 from shop.api.auth import caller_id
 from shop.api.carts import LARGEST_ID
 from shop.api.errors import ApiError
-from shop.api.openapi import PRIVATE, WITH_BODY, refusals
+from shop.api.limits import Throttle
+from shop.api.openapi import PRIVATE, THROTTLED, WITH_BODY, refusals
+from shop.checkout import mending
+from shop.checkout.trail import Instruction
 from shop.money import rupees
 from shop.orders import Order
-from shop.payments import refunds
 from shop.payments.refunds import Refund, RefundRefused
 from tasks.app import ring
 from tasks.payments import SEND_REFUNDS
 
 
-class IsStaff(BasePermission):
-    """Staff now, by the database: what a token claims may have changed since it was made."""
+class MayRefund(BasePermission):
+    """Staff with that right, by the database: a token may be older than what became of them."""
 
-    message = "Only staff can do this."
+    message = "Only staff who may send money back can do this."
 
     def has_permission(self, request: Request, view: APIView) -> bool:
-        return User.objects.filter(pk=caller_id(request), is_staff=True, is_active=True).exists()
+        staff = User.objects.filter(pk=caller_id(request), is_staff=True, is_active=True).first()
+        return staff is not None and staff.has_perm(roles.REFUND)
 
 
 class RefundIn(serializers.Serializer):
@@ -65,10 +69,13 @@ def refund_json(order: Order, refund: Refund) -> dict[str, Any]:
 
 
 class Refunds(APIView):
-    permission_classes = (*APIView.permission_classes, IsStaff)
+    permission_classes = (*APIView.permission_classes, MayRefund)
+    throttle_classes = (Throttle,)
+    throttle_scope = "refund"
 
     @extend_schema(
-        request=RefundIn, responses={202: RefundOut} | refusals(PRIVATE, 403, 404, 409, *WITH_BODY)
+        request=RefundIn,
+        responses={202: RefundOut} | refusals(PRIVATE, 403, 404, 409, THROTTLED, *WITH_BODY),
     )
     def post(self, request: Request, number: str) -> Response:
         """
@@ -82,13 +89,11 @@ class Refunds(APIView):
         if order is None:
             raise Http404
         try:
-            refund = refunds.request(
+            refund = mending.refund(
                 order,
                 amount_paise=given.validated_data["amount_paise"],
-                note=given.validated_data["reason"],
-                by_id=caller_id(request),
-                now=timezone.now(),
-            )
+                by=Instruction(caller_id(request), given.validated_data["reason"], timezone.now()),
+            ).refund
         except RefundRefused as refused:
             raise ApiError(
                 409, "refund_refused", refused.message, {"left_paise": refused.left_paise}

@@ -1,5 +1,5 @@
 from django.urls import path, re_path
-from drf_spectacular.views import SpectacularJSONAPIView, SpectacularSwaggerView
+from drf_spectacular.views import SpectacularJSONAPIView, SpectacularSwaggerSplitView
 
 from shop.api import (
     accounts,
@@ -35,6 +35,6 @@ urlpatterns = [
     path("orders/<slug:number>/refunds/", refunds.Refunds.as_view()),
     path("webhooks/razorpay/", webhooks.razorpay),
     path("schema/", SpectacularJSONAPIView.as_view(), name="schema"),
-    path("docs/", SpectacularSwaggerView.as_view(url_name="schema")),
+    path("docs/", SpectacularSwaggerSplitView.as_view(url_name="schema")),
     re_path("", errors.no_such_address),
 ]

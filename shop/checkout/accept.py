@@ -15,6 +15,7 @@ from datetime import datetime
 from typing import Any
 
 from django.conf import settings
+from django.contrib.postgres.indexes import BrinIndex
 from django.db import IntegrityError, models, transaction
 
 from shop import carts
@@ -29,7 +30,7 @@ TRIES = 5  # to win or lose the race of equal POSTs; each try finds what beat th
 
 
 class IdempotencyKey(models.Model):
-    """A key a buyer sent, and the checkout it stands for. Kept as long as the checkout."""
+    """A key a buyer sent, and the checkout it stands for. Forgotten after `KEEP_KEYS_DAYS`."""
 
     owner = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.CASCADE, related_name="+")
     key = models.CharField(max_length=255)
@@ -41,6 +42,7 @@ class IdempotencyKey(models.Model):
         constraints = [
             models.UniqueConstraint(fields=["owner", "key"], name="idempotency_key_once_per_owner"),
         ]
+        indexes = [BrinIndex(fields=["created_at"], name="key_created_at", autosummarize=True)]
 
     def __str__(self) -> str:
         return self.key
@@ -149,32 +151,49 @@ def accept(*, owner_id: int, terms: Terms, seen: Seen, key: str, now: datetime) 
     The same key and request again give the same checkout, whatever became of it. Without a key, or
     with a new one, the open checkout of this cart revision and these terms is found; one of other
     terms or of an older revision is cancelled and its units released. Locks: the buyer's open
-    jobs in id order, then stock rows. A refusal leaves nothing behind.
+    jobs in id order, then stock rows. A refusal leaves nothing behind but, of an empty or a stale
+    cart, a line for operations (`carts.note_refused`): no job, no units, no key.
 
     :raises Refused: with a code and a sentence; see the subclasses.
     :raises NoSuchBuyer: the buyer's account is gone.
     """
     request_hash = _hash([asdict(terms), asdict(seen)])
     for _ in range(TRIES):
+        refusal: Refused | None = None
+        try:
+            cart = carts.read(owner_id, now=now)
+            _check(cart, seen)
+            job_id = _open(cart, terms, key=key, request_hash=request_hash, now=now)
+            return Accepted(job_id, replayed=False)
+        except IntegrityError:
+            pass  # an equal POST was faster, or this very one came before: look which
+        except Refused as refused:
+            refusal = refused
+        # Only now: looking for every fresh key first would cost each POST a query.
         if replay := _replay(owner_id, key, request_hash):
             return replay
-        cart = carts.read(owner_id, now=now)
-        _check(cart, seen)
-        try:
-            with transaction.atomic():
-                job_id = _find_or_insert(cart, terms, now=now)
-                if key:
-                    IdempotencyKey.objects.create(
-                        owner_id=owner_id,
-                        key=key,
-                        request_hash=request_hash,
-                        job_id=job_id,
-                        created_at=now,
-                    )
-        except IntegrityError:
-            continue  # an equal POST was faster: look again
-        return Accepted(job_id, replayed=False)
+        if refusal:
+            if isinstance(refusal, CartEmpty | CartChanged):
+                carts.note_refused(cart, code=refusal.code, version_seen=seen.cart_version, now=now)
+            raise refusal
     raise IntegrityError(f"{TRIES} tries and no checkout for user {owner_id}")
+
+
+def _open(cart: Contents, terms: Terms, *, key: str, request_hash: str, now: datetime) -> uuid.UUID:
+    """
+    :raises IntegrityError: the key is known, or an equal POST was faster. Nothing is changed then.
+    """
+    with transaction.atomic():
+        job_id = _find_or_insert(cart, terms, now=now)
+        if key:
+            IdempotencyKey.objects.create(
+                owner_id=cart.owner_id,
+                key=key,
+                request_hash=request_hash,
+                job_id=job_id,
+                created_at=now,
+            )
+    return job_id
 
 
 def _replay(owner_id: int, key: str, request_hash: str) -> Accepted | None:

@@ -16,16 +16,21 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from django.conf import settings
-from django.db import connection, models
-from django.db.models import F, Q
+from django.contrib.postgres.indexes import BrinIndex
+from django.db import connection, models, transaction
+from django.db.models import F, Q, QuerySet
 
-from shop import stock
+from shop import instruments, stock
 from shop.carts import Cart
 from shop.checkout.states import OPEN, State, check_move
 from shop.orders import FrozenLine, Order
 
 MOST_ATTEMPTS = 6  # of something that raises: with `backoff`, half a minute
 LONGEST_BACKOFF = timedelta(minutes=1)
+
+# A checkout is stuck when it should move and nothing has moved it for so long, or so often.
+STUCK_AFTER = timedelta(seconds=30)
+STUCK_ATTEMPTS = 3
 
 LISTED_IDS = 100  # as many checkout ids as the result line of a task carries
 
@@ -100,6 +105,12 @@ class CheckoutJob(models.Model):
                 name="checkout_due",
             ),
             models.Index(fields=["owner", "-created_at"], name="checkout_of_owner"),
+            models.Index(
+                fields=["state"],
+                condition=Q(state__in=[State.IN_REVIEW, State.REFUNDING]),
+                name="checkout_unsettled",
+            ),
+            BrinIndex(fields=["created_at"], name="checkout_created_at", pages_per_range=16),
         ]
 
     def __str__(self) -> str:
@@ -122,6 +133,7 @@ class Move(models.Model):
 
     class Meta:
         ordering = ("id",)
+        indexes = [BrinIndex(fields=["at"], name="move_at", autosummarize=True)]
 
     def __str__(self) -> str:
         return f"{self.old} → {self.new}: {self.because}"
@@ -265,7 +277,20 @@ def apply(decided: Sequence[tuple[CheckoutJob, Outcome]], *, now: datetime) -> R
             if change.job.order_id and change.new in {State.FAILED, State.CANCELLED, State.EXPIRED}
         ]
     )
+    if moved:
+        transaction.on_commit(lambda: _count(moved, now=now), robust=True)
     return report
+
+
+def _count(moved: Sequence[_Change], *, now: datetime) -> None:
+    """For metrics: which states were entered, why checkouts failed, how long buyers waited."""
+    for change in moved:
+        instruments.MOVES.labels(change.new).inc()
+        if change.error_code:
+            instruments.FAILURES.labels(change.error_code).inc()
+        if change.new in {State.AWAITING_PAYMENT, State.PAID}:
+            waited = now - change.job.created_at
+            instruments.REACHED.labels(change.new).observe(waited.total_seconds())
 
 
 @dataclass(slots=True)
@@ -401,3 +426,27 @@ def overdue(states: Sequence[State], *, before: datetime) -> dict[State, uuid.UU
     late = CheckoutJob.objects.filter(state__in=states, due_at__lt=before)
     found = late.order_by("state", "due_at").distinct("state").values_list("state", "id")
     return {State(state): job_id for state, job_id in found}
+
+
+def stuck(*, now: datetime) -> QuerySet[CheckoutJob]:
+    """Checkouts that something keeps from moving: overdue, or tried again and again."""
+    moving = CheckoutJob.objects.filter(
+        state__in=sorted(OPEN - {State.AWAITING_PAYMENT}), due_at__isnull=False
+    )
+    return moving.filter(Q(due_at__lt=now - STUCK_AFTER) | Q(attempts__gte=STUCK_ATTEMPTS))
+
+
+def lock_one(job_id: uuid.UUID) -> CheckoutJob:
+    """
+    The job, locked until the transaction ends; waits its turn.
+
+    :raises CheckoutJob.DoesNotExist: there is none.
+    """
+    return CheckoutJob.objects.select_for_update(no_key=True).get(pk=job_id)
+
+
+def make_due(job: CheckoutJob, *, now: datetime) -> None:
+    """Have the job's step look at it at once, its attempts counted anew. Call under its lock."""
+    CheckoutJob.objects.filter(pk=job.pk).update(
+        due_at=now, claim=None, attempts=0, version=F("version") + 1, updated_at=now
+    )

@@ -7,6 +7,7 @@ A run takes whatever is due, up to a bound. What a step decided is carried out b
 from __future__ import annotations
 
 import logging
+import time
 import traceback
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import FIRST_COMPLETED, Executor, Future, wait
@@ -17,13 +18,15 @@ from django.conf import settings
 from django.db import InterfaceError, OperationalError, transaction
 
 from shop.checkout.jobs import Report
-from shop.payments import pressure
+from shop.payments import pressure, usage
 from shop.payments.gateway import (
     Gateway,
     GatewayError,
     OutcomeUnknown,
     refuse_inside_transaction,
 )
+from shop.payments.usage import Timed
+from shop.redaction import redacted
 
 logger = logging.getLogger(__name__)
 
@@ -32,6 +35,9 @@ Work = TypeVar("Work")
 Answer = TypeVar("Answer")
 Clock = Callable[[], datetime]
 AskForHelp = Callable[[], None]
+
+# An answer waits so long for its neighbours, to be recorded with them. One alone does not wait.
+GATHER_SECONDS = 0.01
 
 
 class LocalStep(Protocol[Item]):
@@ -97,7 +103,7 @@ def _run_one(step: LocalStep[Item], item: Item, *, now: datetime) -> Report:
         raise
     except Exception:  # see run_local
         logger.exception("%s raised over %s", step.name, item)
-        return step.after_bug(item, error=traceback.format_exc(), now=now)
+        return step.after_bug(item, error=redacted(traceback.format_exc()), now=now)
 
 
 class RemoteStep(Protocol[Work, Answer]):
@@ -137,18 +143,30 @@ def run_remote(
     """
     refuse_inside_transaction()
     with transaction.atomic():
-        allowed = pressure.allow(settings.GATEWAY_CONCURRENCY, now=clock())
-        works = step.claim(limit=allowed, now=clock()) if allowed else []
-        if not allowed:
+        allowed = pressure.allow(settings.GATEWAY_BATCH_SIZE, now=clock())
+        works = step.claim(limit=allowed.calls, now=clock()) if allowed.calls else []
+        pressure.spend(allowed, len(works), now=clock())
+        if not allowed.calls:
             step.excuse(now=clock())
-    if len(works) == settings.GATEWAY_CONCURRENCY:
+    if len(works) == settings.GATEWAY_BATCH_SIZE:
         ask_for_help()
-    calls = {threads.submit(_call, step, gateway, work): work for work in works}
+    timed: list[Timed] = []
+    calls = {threads.submit(_timed, step, gateway, work, timed): work for work in works}
     report = Report()
     for answers in _as_they_come(calls):
         report.add(_record(step, answers, clock=clock))
         pressure.learn([answer for _, answer in answers], now=clock())
+    usage.record(step.name, timed, now=clock())
     return report
+
+
+def _timed(
+    step: RemoteStep[Work, Answer], gateway: Gateway, work: Work, timed: list[Timed]
+) -> Answer | GatewayError:
+    started = time.monotonic()
+    answer = _call(step, gateway, work)
+    timed.append(Timed(time.monotonic() - started, answer))
+    return answer
 
 
 def _call(step: RemoteStep[Work, Answer], gateway: Gateway, work: Work) -> Answer | GatewayError:
@@ -164,11 +182,12 @@ def _call(step: RemoteStep[Work, Answer], gateway: Gateway, work: Work) -> Answe
 def _as_they_come(
     calls: dict[Future[Answer | GatewayError], Work],
 ) -> Iterable[list[tuple[Work, Answer | GatewayError]]]:
-    """Groups of answers: whatever is in when somebody looks."""
+    """Groups of answers: the first that comes, and those that follow on its heels."""
     pending = set(calls)
     while pending:
-        done, pending = wait(pending, return_when=FIRST_COMPLETED)
-        yield [(calls[future], future.result()) for future in done]
+        first, pending = wait(pending, return_when=FIRST_COMPLETED)
+        more, pending = wait(pending, timeout=GATHER_SECONDS)
+        yield [(calls[future], future.result()) for future in first | more]
 
 
 def _record(

@@ -9,7 +9,7 @@ from shop.checkout.jobs import Report
 from shop.checkout.settle import settle
 from shop.payments import refunds
 from shop.payments.gateway import Declined, Gateway, GatewayError, News, RefundFact, Unreachable
-from shop.payments.refunds import Refund
+from shop.payments.refunds import Hopeless, Refund
 
 LONGEST_PAUSE = timedelta(hours=1)
 
@@ -52,30 +52,38 @@ class SendRefunds:
         self, answers: Sequence[tuple[Refund, list[RefundFact] | GatewayError]], *, now: datetime
     ) -> Report:
         facts = [fact for _, answer in answers if isinstance(answer, list) for fact in answer]
-        given_up = [refund for refund, answer in answers if _is_final(refund, answer)]
-        report = settle(News(refunds=tuple(facts)), via="fetch", now=now)
+        hopeless = [it for refund, answer in answers if (it := _hopeless(refund, answer))]
+        report = settle(News(refunds=tuple(facts)), via="fetch", hopeless=hopeless, now=now)
         for refund, answer in answers:
             if isinstance(answer, list):
                 report.counts["sent"] += 1
-            elif refund in given_up:
-                report.counts["given up"] += 1
-                refunds.give_up(refund, last_error=str(answer), now=now)
-            else:
+            elif refund not in [it.refund for it in hopeless]:
                 report.counts["put off"] += 1
                 refunds.postpone(refund, until=now + _pause(refund, answer), last_error=str(answer))
+        report.counts["given up"] += len(hopeless)
         return report
 
 
 def _covers(found: Sequence[RefundFact], refund: Refund) -> bool:
     """Whether ours is among them, or they have given back all there was."""
-    ours = any(fact.receipt == refund.key for fact in found)
     gone_paise = sum(fact.amount_paise for fact in found if fact.status != "failed")
-    return ours or gone_paise >= refund.payment.amount_paise
+    return _is_among(found, refund) or gone_paise >= refund.payment.amount_paise
 
 
-def _is_final(refund: Refund, answer: list[RefundFact] | GatewayError) -> bool:
-    """A refusal may be an empty balance, which fills up: so even that is asked again for a day."""
-    return isinstance(answer, Declined) and refund.attempts >= refunds.MOST_ATTEMPTS
+def _is_among(found: Sequence[RefundFact], refund: Refund) -> bool:
+    return any(fact.receipt == refund.key for fact in found)
+
+
+def _hopeless(refund: Refund, answer: list[RefundFact] | GatewayError) -> Hopeless | None:
+    """
+    A refusal may be an empty balance, which fills up: so even that is asked again for a day. What
+    has gone back without us will not go back again.
+    """
+    if isinstance(answer, list) and not _is_among(answer, refund):
+        return Hopeless(refund, "all of this payment has gone back without this refund")
+    if isinstance(answer, Declined) and refund.attempts >= refunds.MOST_ATTEMPTS:
+        return Hopeless(refund, str(answer))
+    return None
 
 
 def _pause(refund: Refund, error: GatewayError) -> timedelta:

@@ -16,19 +16,23 @@ from datetime import datetime, timedelta
 
 from django.conf import settings
 
-from shop import carts, stock
+from shop import carts, orders, stock
 from shop.checkout import jobs
 from shop.checkout.jobs import Advance, CheckoutJob, Ignore, Outcome, Report
 from shop.checkout.states import State
-from shop.orders import Order, OrderLine
+from shop.orders import Order
 from shop.payments import cases, ledger, reconcile, refunds
 from shop.payments.cases import CaseKind
 from shop.payments.gateway import DisputeFact, News
-from shop.payments.ledger import Payment, Verdict
+from shop.payments.ledger import Payment, PaymentStatus, Verdict
 from shop.payments.refunds import Refund, RefundReason, RefundStatus
 
 UNPAID_ENDS = frozenset({State.FAILED, State.CANCELLED, State.EXPIRED})
 GIVEN_BACK = frozenset({State.REFUNDING, State.REFUNDED})
+
+# A dispute goes forward only, as far as a case shows it. Its end may be reported before what led
+# to it, and that the money is gone is never taken back.
+DISPUTE_STAGES = ("open", "under_review", "action_required", "closed", "won", "lost")
 
 # With automatic capture Razorpay does it; what is still only authorised after this time, we do.
 CAPTURE_GRACE = timedelta(minutes=2)
@@ -41,21 +45,27 @@ class Decision:
     outcome: Outcome
     refund: tuple[refunds.Wanted, ...] = ()
     capture: tuple[Payment, ...] = ()
-    case: cases.Open | None = None
+    cases: tuple[cases.Open, ...] = ()
 
 
-def settle(news: News, *, via: str, now: datetime) -> Report:
+def settle(
+    news: News, *, via: str, now: datetime, hopeless: Sequence[refunds.Hopeless] = ()
+) -> Report:
     """
     Record `news` and let the checkouts it concerns follow. Call inside a transaction.
 
-    News about orders that are not ours is passed over. Nothing changes on a repeat.
+    `hopeless`: refunds that are given up, unless `news` says that they were made. News about orders
+    that are not ours is passed over. Nothing changes on a repeat.
     """
     ours = ledger.find(fact.gateway_order_id for fact in news.payments)
-    of_refunds = {fact.gateway_payment_id for fact in news.refunds}
-    known = ledger.orders_of_payments(of_refunds)
+    beside = {fact.gateway_payment_id for fact in news.refunds}
+    beside |= {fact.gateway_payment_id for fact in news.disputes}
+    beside |= {it.refund.payment.gateway_payment_id for it in hopeless}
+    known = ledger.orders_of_payments(beside)
     locked = jobs.lock(order_ids=[*known.values(), *(row.order_id for row in ours.values())])
     changed = ledger.record(news.payments, ours, via=via, now=now)
     changed |= refunds.record(news.refunds, now=now)
+    changed |= refunds.give_up(hopeless, now=now)
     _dispute(news.disputes, now=now)
     return _follow_money([job for job in locked if job.order_id in changed], now=now)
 
@@ -63,21 +73,36 @@ def settle(news: News, *, via: str, now: datetime) -> Report:
 def _follow_money(concerned: Sequence[CheckoutJob], *, now: datetime) -> Report:
     if not concerned:
         return Report()
-    orders = Order.objects.in_bulk([job.order_id for job in concerned])
-    verdicts = ledger.verdicts(list(orders.values()))
-    sent_back = refunds.of_orders(list(orders))
+    placed = Order.objects.in_bulk([job.order_id for job in concerned])
+    verdicts = ledger.verdicts(list(placed.values()))
+    sent_back = refunds.of_orders(
+        [_order_id(job) for job in concerned if State(job.state) in GIVEN_BACK]
+    )
     decided = [
-        (job, decide(job, order, verdicts[order.pk], sent_back[order.pk]))
+        (job, decide(job, order, verdicts[order.pk], sent_back.get(order.pk, ())))
         for job in concerned
-        for order in [orders[_order_id(job)]]
+        for order in [placed[_order_id(job)]]
     ]
     report = jobs.apply([(job, decision.outcome) for job, decision in decided], now=now)
     _deliver([(job, verdicts[_order_id(job)]) for job, it in decided if _pays(it)], now=now)
     refunds.want([wanted for _, decision in decided for wanted in decision.refund], now=now)
     _capture([payment for _, decision in decided for payment in decision.capture], now=now)
-    cases.open_cases([it.case for _, it in decided if it.case], now=now)
-    jobs.touch([job.pk for job, it in decided if isinstance(it.outcome, Ignore)], now=now)
+    cases.open_cases([case for _, decision in decided for case in decision.cases], now=now)
+    if stayed := [job.pk for job, it in decided if isinstance(it.outcome, Ignore)]:
+        jobs.touch(stayed, now=now)
     return report
+
+
+def serve(
+    job: CheckoutJob, payment: Payment, surplus: Sequence[Payment], *, because: str, now: datetime
+) -> None:
+    """
+    Operations take `payment` for the order's, whatever its amount: paid, units sold. `surplus`, the
+    captured money beside it, goes back by rule. Call under the job's lock, with its units held.
+    """
+    jobs.apply([(job, Advance(State.PAID, because))], now=now)
+    _deliver([(job, Verdict(paid_by=payment))], now=now)
+    refunds.want(_all(surplus, RefundReason.SURPLUS), now=now)
 
 
 def _order_id(job: CheckoutJob) -> int:
@@ -99,14 +124,14 @@ def decide(  # noqa: PLR0911 - one answer for each state of affairs
     """
     state = State(job.state)
     if state is State.IN_REVIEW:
-        return Decision(Ignore())
+        return Decision(Ignore(), cases=_conflicts(order, verdict))
     if state in GIVEN_BACK:
-        surplus = [verdict.paid_by, *verdict.excess, *verdict.conflicts]
+        surplus = [verdict.paid_by, *verdict.excess, *_captured(verdict.conflicts)]
         return Decision(_given_back(state, sent_back), _all(surplus, RefundReason.LATE))
     if state is State.PAID:
         return Decision(Ignore(), _all([*verdict.excess, *verdict.conflicts], RefundReason.SURPLUS))
     if verdict.conflicts:
-        return _review(order, CaseKind.CONFLICT, verdict.conflicts[0], "does not fit the order")
+        return _review(order, verdict)
     if verdict.paid_by is None:
         return Decision(Ignore(), capture=verdict.to_capture[:1])
     if state in UNPAID_ENDS and not _can_serve_late(order):
@@ -130,27 +155,44 @@ def _give_back(verdict: Verdict) -> Decision:
 
 
 def _given_back(state: State, sent_back: Sequence[Refund]) -> Outcome:
-    """Refunded once Razorpay's final word is in for every refund; back to people if one failed."""
-    statuses = {refund.status for refund in sent_back}
-    if state is State.REFUNDED or not statuses:
+    """
+    Refunded once Razorpay's final word is in for every refund; back to people if one failed, unless
+    others have taken its place.
+    """
+    standing = [refund for refund in sent_back if refund.status != RefundStatus.FAILED]
+    if state is State.REFUNDED or not sent_back:
         return Ignore()
-    if RefundStatus.FAILED in statuses:
+    failed = {refund.payment_id for refund in sent_back if refund not in standing}
+    if failed - refunds.gone_whole(standing):
         return Advance(State.IN_REVIEW, "the refund failed")
-    if statuses == {RefundStatus.PROCESSED}:
+    if {refund.status for refund in standing} == {RefundStatus.PROCESSED}:
         return Advance(State.REFUNDED, "refund processed")
     return Ignore()
 
 
-def _review(order: Order, kind: CaseKind, payment: Payment, why: str) -> Decision:
+def _review(order: Order, verdict: Verdict) -> Decision:
     """Hand it to operations; the units stay held until they have decided."""
-    text = (
-        f"{payment.gateway_payment_id} {why}: {payment.amount_paise} paise {payment.currency},"
-        f" not {order.amount_paise} paise {order.currency}"
+    opened = _conflicts(order, verdict)
+    return Decision(Advance(State.IN_REVIEW, opened[0].text), cases=opened)
+
+
+def _conflicts(order: Order, verdict: Verdict) -> tuple[cases.Open, ...]:
+    """A case for each payment that is not what the order asks for."""
+    return tuple(
+        cases.Open(
+            order.pk,
+            CaseKind.CONFLICT,
+            payment.gateway_payment_id,
+            f"{payment.gateway_payment_id} does not fit the order: {payment.amount_paise} paise"
+            f" {payment.currency}, not {order.amount_paise} paise {order.currency}",
+        )
+        for payment in verdict.conflicts
     )
-    return Decision(
-        Advance(State.IN_REVIEW, text),
-        case=cases.Open(order.pk, kind, payment.gateway_payment_id, text),
-    )
+
+
+def _captured(payments: Iterable[Payment]) -> list[Payment]:
+    """Those that can be refunded. What is only authorised goes back by itself, uncaptured."""
+    return [payment for payment in payments if payment.status == PaymentStatus.CAPTURED]
 
 
 def _all(payments: Iterable[Payment | None], reason: RefundReason) -> tuple[refunds.Wanted, ...]:
@@ -161,24 +203,14 @@ def _deliver(paid: Sequence[tuple[CheckoutJob, Verdict]], *, now: datetime) -> N
     """The held units become the buyers', and leave their carts."""
     if not paid:
         return
-    order_ids = [_order_id(job) for job, _ in paid]
-    stock.sell(order_ids)
-    Order.objects.bulk_update(
-        [
-            Order(pk=_order_id(job), paid_at=now, paid_by=verdict.paid_by.gateway_payment_id)
-            for job, verdict in paid
-            if verdict.paid_by is not None
-        ],
-        ["paid_at", "paid_by"],
-    )
-    reconcile.stop_asking(
-        [verdict.paid_by.gateway_order_id for _, verdict in paid if verdict.paid_by is not None]
-    )
-    owners = {_order_id(job): job.owner_id for job, _ in paid}
+    stock.sell([_order_id(job) for job, _ in paid])
+    by = [(_order_id(job), verdict.paid_by) for job, verdict in paid if verdict.paid_by]
+    orders.pay([(order_id, payment.gateway_payment_id) for order_id, payment in by], now=now)
+    reconcile.stop_asking([payment.gateway_order_id for _, payment in by])
     bought: Counter[tuple[int, int]] = Counter()
-    lines = OrderLine.objects.filter(order_id__in=order_ids)
-    for order_id, variant_id, units in lines.values_list("order_id", "variant_id", "units"):
-        bought[owners[order_id], variant_id] += units
+    for job, _ in paid:
+        for line in job.frozen_lines:
+            bought[job.owner_id, line.variant_id] += line.units
     carts.remove_bought(bought, now=now)
 
 
@@ -189,18 +221,18 @@ def _capture(payments: Sequence[Payment], *, now: datetime) -> None:
 
 
 def _dispute(facts: Sequence[DisputeFact], *, now: datetime) -> None:
-    """A dispute is a case, whatever becomes of it; the order stays what it is."""
+    """A dispute is a case that follows it to its end; the order stays what it is."""
     known = ledger.orders_of_payments({fact.gateway_payment_id for fact in facts})
-    cases.open_cases(
-        [
-            cases.Open(
-                known[fact.gateway_payment_id],
+    for fact in facts:
+        if order_id := known.get(fact.gateway_payment_id):
+            text = f"is disputed: {fact.amount_paise} paise, {fact.phase} {fact.status}"
+            if fact.status == "lost":
+                text = f"dispute is lost: {fact.amount_paise} paise are gone"
+            case = cases.Open(
+                order_id,
                 CaseKind.DISPUTE,
                 fact.id,
-                f"{fact.gateway_payment_id} is disputed: {fact.amount_paise} paise, {fact.status}",
+                f"{fact.gateway_payment_id} {text}",
+                stage=fact.status if fact.status in DISPUTE_STAGES else "",
             )
-            for fact in facts
-            if fact.gateway_payment_id in known
-        ],
-        now=now,
-    )
+            cases.follow(case, stages=DISPUTE_STAGES, now=now)

@@ -35,7 +35,7 @@ class ReconcileWebhook:
                 inbox.postpone(event, until=now + backoff(event.attempts + 1), last_error="")
             else:
                 report.counts["handled"] += 1
-                done.append((event, reading.name, _result(reading, known=ours)))
+                done.append((event, reading, _result(reading, known=ours)))
         inbox.handled(done, now=now)
         return report
 

@@ -7,8 +7,9 @@ from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
 
+from django.conf import settings
 from django.db import models
-from django.db.models import Q
+from django.db.models import Q, QuerySet
 
 from shop.orders import Order
 
@@ -25,8 +26,14 @@ class Case(models.Model):
     kind = models.CharField(max_length=16)
     reference = models.CharField(max_length=64)  # the payment, refund or dispute it is about
     text = models.CharField(max_length=300)
+    # How far Razorpay has come with it, for the cases that follow something.
+    stage = models.CharField(max_length=16, blank=True, default="", db_default="")
     opened_at = models.DateTimeField()
     closed_at = models.DateTimeField(null=True, blank=True)
+    closed_by = models.ForeignKey(
+        settings.AUTH_USER_MODEL, on_delete=models.PROTECT, null=True, blank=True, related_name="+"
+    )
+    closed_because = models.CharField(max_length=500, blank=True, default="", db_default="")
 
     class Meta:
         ordering = ("-id",)
@@ -35,6 +42,14 @@ class Case(models.Model):
             models.CheckConstraint(
                 condition=Q(kind__in=[kind.value for kind in CaseKind]), name="case_kind_known"
             ),
+            models.CheckConstraint(
+                condition=Q(closed_at=None, closed_by=None)
+                | Q(closed_at__isnull=False, closed_by__isnull=False),
+                name="case_closed_by_somebody",
+            ),
+        ]
+        indexes = [
+            models.Index(fields=["opened_at"], condition=Q(closed_at=None), name="case_open"),
         ]
 
     def __str__(self) -> str:
@@ -49,6 +64,7 @@ class Open:
     kind: CaseKind
     reference: str
     text: str
+    stage: str = ""
 
 
 def open_cases(cases: Sequence[Open], *, now: datetime) -> None:
@@ -65,4 +81,23 @@ def open_cases(cases: Sequence[Open], *, now: datetime) -> None:
             for case in cases
         ),
         ignore_conflicts=True,
+    )
+
+
+def close(cases: QuerySet[Case], *, because: str, by_id: int, now: datetime) -> int:
+    """Close those of `cases` that are open. How many those were; a repeat closes none."""
+    opened = cases.order_by().filter(closed_at=None)
+    return opened.update(closed_at=now, closed_by_id=by_id, closed_because=because[:500])
+
+
+def follow(case: Open, *, stages: Sequence[str], now: datetime) -> None:
+    """
+    Open `case`, or bring the one of its kind and reference up to its text and stage, if that is one
+    of `stages` and lies ahead. One that a person had closed is then open again: more has happened.
+    Call under the lock of the order's job.
+    """
+    open_cases([case], now=now)
+    behind = ("", *stages[: stages.index(case.stage)]) if case.stage else ()
+    Case.objects.filter(kind=case.kind, reference=case.reference, stage__in=behind).update(
+        text=case.text[:300], stage=case.stage, closed_at=None, closed_by=None, closed_because=""
     )

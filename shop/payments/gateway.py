@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Protocol
 
 from django.db import connection
@@ -112,12 +113,16 @@ class RefundFact:
 
 @dataclass(frozen=True, slots=True)
 class DisputeFact:
-    """A buyer's bank wants money back. `status`: open, under_review, won, lost or closed."""
+    """
+    A buyer's bank wants money back. `status`: open, under_review, action_required, won, lost or
+    closed; `phase`: fraud, retrieval, chargeback, pre_arbitration or arbitration.
+    """
 
     id: str
     gateway_payment_id: str
     amount_paise: int
     status: str
+    phase: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -165,6 +170,14 @@ class Gateway(Protocol):
 
     def fetch_refunds(self, *, gateway_payment_id: str) -> list[RefundFact]:
         """All refunds of one payment."""
+
+    def list_payments(
+        self, *, since: datetime, until: datetime, skip: int, count: int
+    ) -> list[PaymentFact]:
+        """
+        Up to `count` (at most 100) of all payments made in this span, newest first, after the
+        first `skip`; of other shops on the account too. The list lags by minutes.
+        """
 
 
 def refuse_inside_transaction() -> None:

@@ -9,18 +9,22 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any, TypeVar
 
+from django.contrib.postgres.indexes import BrinIndex
 from django.db import connection, models
-from django.db.models import Q
+from django.db.models import Q, QuerySet
 
 from shop.payments.gateway import News
 from shop.payments.razorpay import dispute_fact, payment_fact, refund_fact
 
 Fact = TypeVar("Fact")
+
+UNREADABLE = "cannot be read"  # how the result of an event begins that is not what it should be
+NONSENSE = (ValueError, KeyError, TypeError, AttributeError)
 
 
 class InboxEvent(models.Model):
@@ -32,6 +36,8 @@ class InboxEvent(models.Model):
     handled_at = models.DateTimeField(null=True, blank=True)
     attempts = models.PositiveIntegerField(default=0)
     name = models.CharField(max_length=64, blank=True)
+    # The Razorpay order that it tells of, as it says itself: so a checkout finds its webhooks.
+    gateway_order_id = models.CharField(max_length=64, blank=True, default="", db_default="")
     result = models.CharField(max_length=200, blank=True)
     last_error = models.TextField(blank=True)
 
@@ -46,6 +52,22 @@ class InboxEvent(models.Model):
             models.Index(
                 fields=["due_at"], condition=Q(due_at__isnull=False), name="inbox_event_due"
             ),
+            models.Index(
+                fields=["received_at"],
+                condition=Q(due_at=None, handled_at=None),
+                name="inbox_event_given_up",
+            ),
+            models.Index(
+                fields=["received_at"],
+                condition=Q(result__startswith=UNREADABLE),
+                name="inbox_event_unreadable",
+            ),
+            BrinIndex(fields=["received_at"], name="inbox_event_received_at", autosummarize=True),
+            models.Index(
+                fields=["gateway_order_id"],
+                condition=~Q(gateway_order_id=""),
+                name="inbox_event_of_order",
+            ),
         ]
 
     def __str__(self) -> str:
@@ -54,11 +76,16 @@ class InboxEvent(models.Model):
 
 @dataclass(frozen=True, slots=True)
 class Reading:
-    """What a body says: the event's name, and its news. Neither may be there."""
+    """What a body says: the event's name, its news, and what could not be read of it."""
 
-    name: str
-    news: News
+    name: str = ""
+    news: News = field(default_factory=News)
     problem: str = ""
+
+    @property
+    def gateway_order_id(self) -> str:
+        """The Razorpay order it tells of; empty if it tells of none."""
+        return next((it.gateway_order_id for it in self.news.payments), "")
 
 
 def receive(*, event_id: str, body: bytes, now: datetime) -> bool:
@@ -94,53 +121,109 @@ def read(body: bytes) -> Reading:
     """
     Read an event tolerantly: unknown events and fields are no error, and neither is nonsense.
 
-    Whatever the event is called, each entity in it is a report about that entity.
+    Whatever the event is called, each entity in it is a report about that entity; one that cannot
+    be read does not hide the others.
     """
     try:
         event = json.loads(body)
-        name = str(event["event"])[:64].replace("\x00", "")
-        payload = event.get("payload") or {}
-        news = News(
-            payments=_read_all(payload, "payment", payment_fact),
-            refunds=_read_all(payload, "refund", refund_fact),
-            disputes=_read_all(payload, "dispute", dispute_fact),
-        )
-    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
-        return Reading("", News(), f"cannot be read: {error!r}"[:200])
-    return Reading(name, news)
+        name = _as_text(str(event["event"]))
+        payload = dict(event.get("payload") or {})
+    except (*NONSENSE, RecursionError) as error:
+        return Reading(problem=f"{UNREADABLE}: {error!r}")
+    problems: list[str] = []
+    news = News(
+        payments=_read_all(payload, "payment", payment_fact, problems),
+        refunds=_read_all(payload, "refund", refund_fact, problems),
+        disputes=_read_all(payload, "dispute", dispute_fact, problems),
+    )
+    if name == "payment.dispute.action_required":  # the entity does not say it
+        wanted = (replace(fact, status="action_required") for fact in news.disputes)
+        news = replace(news, disputes=tuple(wanted))
+    return Reading(name, news, f"{UNREADABLE}: {'; '.join(problems)}" if problems else "")
 
 
 def _read_all(
-    payload: dict[str, Any], kind: str, read_entity: Callable[[dict[str, Any]], Fact]
+    payload: dict[str, Any],
+    kind: str,
+    read_entity: Callable[[dict[str, Any]], Fact],
+    problems: list[str],
 ) -> tuple[Fact, ...]:
-    wrapped = payload.get(kind)
-    return (read_entity(wrapped["entity"]),) if wrapped else ()
+    try:
+        return (read_entity(payload[kind]["entity"]),) if kind in payload else ()
+    except NONSENSE as error:
+        problems.append(f"{kind}: {error!r}")
+        return ()
 
 
-def handled(results: Sequence[tuple[InboxEvent, str, str]], *, now: datetime) -> None:
-    """Mark events as handled: (event, its name, a line on what it came to) each."""
+def handled(results: Sequence[tuple[InboxEvent, Reading, str]], *, now: datetime) -> None:
+    """Mark events as handled: (event, what it says, a line on what it came to) each."""
     columns = (
         [event.pk for event, _, _ in results],
-        [name for _, name, _ in results],
+        [reading.name for _, reading, _ in results],
+        [reading.gateway_order_id for _, reading, _ in results],
         [result[:200] for _, _, result in results],
     )
     with connection.cursor() as cursor:
         cursor.execute(
             """
             UPDATE shop_inboxevent AS event
-            SET handled_at = %s, due_at = NULL, name = v.name, result = v.result
-            FROM unnest(%s::bigint[], %s::text[], %s::text[]) AS v (id, name, result)
+            SET handled_at = %s, due_at = NULL, name = v.name,
+                gateway_order_id = v.gateway_order_id, result = v.result
+            FROM unnest(%s::bigint[], %s::text[], %s::text[], %s::text[])
+                AS v (id, name, gateway_order_id, result)
             WHERE event.id = v.id AND event.handled_at IS NULL
             """,
             [now, *columns],
         )
 
 
+def unreadable() -> QuerySet[InboxEvent]:
+    """
+    For operations, oldest first: events that said something we cannot read, or over which we
+    stumbled until we gave up. The raw bodies are in `body`; nothing else is known of them.
+    """
+    gave_up = Q(handled_at=None, due_at=None)
+    return InboxEvent.objects.filter(gave_up | Q(result__startswith=UNREADABLE))
+
+
 def postpone(event: InboxEvent, *, until: datetime | None, last_error: str) -> None:
     """Look at the event again at `until`; None: no more, operations must."""
     InboxEvent.objects.filter(pk=event.pk).update(
-        due_at=until, attempts=models.F("attempts") + 1, last_error=last_error
+        due_at=until,
+        attempts=models.F("attempts") + 1,
+        last_error=last_error,
+        gateway_order_id=_order_named_in(bytes(event.body)),
     )
+
+
+def _order_named_in(body: bytes) -> str:
+    """Not through `read`: that may be what has just raised."""
+    try:
+        named = json.loads(body)["payload"]["payment"]["entity"]["order_id"]
+    except (ValueError, KeyError, TypeError, RecursionError):
+        return ""
+    return _as_text(named) if isinstance(named, str) else ""
+
+
+def _as_text(said: str) -> str:
+    """As much of it as a column of ours takes. JSON can spell characters that are none."""
+    return said[:64].replace("\x00", "").encode("utf-8", "replace").decode()
+
+
+def lock_one(event_id: int) -> InboxEvent:
+    """:raises InboxEvent.DoesNotExist: there is none."""
+    return InboxEvent.objects.select_for_update(no_key=True).get(pk=event_id)
+
+
+def replay(event: InboxEvent, *, now: datetime) -> None:
+    """Have the event handled once more, whatever became of it. Its last error stays to be read."""
+    InboxEvent.objects.filter(pk=event.pk).update(due_at=now, handled_at=None, attempts=0)
+
+
+def of_gateway_orders(gateway_order_ids: Collection[str]) -> QuerySet[InboxEvent]:
+    """The events that tell of these Razorpay orders, as they came; unread ones are not known."""
+    known = [it for it in gateway_order_ids if it]
+    return InboxEvent.objects.filter(gateway_order_id__in=known).exclude(gateway_order_id="")
 
 
 def overdue(*, before: datetime) -> str | None:

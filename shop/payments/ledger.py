@@ -14,6 +14,7 @@ from datetime import datetime, timedelta
 from enum import StrEnum
 
 from django.conf import settings
+from django.contrib.postgres.indexes import BrinIndex
 from django.db import connection, models
 from django.db.models import F, Q
 
@@ -105,6 +106,7 @@ class Payment(models.Model):
                 name="payment_to_capture",
             ),
             models.Index(fields=["captured_at"], name="payment_captured_at"),
+            BrinIndex(fields=["created_at"], name="payment_created_at", autosummarize=True),
         ]
 
     def __str__(self) -> str:
@@ -280,6 +282,7 @@ LEARNT = (
     "error_description",
     "captured_via",
     "captured_at",
+    "capture_at",
     "updated_at",
 )
 
@@ -298,7 +301,7 @@ def _learn(row: Payment, fact: PaymentFact, *, via: str, now: datetime) -> bool:
     if refunded:
         row.amount_refunded_paise = fact.amount_refunded_paise
     if row.captured_at is None and fact.status in {PaymentStatus.CAPTURED, PaymentStatus.REFUNDED}:
-        row.captured_via, row.captured_at = via, now
+        row.captured_via, row.captured_at, row.capture_at = via, now, None
     row.updated_at = now
     return forward or refunded
 

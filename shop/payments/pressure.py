@@ -8,6 +8,7 @@ gateway that is down is asked by one call at a time until it answers.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from django.conf import settings
@@ -15,7 +16,7 @@ from django.db import models, transaction
 
 from shop.payments.gateway import Declined, GatewayError, NothingAsked, Unreachable
 
-TRIPS_AFTER = 5  # calls in a row that got no answer
+TRIPS_AFTER = 5  # calls in a row that got no answer; after that, probes are counted alone
 SHORTEST_BREAK = timedelta(seconds=2)
 LONGEST_BREAK = timedelta(minutes=1)
 RATE_LIMITED_SECONDS = 2.0  # where a 429 does not say for how long
@@ -33,22 +34,40 @@ class GatewayPressure(models.Model):
         return f"closed until {self.closed_until}" if self.closed_until else "open"
 
 
-def allow(wanted: int, *, now: datetime) -> int:
-    """
-    How many of `wanted` calls may go out now; they are taken off the budget. Call in a transaction.
+@dataclass(frozen=True, slots=True)
+class Allowance:
+    """So many calls may go out now. Holds the row's lock until the transaction ends."""
 
-    0 while the gateway is left alone. After a break, 1: whether it answers decides for all.
+    calls: int
+    row: GatewayPressure
+
+
+def allow(wanted: int, *, now: datetime) -> Allowance:
+    """
+    How many of `wanted` calls may go out now. Call in a transaction, and `spend` what goes out.
+
+    None while the gateway is left alone. After a break, one: whether it answers decides for all.
     """
     row = _locked()
     if row.closed_until and now < row.closed_until:
-        return 0
-    allowed = min(wanted, _refill(row, now=now))
+        return Allowance(0, row)
+    most = 1 if row.failures >= TRIPS_AFTER else wanted
+    return Allowance(min(most, _refill(row, now=now)), row)
+
+
+def spend(allowance: Allowance, calls: int, *, now: datetime) -> None:
+    """
+    Take the calls that do go out off the budget. One that probes keeps all others waiting, and
+    counts as unanswered until it is answered.
+    """
+    if not calls:
+        return
+    row = allowance.row
+    row.calls_left -= calls
     if row.failures >= TRIPS_AFTER:
-        allowed = min(allowed, 1)
+        row.failures += calls
         row.closed_until = now + timedelta(seconds=settings.GATEWAY_TIMEOUT_SECONDS)
-    row.calls_left -= allowed
     row.save()
-    return allowed
 
 
 def _refill(row: GatewayPressure, *, now: datetime) -> int:
@@ -64,6 +83,9 @@ def learn(answers: Sequence[object], *, now: datetime) -> None:
     """
     Take a lesson from what calls came to: `GatewayError`s among other answers. Writes only when
     something changes. Call outside a transaction.
+
+    Calls that were out together are one lesson: thirty that hang for the same second end the asking
+    for the shortest break, as five do. Breaks double with each probe.
     """
     causes = [_cause(answer) for answer in answers]
     limited = [it for it in causes if isinstance(it, Unreachable) and it.is_rate_limit]
@@ -75,7 +97,7 @@ def learn(answers: Sequence[object], *, now: datetime) -> None:
         row = _locked()
         if len(silent) + len(limits) < len(causes):
             row.failures, row.closed_until = 0, None
-        row.failures += len(silent)
+        row.failures = min(row.failures + len(silent), max(row.failures, TRIPS_AFTER))
         if row.failures >= TRIPS_AFTER:
             doubled = SHORTEST_BREAK * 2 ** min((row.failures - TRIPS_AFTER), 10)
             row.closed_until = now + min(doubled, LONGEST_BREAK)

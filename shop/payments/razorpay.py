@@ -17,6 +17,7 @@ import json
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from datetime import datetime
 from functools import cache, partial
 from importlib import metadata
 from typing import Any, TypeVar
@@ -28,6 +29,7 @@ import razorpay
 import urllib3
 from urllib3.exceptions import ConnectTimeoutError, NewConnectionError
 
+from shop.payments.calls import told
 from shop.payments.gateway import (
     Declined,
     DisputeFact,
@@ -39,6 +41,7 @@ from shop.payments.gateway import (
     Unreachable,
     refuse_inside_transaction,
 )
+from shop.redaction import redacted
 
 T = TypeVar("T")
 
@@ -70,6 +73,7 @@ class RazorpayGateway:
         transport = _Transport(base_url, timeout_seconds=timeout_seconds, connections=connections)
         self._client = _Client(session=transport, auth=(key_id, key_secret), base_url=base_url)
 
+    @told
     def create_order(self, *, receipt: str, amount_paise: int, currency: str) -> RemoteOrder:
         refuse_inside_transaction()
         body = {
@@ -80,24 +84,29 @@ class RazorpayGateway:
         }
         return _answered(_remote_order, self._client.order.create(body))
 
+    @told
     def find_orders(self, *, receipt: str) -> list[RemoteOrder]:
         refuse_inside_transaction()
         answer = self._client.order.all({"receipt": receipt, "count": 100})
         return _answered(lambda it: [_remote_order(item) for item in it["items"]], answer)
 
+    @told
     def fetch_order(self, *, gateway_order_id: str) -> RemoteOrder:
         refuse_inside_transaction()
         return _answered(_remote_order, self._client.order.fetch(gateway_order_id))
 
+    @told
     def fetch_payments(self, *, gateway_order_id: str) -> list[PaymentFact]:
         refuse_inside_transaction()
         answer = self._client.order.payments(gateway_order_id)
         return _answered(lambda it: [payment_fact(item) for item in it["items"]], answer)
 
+    @told
     def fetch_payment(self, *, gateway_payment_id: str) -> PaymentFact:
         refuse_inside_transaction()
         return _answered(payment_fact, self._client.payment.fetch(gateway_payment_id))
 
+    @told
     def capture(self, *, gateway_payment_id: str, amount_paise: int, currency: str) -> PaymentFact:
         refuse_inside_transaction()
         answer = self._client.payment.capture(
@@ -105,6 +114,7 @@ class RazorpayGateway:
         )
         return _answered(payment_fact, answer)
 
+    @told
     def refund(self, *, gateway_payment_id: str, amount_paise: int, key: str) -> RefundFact:
         refuse_inside_transaction()
         answer = self._client.payment.refund(
@@ -114,10 +124,20 @@ class RazorpayGateway:
         )
         return _answered(refund_fact, answer)
 
+    @told
     def fetch_refunds(self, *, gateway_payment_id: str) -> list[RefundFact]:
         refuse_inside_transaction()
         answer = self._client.payment.fetch_multiple_refund(gateway_payment_id, {"count": 100})
         return _answered(lambda it: [refund_fact(item) for item in it["items"]], answer)
+
+    @told
+    def list_payments(
+        self, *, since: datetime, until: datetime, skip: int, count: int
+    ) -> list[PaymentFact]:
+        refuse_inside_transaction()
+        span = {"from": int(since.timestamp()), "to": int(until.timestamp())}
+        answer = self._client.payment.all(span | {"skip": skip, "count": count})
+        return _answered(lambda it: [payment_fact(item) for item in it["items"]], answer)
 
 
 def payment_fact(entity: dict[str, Any]) -> PaymentFact:
@@ -158,6 +178,7 @@ def dispute_fact(entity: dict[str, Any]) -> DisputeFact:
         gateway_payment_id=_id(entity["payment_id"]),
         amount_paise=_paise(entity["amount"]),
         status=_text(entity["status"]),
+        phase=_text(entity.get("phase") or ""),
     )
 
 
@@ -173,8 +194,10 @@ def _remote_order(entity: dict[str, Any]) -> RemoteOrder:
 
 
 def _text(value: object) -> str:
+    """A text that Postgres takes: JSON can spell characters that are none (`\\ud800`)."""
     if not isinstance(value, str) or "\x00" in value:
         raise TypeError(f"not a text: {value!r}")
+    value.encode()
     return value
 
 
@@ -303,7 +326,7 @@ def _good(response: urllib3.BaseHTTPResponse, content: bytes) -> dict[str, Any]:
     if 200 <= status < 300 and isinstance(answer, dict):
         return answer
     error = answer.get("error") if isinstance(answer, dict) else None
-    message = str(error.get("description") or "") if isinstance(error, dict) else ""
+    message = redacted(str(error.get("description") or "")) if isinstance(error, dict) else ""
     if status in {401, 403}:
         raise Unreachable(f"our credentials are refused: {message}")
     if status == 429:

@@ -8,10 +8,12 @@ by some accounts only, and three equal calls without them were three refunds.
 from __future__ import annotations
 
 import uuid
+from collections import Counter
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
+from typing import NamedTuple
 
 from django.conf import settings
 from django.db import models, transaction
@@ -91,6 +93,11 @@ class Refund(models.Model):
         ]
         indexes = [
             models.Index(fields=["due_at"], condition=Q(due_at__isnull=False), name="refund_due"),
+            models.Index(
+                fields=["status", "created_at"],
+                condition=~Q(status=RefundStatus.PROCESSED),
+                name="refund_unfinished",
+            ),
         ]
 
     def __str__(self) -> str:
@@ -112,6 +119,13 @@ class Wanted:
 
     payment: Payment
     reason: RefundReason
+
+
+class Hopeless(NamedTuple):
+    """A claimed refund that Razorpay will not make, and why."""
+
+    refund: Refund
+    because: str
 
 
 def want(wanted: Sequence[Wanted], *, now: datetime) -> None:
@@ -179,9 +193,87 @@ def request(
         )
 
 
+def give_back(payments: Sequence[Payment], *, note: str, by_id: int, now: datetime) -> list[Refund]:
+    """
+    Write down that staff sends back all that is left of these captured payments. Sent soon after.
+
+    Locks the payments in id order. One of which nothing is left adds nothing, so neither does a
+    repeat. Refunds by rule that failed are no hindrance.
+    """
+    rows = Payment.objects.filter(
+        pk__in=[payment.pk for payment in payments], status=PaymentStatus.CAPTURED
+    )
+    locked = list(rows.order_by("id").select_for_update(no_key=True))
+    promised = _promised([payment.pk for payment in locked])
+    return Refund.objects.bulk_create(
+        Refund(
+            payment=payment,
+            amount_paise=left,
+            reason=RefundReason.REQUESTED,
+            note=note[:300],
+            requested_by_id=by_id,
+            key=new_key(),
+            due_at=now,
+            created_at=now,
+            updated_at=now,
+        )
+        for payment in locked
+        if (left := payment.amount_paise - promised.get(payment.pk, 0)) > 0
+    )
+
+
+def again(refund: Refund, *, note: str, by_id: int, now: datetime) -> Refund:
+    """
+    Write down a refund in place of one that failed, under a key of its own: Razorpay's answer to
+    the old key stays what it is, and so does its case.
+
+    :raises RefundRefused: it did not fail, or less is left of its payment.
+    """
+    with transaction.atomic():
+        payment = Payment.objects.select_for_update(no_key=True).get(pk=refund.payment_id)
+        refund.refresh_from_db()
+        left_paise = payment.amount_paise - _promised([payment.pk]).get(payment.pk, 0)
+        if refund.status != RefundStatus.FAILED:
+            raise RefundRefused("This refund has not failed.", left_paise=left_paise)
+        if payment.status != PaymentStatus.CAPTURED or refund.amount_paise > left_paise:
+            raise RefundRefused(
+                "So much is not left of this payment: other refunds took its place.",
+                left_paise=left_paise,
+            )
+        return Refund.objects.create(
+            payment=payment,
+            amount_paise=refund.amount_paise,
+            reason=RefundReason.REQUESTED,
+            note=note[:300],
+            requested_by_id=by_id,
+            key=new_key(),
+            attempts=1,  # so that it is looked for before it is sent
+            due_at=now,
+            created_at=now,
+            updated_at=now,
+        )
+
+
+def gone_whole(standing: Iterable[Refund]) -> set[int]:
+    """The ids of the payments that these refunds, none of them failed, give back whole."""
+    paise: Counter[int] = Counter()
+    whole = set()
+    for refund in standing:
+        paise[refund.payment_id] += refund.amount_paise
+        if paise[refund.payment_id] >= refund.payment.amount_paise:
+            whole.add(refund.payment_id)
+    return whole
+
+
 def new_key() -> str:
     """Ours alone, and of the letters that Razorpay takes for an idempotency key."""
     return uuid.uuid4().hex
+
+
+def left_of(payments: Sequence[Payment]) -> dict[int, int]:
+    """How much of each of these is neither going back nor gone, in paise. One query."""
+    promised = _promised([payment.pk for payment in payments])
+    return {payment.pk: payment.amount_paise - promised.get(payment.pk, 0) for payment in payments}
 
 
 def _promised(payment_ids: Collection[int]) -> dict[int, int]:
@@ -217,17 +309,24 @@ def postpone(refund: Refund, *, until: datetime, last_error: str) -> None:
     )
 
 
-def give_up(refund: Refund, *, last_error: str, now: datetime) -> None:
-    """Razorpay will not have it. The row says why, and a case asks operations for help."""
-    ours = Refund.objects.filter(pk=refund.pk, claim=refund.claim, status=RefundStatus.DUE)
-    if ours.update(
-        status=RefundStatus.FAILED,
-        claim=None,
-        due_at=None,
-        last_error=last_error[:300],
-        updated_at=now,
-    ):
-        _open_case(refund, last_error, now=now)
+def give_up(hopeless: Sequence[Hopeless], *, now: datetime) -> set[int]:
+    """
+    Razorpay will not have these. Each row says why, and a case asks operations for help. The ids
+    of the orders concerned; only whoever holds the claim can give a refund up.
+    """
+    concerned = set()
+    for refund, because in hopeless:
+        ours = Refund.objects.filter(pk=refund.pk, claim=refund.claim, status=RefundStatus.DUE)
+        if ours.update(
+            status=RefundStatus.FAILED,
+            claim=None,
+            due_at=None,
+            last_error=because[:300],
+            updated_at=now,
+        ):
+            _open_case(refund, because, now=now)
+            concerned.add(refund.payment.gateway_order.order_id)
+    return concerned
 
 
 def record(facts: Iterable[RefundFact], *, now: datetime) -> set[int]:

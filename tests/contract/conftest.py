@@ -10,17 +10,21 @@ import pytest
 import razorpay
 import requests
 
+from tests.contract.targets import NAMES, STANDIN, Target, TimedSession
 from tests.support.standin import StandIn
 
-TIMEOUT_SECONDS = 5
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """A test of the contract runs once against each target there is."""
+    if "target" in metafunc.fixturenames:
+        metafunc.parametrize("target", NAMES, indirect=True)
 
 
-class TimedSession(requests.Session):
-    """The SDK has no default timeout; a hanging test would never end."""
-
-    def request(self, *args: Any, **options: Any) -> requests.Response:
-        options.setdefault("timeout", TIMEOUT_SECONDS)
-        return super().request(*args, **options)
+@pytest.fixture
+def target(request: pytest.FixtureRequest) -> Target:
+    if request.param == STANDIN:
+        return Target.of_standin(request.getfixturevalue("standin"))
+    return Target.of_test_mode()
 
 
 @pytest.fixture

@@ -1,15 +1,43 @@
-"""Operations see everything in the admin, and cannot move what only steps may move."""
+"""Operations find any checkout, see all about it, and move nothing that only steps may move."""
+
+import json
+from datetime import timedelta
 
 import pytest
+from django.apps import apps
+from django.contrib.auth.models import Group
 from django.urls import reverse
+from django.utils import timezone
 
+from shop import roles
 from shop.accounts import User
-from shop.payments import cases
-from tests.support.shop import make_checkout, make_payable, place_order
+from shop.admin import masking
+from shop.carts import SyncEvent
+from shop.checkout import mending
+from shop.checkout.jobs import CheckoutJob
+from shop.checkout.trail import Instruction
+from shop.checkout.webhooks import ReconcileWebhook
+from shop.payments import cases, inbox
+from shop.payments.cases import Case, CaseKind
+from shop.payments.inbox import InboxEvent
+from shop.payments.ledger import GatewayOrder, Payment
+from shop.stock import StockLevel
+from tests.support.events import deliver
+from tests.support.shop import (
+    fill_cart,
+    make_buyer,
+    make_checkout,
+    make_payable,
+    make_variant,
+    place_order,
+    post_checkout,
+    run,
+    stock_of,
+)
 
 pytestmark = pytest.mark.django_db
 
-TABLES = (
+SEEN = (
     "checkoutjob",
     "order",
     "gatewayorder",
@@ -17,60 +45,376 @@ TABLES = (
     "inboxevent",
     "refund",
     "case",
+    "auditentry",
     "product",
     "stocklevel",
-    "user",
     "cart",
     "syncevent",
 )
+LIST = "admin:shop_checkoutjob_changelist"
 
 
 @pytest.fixture
-def operator(client):
-    client.force_login(User.objects.create_superuser("ops@example.com", "x"))
+def admin(client):
+    client.force_login(User.objects.create_superuser("root@example.com", "x"))
     return client
 
 
-@pytest.mark.parametrize("table", TABLES)
-def test_every_list_opens_and_can_be_searched(table, operator, now):
+@pytest.fixture
+def viewer(client):
+    person = User.objects.create(email="viewer@example.com", is_staff=True)
+    person.groups.add(Group.objects.get(name=roles.VIEWER))
+    client.force_login(person)
+    return client
+
+
+@pytest.fixture
+def paid(gateway, standin, now):
+    """Paid, as a webhook said, and refunded in part by hand."""
+    job = make_payable(make_checkout(now=now), gateway, now=now)
+    deliver(standin.pay(GatewayOrder.objects.get(order=job.order).gateway_order_id), now=now)
+    run(ReconcileWebhook(), now=now)
+    job.order.refresh_from_db()
+    person = User.objects.create_superuser("asha@example.com", "x")
+    mending.refund(job.order, amount_paise=12_300, by=Instruction(person.pk, "a chipped rim", now))
+    return job
+
+
+def page_of(client, job):
+    return client.get(reverse("admin:shop_checkoutjob_change", args=[job.pk])).content.decode()
+
+
+def listed(client, **query):
+    """The ids of the checkouts in the list that these parameters give."""
+    answer = client.get(reverse(LIST), query)
+    assert answer.status_code == 200
+    return {job.pk for job in answer.context["cl"].result_list}
+
+
+# --- who sees what -------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("table", SEEN)
+def test_every_list_opens_and_can_be_searched(table, viewer, now):
     place_order(make_checkout(now=now), now=now)
 
-    assert operator.get(reverse(f"admin:shop_{table}_changelist")).status_code == 200
-    assert operator.get(reverse(f"admin:shop_{table}_changelist") + "?q=PK-").status_code == 200
+    assert viewer.get(reverse(f"admin:shop_{table}_changelist")).status_code == 200
+    assert viewer.get(reverse(f"admin:shop_{table}_changelist") + "?q=PK-2").status_code == 200
 
 
-def test_a_checkout_is_found_by_its_order_number(operator, now):
-    job = place_order(make_checkout(now=now), now=now)
+def test_a_viewer_adds_changes_and_deletes_nothing(viewer, paid, now):
+    cases.open_cases([cases.Open(paid.order_id, CaseKind.DISPUTE, "disp_1", "a bank")], now=now)
+    SyncEvent.objects.create(owner=paid.owner, kind="reloaded", at=now)
+
+    for table in SEEN:
+        row = apps.get_model("shop", table).objects.first()
+        assert viewer.post(reverse(f"admin:shop_{table}_add"), {}).status_code == 403, table
+        for page in ("change", "delete"):
+            url = reverse(f"admin:shop_{table}_{page}", args=[row.pk])
+            assert viewer.post(url, {"post": "yes"}).status_code == 403, url
+
+
+def test_accounts_are_for_administrators(viewer):
+    assert viewer.get(reverse("admin:shop_user_changelist")).status_code == 403
+
+
+def test_strangers_see_the_sign_in_page(client, paid):
+    url = reverse("admin:shop_checkoutjob_change", args=[paid.pk])
+
+    assert client.get(url).status_code == 302
+
+
+def test_the_roles_are_made_once_and_keep_what_was_granted_beside(admin):
+    group = Group.objects.get(name=roles.VIEWER)
+    before = set(group.permissions.values_list("codename", flat=True))
+    group.permissions.add(*Group.objects.get(name=roles.OPERATOR).permissions.all())
+
+    roles.grant(sender=CheckoutJob._meta.app_config)
+
+    assert Group.objects.count() == 3
+    after = set(group.permissions.values_list("codename", flat=True))
+    assert after - before == {"mend_checkout"}
+    assert before == {name for name in before if name.startswith("view_")}
+    assert not before & {"view_user", "view_idempotencykey"}
+
+
+# --- finding -------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        lambda job: str(job.pk),
+        lambda job: str(job.pk)[:8],
+        lambda job: str(job.pk).replace("-", "")[:13].upper(),
+        lambda job: job.order.number,
+        lambda job: job.order.number[:12].lower(),
+        lambda job: GatewayOrder.objects.get(order=job.order).gateway_order_id,
+        lambda job: Payment.objects.get().gateway_payment_id,
+        lambda job: "Asha.Rao@example.com",
+        lambda job: "asha.rao@",
+    ],
+    ids=["id", "prefix", "hex", "number", "number prefix", "order_", "pay_", "e-mail", "mailbox"],
+)
+def test_a_checkout_is_found_by_whatever_people_have_at_hand(name, admin, paid, now):
+    User.objects.filter(pk=paid.owner_id).update(email="asha.rao@example.com", is_guest=False)
     make_checkout(now=now)
 
-    page = operator.get(
-        reverse("admin:shop_checkoutjob_changelist"), {"q": job.order.number}
-    ).content.decode()
-
-    assert str(job.pk) in page
-    assert "1 checkout job" in page
+    assert listed(admin, q=name(paid)) == {paid.pk}
 
 
-def test_a_checkout_shows_its_timeline_and_no_way_to_edit_it(operator, now):
-    job = place_order(make_checkout(now=now), now=now)
+@pytest.mark.parametrize("nonsense", ["abc", "zzzz", "pay_none", "%", "' OR 1=1", "f" * 40])
+def test_what_is_no_name_finds_nothing(nonsense, admin, paid):
+    assert listed(admin, q=nonsense) == set()
 
-    page = operator.get(reverse("admin:shop_checkoutjob_change", args=[job.pk])).content.decode()
 
-    assert "units set aside" in page
+def test_a_stuck_checkout_is_found_as_such(admin, now):
+    stuck, fresh = make_checkout(now=now), make_checkout(now=now)
+    tired = make_checkout(now=now)
+    CheckoutJob.objects.filter(pk=stuck.pk).update(due_at=now - timedelta(days=365))
+    CheckoutJob.objects.filter(pk=fresh.pk).update(due_at=now + timedelta(days=36500))
+    CheckoutJob.objects.filter(pk=tired.pk).update(due_at=now + timedelta(days=36500), attempts=3)
+
+    assert listed(admin, stuck="yes") == {stuck.pk, tired.pk}
+    assert "pill-stuck" in page_of(admin, stuck)
+    assert "pill-stuck" not in page_of(admin, fresh)
+
+
+def test_unasked_the_list_shows_the_last_day_and_a_state_shows_all(admin, now):
+    today, old = make_checkout(now=timezone.now()), make_checkout(now=now)
+    CheckoutJob.objects.filter(pk=old.pk).update(created_at=timezone.now() - timedelta(days=3))
+
+    assert listed(admin) == {today.pk}
+    assert listed(admin, age="week") == {today.pk, old.pk}
+    assert listed(admin, state__exact="queued") == {today.pk, old.pk}
+    assert listed(admin, state__exact="queued", age="hour") == {today.pk}
+    assert listed(admin, error_code__exact="out_of_stock") == set()
+
+
+def test_a_list_costs_the_same_for_one_row_and_for_many(
+    admin, now, django_assert_max_num_queries, django_assert_num_queries
+):
+    place_order(make_checkout(now=now), now=now)
+    with django_assert_max_num_queries(12) as counted:
+        listed(admin, age="any")
+    for _ in range(4):
+        place_order(make_checkout(now=now), now=now)
+
+    with django_assert_num_queries(len(counted)):
+        assert len(listed(admin, age="any")) == 5
+
+
+def test_a_list_counts_no_further_than_it_must(admin, now, monkeypatch):
+    monkeypatch.setattr("shop.admin.parts.MOST_COUNTED", 3)
+    for _ in range(5):
+        make_checkout(now=now)
+
+    answer = admin.get(reverse(LIST), {"age": "any"})
+
+    assert answer.context["cl"].result_count == 3
+
+
+@pytest.mark.parametrize(
+    ("table", "query", "found"),
+    [
+        ("payment", {"status__exact": "captured"}, 1),
+        ("payment", {"status__exact": "failed"}, 0),
+        ("refund", {"status__exact": "due", "reason__exact": "requested"}, 1),
+        ("refund", {"reason__exact": "surplus"}, 0),
+        ("order", {"stock_state__exact": "sold"}, 1),
+        ("auditentry", {"action__exact": "refund"}, 1),
+        ("auditentry", {"action__exact": "cancel"}, 0),
+    ],
+)
+def test_lists_of_money_are_narrowed_by_what_is_known(table, query, found, admin, paid):
+    answer = admin.get(reverse(f"admin:shop_{table}_changelist"), query)
+
+    assert len(answer.context["cl"].result_list) == found
+
+
+def test_open_cases_come_first(admin, paid, now):
+    for name in ("disp_1", "disp_2"):
+        cases.open_cases([cases.Open(paid.order_id, CaseKind.DISPUTE, name, name)], now=now)
+    person = User.objects.get(email="root@example.com")
+    newest = Case.objects.get(reference="disp_2")
+    mending.close_case(newest.pk, by=Instruction(person.pk, "the bank gave in", now))
+
+    rows = admin.get(reverse("admin:shop_case_changelist")).context["cl"].result_list
+
+    assert [case.reference for case in rows] == ["disp_1", "disp_2"]
+
+
+@pytest.mark.parametrize(
+    ("became", "changes"),
+    [
+        ("dead", {"handled_at": None, "due_at": None}),
+        ("unreadable", {"result": "cannot be read: KeyError('event')"}),
+        ("foreign", {"result": "not ours"}),
+    ],
+)
+def test_webhooks_are_found_by_what_became_of_them(became, changes, admin, paid):
+    url = reverse("admin:shop_inboxevent_changelist")
+    assert not admin.get(url, {"became": became}).context["cl"].result_list
+
+    InboxEvent.objects.update(**changes)
+
+    assert len(admin.get(url, {"became": became}).context["cl"].result_list) == 1
+
+
+# --- the page of one -----------------------------------------------------------------------------
+
+
+def test_a_checkout_shows_all_about_it(viewer, paid, settings):
+    settings.FLOWER_URL = "https://flower.example"
+
+    page = page_of(viewer, paid)
+
+    for expected in (
+        "units set aside",  # a move
+        "ready to be paid",
+        paid.order.number,
+        paid.order.lines.get().sku,
+        GatewayOrder.objects.get().gateway_order_id,
+        Payment.objects.get().gateway_payment_id,
+        "a chipped rim",  # the refund, and the trail
+        "asha@example.com",
+        "₹123.00",
+        "payment.captured",  # the webhook
+        InboxEvent.objects.get().gateway_event_id,
+        f"https://flower.example/tasks?name=checkout.%20{paid.pk}",
+    ):
+        assert expected in page, expected
     assert 'name="_save"' not in page
 
 
-def test_the_operations_page_shows_what_needs_a_person(operator, gateway, now):
+def test_a_page_costs_the_same_however_much_there_is(
+    viewer, paid, standin, now, django_assert_num_queries, django_assert_max_num_queries
+):
+    with django_assert_max_num_queries(20) as counted:
+        page_of(viewer, paid)
+    payment = standin.payments()[0]
+    for n in range(3):
+        deliver(payment, id=f"pay_more{n}", now=now)
+    run(ReconcileWebhook(), now=now)
+
+    with django_assert_num_queries(len(counted)):
+        assert "pay_more2" in page_of(viewer, paid)
+
+
+def test_a_checkout_without_an_order_has_a_page_too(viewer, now):
+    variant = make_variant(name="A very plain mug")
+    buyer = make_buyer(now=now)
+    fill_cart(buyer, variant, now=now)
+
+    assert "A very plain mug" in page_of(viewer, post_checkout(buyer, now=now))
+
+
+@pytest.mark.parametrize("name", ["nonsense", "00000000-0000-0000-0000-000000000000"])
+def test_what_is_no_checkout_is_not_found(name, viewer):
+    url = reverse("admin:shop_checkoutjob_change", args=[name])
+
+    assert viewer.get(url).status_code == 404
+
+
+def test_nothing_can_be_posted_to_the_page_of_a_checkout(admin, paid):
+    url = reverse("admin:shop_checkoutjob_change", args=[paid.pk])
+
+    assert admin.post(url, {"state": "paid"}).status_code == 403
+
+
+# --- what is not shown ---------------------------------------------------------------------------
+
+PLANTED = {
+    "contact": "+919812345670",
+    "email": "planted@secret.example",
+    "vpa": "planted.vpa@okbank",
+    "card": {"id": "card_1", "last4": "4242", "name": "P. Lanted", "network": "Visa"},
+    "bank_account": {"ifsc": "PLAN0000001", "account_number": "00112233445566"},
+    "notes": {"planted-key@secret.example": "planted note", "id": "planted-id-in-notes"},
+    "acquirer_data": {"rrn": "998877665544"},
+    "a_field_of_tomorrow": "planted tomorrow",
+    "number_of_tomorrow": 4111111111111111,
+}
+SECRETS = (
+    "9812345670", "planted@", "planted.vpa", "4242", "Lanted", "PLAN0000001", "00112233445566",
+    "planted-key", "planted note", "planted-id", "998877665544", "planted tomorrow",
+    "4111111111111111",
+)  # fmt: skip
+
+
+@pytest.fixture
+def planted(gateway, standin, now):
     job = make_payable(make_checkout(now=now), gateway, now=now)
-    case = cases.Open(job.order_id, cases.CaseKind.DISPUTE, "disp_1", "a bank wants money back")
-    cases.open_cases([case], now=now)
-    stuck = make_checkout(now=now)
+    payment = standin.pay(GatewayOrder.objects.get(order=job.order).gateway_order_id)
+    deliver(payment, now=now, **PLANTED)
+    run(ReconcileWebhook(), now=now)
+    traceback = "IntegrityError: Failing row contains (7, planted@secret.example, 9812345670)."
+    InboxEvent.objects.update(last_error=traceback)
+    CheckoutJob.objects.update(last_error=traceback)
+    return job
 
-    page = operator.get(reverse("ops")).content.decode()
 
-    assert "a bank wants money back" in page
-    assert str(stuck.pk) in page
+def test_no_page_shows_what_a_webhook_says_about_people(planted, admin):
+    event, payment = InboxEvent.objects.get(), Payment.objects.get()
+    pages = [
+        reverse("admin:shop_checkoutjob_change", args=[planted.pk]),
+        reverse("admin:shop_inboxevent_change", args=[event.pk]),
+        reverse("admin:shop_payment_change", args=[payment.pk]),
+        reverse("admin:shop_inboxevent_mend", args=[event.pk, "replay"]),
+        *(reverse(f"admin:shop_{table}_changelist") for table in SEEN),
+    ]
+    for url in pages:
+        shown = admin.get(url).content.decode()
+        assert [secret for secret in SECRETS if secret in shown] == [], url
 
 
-def test_the_operations_page_is_for_staff(client):
-    assert client.get(reverse("ops")).status_code == 302
+def test_a_body_keeps_what_is_about_money(planted):
+    shown = masking.masked(bytes(InboxEvent.objects.get().body))
+
+    assert [secret for secret in SECRETS if secret in shown] == []
+    entity = json.loads(shown)["payload"]["payment"]["entity"]
+    payment = Payment.objects.get()
+    assert (entity["id"], entity["amount"]) == (payment.gateway_payment_id, payment.amount_paise)
+    assert entity["contact"] == "+*****0"
+    assert entity["card"]["network"] == "Visa"
+
+
+@pytest.mark.parametrize("body", [b"planted@secret.example", b"{", b"\xff\xfe", b"[" * 100_000])
+def test_a_body_that_is_not_json_is_described(body):
+    assert masking.masked(body) == (
+        f"{len(body)} bytes that are not JSON; they are kept as they came."
+    )
+
+
+def test_the_bytes_are_kept_as_they_came(planted):
+    assert b"planted@secret.example" in bytes(InboxEvent.objects.get().body)
+    assert inbox.read(bytes(InboxEvent.objects.get().body)).problem == ""
+
+
+# --- units on the shelf --------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("shown", "given", "on_hand"),
+    [("10", "15", 14), ("10", "3", 2), ("10", "2", 9)],  # one was sold since; two are held
+    ids=["more", "fewer", "fewer than are held"],
+)
+def test_a_correction_of_the_shelf_undoes_no_sale(shown, given, on_hand, admin):
+    variant = make_variant(on_hand=9)
+    StockLevel.objects.update(held=2)
+    url = reverse("admin:shop_stocklevel_change", args=[variant.pk])
+    assert 'name="initial-on_hand"' in admin.get(url).content.decode()
+
+    answer = admin.post(
+        url,
+        {
+            "variant": variant.pk,
+            "initial-variant": variant.pk,
+            "on_hand": given,
+            "initial-on_hand": shown,
+        },
+        follow=True,
+    )
+
+    assert stock_of(variant) == (on_hand, 2)
+    assert ("So many units are held" in answer.content.decode()) is (on_hand == 9)

@@ -16,7 +16,7 @@ pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("redis")]
 LIMITED = [
     ("sign_in", "POST", "/api/auth/register/"),
     ("sign_in", "POST", "/api/auth/token/"),
-    ("sign_in", "POST", "/api/auth/token/refresh/"),
+    ("refresh", "POST", "/api/auth/token/refresh/"),
     ("guest", "POST", "/api/auth/guest/"),
     ("cart", "POST", "/api/cart/add/"),
     ("cart", "PATCH", "/api/cart/items/1/"),

@@ -1,9 +1,12 @@
 """Money back, by staff and by nobody else."""
 
 import pytest
+from django.contrib.auth.models import Group
 
+from shop import roles
 from shop.accounts import User
 from shop.api.auth import tokens
+from shop.checkout.trail import AuditEntry
 from shop.payments.refunds import Refund
 from tests.db.test_refunds import pay_and_hear
 from tests.support.api import Caller
@@ -50,6 +53,37 @@ def test_the_buyer_cannot_help_themselves(paid):
 
     assert buyer.post(path(paid), {"reason": "I would like to"}).status_code == 403
     assert not Refund.objects.exists()
+
+
+@pytest.mark.parametrize(
+    ("role", "status_code"), [(roles.VIEWER, 403), (roles.OPERATOR, 403), (roles.REFUNDER, 202)]
+)
+def test_money_goes_back_by_refunders_alone(role, status_code, paid):
+    person = User.objects.create(email=f"{role}@example.com", is_staff=True)
+    person.groups.add(Group.objects.get(name=role))
+    caller = Caller(tokens(person)["access"])
+
+    assert caller.post(path(paid), {"reason": "broken"}).status_code == status_code
+    assert Refund.objects.exists() is (status_code == 202)
+
+
+def test_a_refunder_who_is_no_staff_gives_nothing_back(paid):
+    person = User.objects.create(email="former@example.com")
+    person.groups.add(Group.objects.get(name=roles.REFUNDER))
+
+    answer = Caller(tokens(person)["access"]).post(path(paid), {"reason": "broken"})
+
+    assert answer.status_code == 403
+
+
+def test_a_refund_by_the_api_is_in_the_trail(paid, staff):
+    staff.post(path(paid), {"reason": "arrived broken", "amount_paise": 100})
+
+    entry = AuditEntry.objects.get()
+    assert (entry.actor_id, entry.action, entry.reason) == (
+        staff.user_id, "refund", "arrived broken",
+    )  # fmt: skip
+    assert (entry.checkout_id, entry.subject) == (paid.pk, f"order {paid.order.number}")
 
 
 def test_staff_of_yesterday_is_staff_no_more(paid, staff):

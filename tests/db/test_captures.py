@@ -58,18 +58,6 @@ def test_another_operation_in_progress_means_later(job, gateway, standin, now):
     assert Payment.objects.get().capture_at == now + timedelta(seconds=1)
 
 
-def test_two_workers_capture_the_amount_once(job, gateway, standin, now):
-    [work] = STEP.claim(limit=1, now=now)
-    first = STEP.call(gateway, work)
-    second = STEP.call(gateway, work)
-
-    STEP.record([(work, first)], now=now)
-    STEP.record([(work, second)], now=now)
-
-    assert reload(job).state == State.PAID
-    assert standin.ledger()["totals"]["captured_paise"] == job.amount_paise
-
-
 def test_where_razorpay_captures_we_wait_for_it_first(gateway, standin, now):
     standin.settings(auto_capture=False)
     gateway._capture = "manual"  # at Razorpay nobody captures, though we believe it does
@@ -82,3 +70,19 @@ def test_where_razorpay_captures_we_wait_for_it_first(gateway, standin, now):
     assert not STEP.claim(limit=1, now=now)
     run_remote(STEP, gateway, now=now + CAPTURE_GRACE)
     assert reload(job).state == State.PAID
+
+
+def test_a_payment_that_razorpay_captured_meanwhile_is_not_asked_about_again(gateway, standin, now):
+    standin.settings(auto_capture=False)
+    job = make_payable(make_checkout(now=now), gateway, now=now)
+    paid = standin.pay(GatewayOrder.objects.get().gateway_order_id, outcome="authorized")
+    reconcile.ask_now([job.order_id], now=now)
+    run_remote(CheckPayments(), gateway, now=now)
+    assert Payment.objects.get().capture_at == now + CAPTURE_GRACE
+
+    standin.move_payment(paid["id"], "capture")
+    reconcile.ask_now([job.order_id], now=now + timedelta(seconds=1))
+    run_remote(CheckPayments(), gateway, now=now + timedelta(seconds=1))
+
+    assert reload(job).state == State.PAID
+    assert Payment.objects.get().capture_at is None

@@ -1,17 +1,23 @@
-"""Alive, ready, and whether we still hear of money by webhook."""
+"""Alive, ready, whether somebody works, and whether we still hear of money by webhook."""
 
 from datetime import timedelta
 
 import pytest
+from django.db import connection
+from django.utils import timezone
 
+from shop import heartbeats
 from shop.checkout.questions import CheckPayments
 from shop.checkout.webhooks import ReconcileWebhook
 from shop.payments import pressure, reconcile
 from shop.payments.gateway import OutcomeUnknown
 from shop.payments.hearing import hearing
 from shop.payments.ledger import GatewayOrder
+from tasks.app import QUEUES
+from tasks.canary import canary
 from tests.support.events import deliver
 from tests.support.shop import make_checkout, make_payable, run, run_remote
+from workers import health
 from workers.sweeper import listen
 
 pytestmark = pytest.mark.django_db
@@ -29,7 +35,15 @@ def test_a_live_process_says_so(client):
     assert client.get("/health/live").json() == {"status": "ok"}
 
 
+def everybody_works(*, at):
+    heartbeats.beat(heartbeats.SWEEPER, now=at)
+    for queue in QUEUES:
+        heartbeats.beat(heartbeats.CANARY + queue, now=at)
+
+
 def test_ready_means_that_buyers_can_be_served(client, redis):
+    everybody_works(at=timezone.now())
+
     answer = client.get("/health/ready")
 
     assert answer.status_code == 200
@@ -48,9 +62,39 @@ def test_without_redis_it_is_degraded_and_still_ready(client, redis, settings):
     assert (answer.status_code, answer.json()["status"]) == (200, "degraded")
 
 
-def test_a_gateway_left_alone_shows(client, redis):
-    from django.utils import timezone
+@pytest.mark.parametrize("name", [heartbeats.SWEEPER, heartbeats.CANARY + "gateway"])
+def test_who_has_fallen_silent_makes_it_degraded_and_still_ready(client, redis, name):
+    now = timezone.now()
+    everybody_works(at=now)
+    heartbeats.Heartbeat.objects.filter(name=name).update(at=now - timedelta(minutes=4))
 
+    answer = client.get("/health/ready")
+
+    assert (answer.status_code, answer.json()["status"]) == (200, "degraded")
+    assert "silent for 240 s" in answer.json()["checks"][name]
+
+
+def test_who_was_never_heard_of_makes_it_degraded(client, redis):
+    checks = client.get("/health/ready").json()["checks"]
+
+    assert checks["sweeper"] == checks["canary.webhooks"] == "never heard of"
+
+
+def test_a_canary_that_came_through_says_so(now):
+    assert canary(queue="gateway", added_by_a_later_version=1) == "came through gateway"
+
+    [name] = heartbeats.Heartbeat.objects.values_list("name", flat=True)
+    assert name == "canary.gateway"
+
+
+def test_an_older_sign_of_life_does_not_replace_a_newer_one(now):
+    for at in (now, now + timedelta(seconds=9), now - timedelta(seconds=9)):
+        heartbeats.beat(heartbeats.SWEEPER, now=at)
+
+    assert heartbeats.Heartbeat.objects.get().at == now + timedelta(seconds=9)
+
+
+def test_a_gateway_left_alone_shows(client, redis):
     pressure.learn([OutcomeUnknown("no answer")] * 9, now=timezone.now())
 
     assert "resting" in client.get("/health/ready").json()["checks"]["gateway"]
@@ -80,3 +124,32 @@ def test_an_hour_later_it_is_only_quiet(gateway, standin, now):
     run_remote(CheckPayments(), gateway, now=now)
 
     assert not listen(now=now + timedelta(hours=1))
+
+
+# --- for containers ---
+
+
+def url_of_the_tests() -> str:
+    of = connection.settings_dict
+    return f"postgres://{of['USER']}@/{of['NAME']}?host={of['HOST'] or of['OPTIONS']['host']}"
+
+
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.parametrize("name", list(health.HEARTBEATS))
+def test_a_container_is_well_while_its_signs_of_life_are_fresh(name):
+    environ = {"DATABASE_URL": url_of_the_tests()}
+    assert not health.beats(name, environ)
+
+    everybody_works(at=timezone.now())
+    assert health.beats(name, environ)
+
+    first = health.HEARTBEATS[name][0]
+    heartbeats.Heartbeat.objects.filter(name=first).update(at=timezone.now() - timedelta(minutes=4))
+    assert not health.beats(name, environ)
+    assert not health.beats(name, {"DATABASE_URL": "postgres://nobody@127.0.0.1:9/x"})
+
+
+def test_containers_ask_for_the_signs_of_life_that_are_given():
+    asked = {beat for beats in health.HEARTBEATS.values() for beat in beats}
+
+    assert asked == {heartbeats.SWEEPER, *(heartbeats.CANARY + queue for queue in QUEUES)}

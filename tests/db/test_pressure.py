@@ -1,6 +1,6 @@
 """A gateway in trouble is not run over: all workers slow down together, and one asks first."""
 
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 import pytest
 
@@ -8,44 +8,61 @@ from shop.checkout.payable import CreateRazorpayOrder
 from shop.checkout.states import State
 from shop.payments import pressure
 from shop.payments.gateway import Declined, NothingAsked, OutcomeUnknown, Unreachable
-from shop.payments.pressure import TRIPS_AFTER
+from shop.payments.pressure import SHORTEST_BREAK, TRIPS_AFTER
 from tests.support.shop import make_checkout, place_order, reload, run_remote
 
 pytestmark = pytest.mark.django_db
 
 STEP = CreateRazorpayOrder()
 DEAD = OutcomeUnknown("no answer")
+
+
+def take(wanted: int, *, now: datetime) -> int:
+    allowed = pressure.allow(wanted, now=now)
+    pressure.spend(allowed, allowed.calls, now=now)
+    return allowed.calls
+
+
 LIMITED = Unreachable("asked too often", retry_after_seconds=7, is_rate_limit=True)
 
 
 def test_a_healthy_gateway_gets_what_is_wanted(now):
-    assert pressure.allow(32, now=now) == 32
+    assert take(32, now=now) == 32
 
 
 def test_no_more_goes_out_than_the_budget_of_a_second(now, settings):
     settings.GATEWAY_REQUESTS_PER_SECOND = 10
 
-    assert [pressure.allow(8, now=now) for _ in range(3)] == [8, 2, 0]
-    assert pressure.allow(8, now=now + timedelta(seconds=1)) == 8
+    assert [take(8, now=now) for _ in range(3)] == [8, 2, 0]
+    assert take(8, now=now + timedelta(seconds=1)) == 8
+
+
+def test_calls_that_are_not_made_are_not_spent(now, settings):
+    settings.GATEWAY_REQUESTS_PER_SECOND = 10
+
+    for _ in range(20):
+        pressure.spend(pressure.allow(8, now=now), 0, now=now)
+
+    assert take(8, now=now) == 8
 
 
 def test_calls_in_a_row_without_an_answer_end_the_asking(now):
     pressure.learn([DEAD] * TRIPS_AFTER, now=now)
 
-    assert pressure.allow(32, now=now + timedelta(seconds=1)) == 0
+    assert take(32, now=now + timedelta(seconds=1)) == 0
 
 
 def test_a_look_up_without_an_answer_counts_as_one(now):
     pressure.learn([NothingAsked(DEAD)] * TRIPS_AFTER, now=now)
 
-    assert pressure.allow(32, now=now + timedelta(seconds=1)) == 0
+    assert take(32, now=now + timedelta(seconds=1)) == 0
 
 
 def test_after_the_break_one_call_asks_for_all(now):
     pressure.learn([DEAD] * TRIPS_AFTER, now=now)
     later = now + timedelta(seconds=3)
 
-    assert [pressure.allow(32, now=later) for _ in range(2)] == [1, 0]
+    assert [take(32, now=later) for _ in range(2)] == [1, 0]
 
 
 def test_an_answer_ends_the_break(now):
@@ -53,27 +70,40 @@ def test_an_answer_ends_the_break(now):
 
     pressure.learn([object()], now=now + timedelta(seconds=3))
 
-    assert pressure.allow(32, now=now + timedelta(seconds=3)) == 32
+    assert take(32, now=now + timedelta(seconds=3)) == 32
 
 
 def test_a_refusal_is_an_answer(now):
     pressure.learn([Declined("bad_request", "no")] * 20, now=now)
 
-    assert pressure.allow(32, now=now) == 32
+    assert take(32, now=now) == 32
 
 
-def test_breaks_grow_up_to_a_minute(now):
-    pressure.learn([DEAD] * 50, now=now)
+def test_thirty_calls_that_fail_together_end_the_asking_for_no_longer_than_five(now):
+    for _ in range(6):  # recorded as they came back
+        pressure.learn([DEAD] * TRIPS_AFTER, now=now)
 
-    assert pressure.allow(1, now=now + timedelta(seconds=59)) == 0
-    assert pressure.allow(1, now=now + timedelta(seconds=60)) == 1
+    assert take(32, now=now + SHORTEST_BREAK) == 1
+
+
+def test_breaks_grow_with_each_probe_up_to_a_minute(now):
+    pressure.learn([DEAD] * TRIPS_AFTER, now=now)
+    breaks = []
+    for _ in range(7):
+        left_alone_until = pressure.GatewayPressure.objects.get().closed_until
+        breaks.append((left_alone_until - now).total_seconds())
+        now = left_alone_until
+        assert take(32, now=now) == 1
+        pressure.learn([DEAD], now=now)
+
+    assert breaks == [2, 4, 8, 16, 32, 60, 60]
 
 
 def test_a_429_slows_everybody_for_as_long_as_it_says(now):
     pressure.learn([LIMITED], now=now)
 
-    assert pressure.allow(32, now=now + timedelta(seconds=6)) == 0
-    assert pressure.allow(32, now=now + timedelta(seconds=7)) == 32
+    assert take(32, now=now + timedelta(seconds=6)) == 0
+    assert take(32, now=now + timedelta(seconds=7)) == 32
 
 
 def test_buyers_are_told_and_go_on_by_themselves(gateway, standin, now):

@@ -227,6 +227,30 @@ def test_a_refusal_that_lasts_becomes_a_case(late, gateway, standin, now):
 
     assert Refund.objects.get().status == RefundStatus.FAILED
     assert Case.objects.get().kind == "refund_failed"
+    assert reload(late).state == State.IN_REVIEW
+
+
+def test_what_went_back_in_parts_without_us_is_not_asked_for_for_ever(late, gateway, standin, now):
+    [payment] = standin.payments()
+    for amount in (100, late.amount_paise - 100):
+        standin.move_payment(payment["id"], "refund", amount=amount)
+
+    run_remote(STEP, gateway, now=now)
+
+    assert not Refund.objects.filter(due_at__isnull=False)
+    ours = Refund.objects.get(reason=RefundReason.LATE)
+    assert (ours.status, Case.objects.get().reference) == (RefundStatus.FAILED, ours.key)
+    assert reload(late).state == State.REFUNDED
+
+
+def test_wrong_money_that_is_only_authorised_is_not_refunded(late, standin, now):
+    [payment] = standin.payments()
+    other = {"id": "pay_second", "amount": 5, "status": "authorized", "captured": False}
+
+    deliver(payment | other, now=now)
+    run(ReconcileWebhook(), now=now)
+
+    assert [it.payment.gateway_payment_id for it in Refund.objects.all()] == [payment["id"]]
 
 
 def test_a_worker_whose_claim_lapsed_cannot_put_a_refund_off(late, now):

@@ -144,6 +144,20 @@ def test_money_that_is_not_what_was_asked_for_goes_to_review(wrong, job, variant
     assert Case.objects.get().kind == "conflict"
 
 
+def test_each_payment_that_does_not_fit_has_a_case(job, standin, now):
+    payment = standin.pay(order_id(job))
+    for number in (1, 2):
+        deliver(payment, id=f"pay_{number}", amount=100, now=now)
+    run(STEP, now=now)
+    deliver(payment, id="pay_3", amount=100, now=now)  # while it is in review already
+
+    run(STEP, now=now)
+
+    assert reload(job).state == State.IN_REVIEW
+    told = sorted(Case.objects.values_list("reference", flat=True))
+    assert told == ["pay_1", "pay_2", "pay_3"]
+
+
 def test_money_after_the_end_is_served_if_units_are_free(job, variant, standin, now):
     accept.cancel(owner_id=job.owner_id, job_id=job.pk, now=now)
     assert stock_of(variant) == (3, 0)

@@ -1,12 +1,16 @@
 """The net under the ringing: what is overdue is found by its row."""
 
+import json
 from datetime import timedelta
 
 import pytest
 
+from shop import redis_client
+from tasks.app import QUEUES
 from tests.support.events import deliver
 from tests.support.shop import make_checkout, make_payable, place_order
-from workers.sweeper import sweep
+from workers import sweeper
+from workers.sweeper import send_canaries, sweep
 
 pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("redis")]
 
@@ -60,3 +64,47 @@ def test_the_end_of_the_hold_is_the_sweepers_own_business(gateway, now):
 
     job.refresh_from_db()
     assert "asking the bank" in job.waiting_for
+
+
+# --- what it does beside sweeping ---
+
+
+def canaries(redis) -> dict[str, int]:
+    return {queue: redis.llen(queue) for queue in QUEUES}
+
+
+def test_canaries_go_through_every_queue_once_however_many_sweepers_send_them(redis, now):
+    for _ in range(3):
+        send_canaries(now=now)
+
+    assert canaries(redis) == dict.fromkeys(QUEUES, 1)
+    [message] = redis.lrange("gateway", 0, -1)
+    headers = json.loads(message)["headers"]
+    assert headers["task"] == "workers.canary"
+    assert headers["expires"]  # they do not pile up before a worker that is away
+
+
+def test_a_canary_without_redis_is_left_unsent(now):
+    redis_client.avoid(ConnectionError("gone"))
+    try:
+        send_canaries(now=now)
+    finally:
+        redis_client.try_again()
+
+
+def test_every_chore_has_its_turn_at_first_and_then_after_its_period(monkeypatch, now):
+    turns = []
+    monkeypatch.setattr(
+        sweeper,
+        "CHORES",
+        (
+            (timedelta(seconds=9), lambda **_: turns.append("seldom")),
+            (timedelta(seconds=2), lambda **_: turns.append("often")),
+        ),
+    )
+    rota = sweeper.Rota()
+
+    for second in range(5):
+        rota.work(now=now + timedelta(seconds=second))
+
+    assert turns == ["seldom", "often", "often", "often"]

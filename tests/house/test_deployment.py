@@ -1,5 +1,6 @@
 """What is shipped beside the code fits together, and gives nobody a default password."""
 
+import os
 import re
 import subprocess
 import tomllib
@@ -15,7 +16,13 @@ from workers.addresses import REPOSITORY
 COMPOSE: dict[str, Any] = yaml.safe_load((REPOSITORY / "docker-compose.yml").read_text())
 SERVICES: dict[str, dict[str, Any]] = COMPOSE["services"]
 PROCESSES = ["web", "worker", "gateway", "sweeper", "flower"]
-LOCKS = ("requirements.txt", "requirements-local.txt", "requirements-dev.txt")
+OBSERVABILITY = ["prometheus", "grafana"]
+LOCKS = (
+    "requirements.txt",
+    "requirements-otel.txt",
+    "requirements-local.txt",
+    "requirements-dev.txt",
+)
 
 
 def test_the_procfile_has_the_processes_that_the_contract_names():
@@ -27,10 +34,12 @@ def test_a_container_of_the_same_name_runs_the_procfile_s_command(name: str):
     assert SERVICES[name]["command"] == ["python", "-m", "workers.procfile", name]
 
 
-def test_compose_adds_the_databases_their_migration_and_the_stand_in_on_request():
-    assert set(SERVICES) - set(PROCESSES) == {"postgres", "redis", "migrate", "standin"}
+def test_compose_adds_the_databases_their_migration_and_the_rest_on_request():
+    always, on_request = {"postgres", "redis", "migrate"}, {"standin", *OBSERVABILITY}
+    assert set(SERVICES) - set(PROCESSES) == always | on_request
     assert SERVICES["standin"]["profiles"] == ["standin"]
-    assert all("profiles" not in SERVICES[name] for name in SERVICES if name != "standin")
+    assert all(SERVICES[name]["profiles"] == ["observability"] for name in OBSERVABILITY)
+    assert all("profiles" not in SERVICES[name] for name in set(SERVICES) - on_request)
 
 
 def test_no_process_starts_before_the_database_is_migrated():
@@ -43,15 +52,46 @@ def test_every_secret_of_compose_must_be_given():
     secret = re.compile(r"PASSWORD|SECRET|_AUTH|KEY")
     text = (REPOSITORY / "docker-compose.yml").read_text()
 
-    named = re.findall(r"\$\{(\w+)([^}]*)\}", text)
+    named = re.findall(r"(?<!\$)\$\{(\w+)([^}]*)\}", text)
 
-    secrets = {(name, rest) for name, rest in named if secret.search(name)}
-    assert len(secrets) == 7
-    assert {rest for _name, rest in secrets} == {":?is missing"}
+    secrets = {name: rest for name, rest in named if secret.search(name)}
+    assert len(secrets) == 8
+    # Compose asks for what a profile needs even without the profile: Grafana itself refuses.
+    assert secrets.pop("GRAFANA_PASSWORD") == ":-"
+    assert set(secrets.values()) == {":?is missing"}
 
 
-def test_whoever_has_a_health_address_is_asked_at_it():
-    for name in health.ADDRESSES:
+def test_grafana_does_not_start_without_a_password():
+    [shell, option, command] = SERVICES["grafana"]["entrypoint"]
+    command = command.replace("$$", "$").replace("exec /run.sh", "echo started")
+
+    def start(password: str) -> str:
+        environ = {"GF_SECURITY_ADMIN_PASSWORD": password, "PATH": os.environ["PATH"]}
+        done = subprocess.run(
+            [shell, option, command], env=environ, capture_output=True, text=True, check=False
+        )
+        return done.stdout + done.stderr
+
+    assert "Set GRAFANA_PASSWORD" in start("")
+    assert start("a password") == "started\n"
+
+
+def test_flower_does_not_start_without_a_login():
+    done = subprocess.run(
+        ["sh", "-c", procfile.commands()["flower"].replace("exec ", "echo started: ")],
+        env={"PATH": os.environ["PATH"]},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+    assert done.returncode != 0
+    assert "FLOWER_BASIC_AUTH: is the login, as user:password" in done.stderr
+    assert "started" not in done.stdout
+
+
+def test_whoever_has_a_health_address_or_signs_of_life_is_asked_for_them():
+    for name in (*health.ADDRESSES, *health.HEARTBEATS):
         assert SERVICES[name]["healthcheck"]["test"][-2:] == ["workers.health", name]
 
 

@@ -98,35 +98,3 @@ def test_without_redis_a_post_is_accepted_and_goes_on_when_redis_is_back(floor: 
         redis.start()
 
     buyer.wait(checkout, "awaiting_payment")
-
-
-def test_webhooks_that_never_come_are_made_up_for_by_asking(floor: ShopFloor):
-    buyers = floor.arrive(40)
-    checkouts = wait_all(buyers, floor.post_all(buyers), "awaiting_payment")
-    floor.standin("PATCH", "script", {"drop_all": True})
-    try:
-        for checkout in checkouts:
-            floor.pay(checkout)
-        paid = wait_all(buyers, checkouts, "paid")
-    finally:
-        floor.standin("PATCH", "script", {"drop_all": False})
-
-    assert {checkout["status"] for checkout in paid} == {"paid"}
-
-
-def test_webhooks_that_come_three_times_in_any_order_pay_once(floor: ShopFloor):
-    buyers = floor.arrive(40)
-    checkouts = wait_all(buyers, floor.post_all(buyers), "awaiting_payment")
-    floor.standin("PATCH", "script", {"copies": 3, "order": "shuffled"})
-    try:
-        for checkout in checkouts:
-            floor.pay(checkout)
-        wait_all(buyers, checkouts, "paid")
-    finally:
-        floor.standin("PATCH", "script", {"copies": 1, "order": "sent"})
-
-    ids = [checkout["id"] for checkout in checkouts]
-    moves = floor.rows(
-        "SELECT job_id FROM shop_move WHERE new = 'paid' AND job_id::text = ANY(%s)", ids
-    )
-    assert len(moves) == len(set(moves)) == 40

@@ -15,8 +15,7 @@ from shop.checkout.states import State
 from shop.checkout.webhooks import ReconcileWebhook
 from shop.orders import Order
 from shop.payments import inbox
-from shop.payments.inbox import InboxEvent
-from shop.payments.ledger import GatewayOrder, Payment
+from shop.payments.ledger import GatewayOrder
 from tests.support.events import deliver, event_body
 from tests.support.shop import (
     TERMS,
@@ -141,23 +140,6 @@ def test_the_same_webhook_ten_times_at_once_is_one_row(gateway, standin):
     assert sorted(results) == [False] * 9 + [True]
     run(ReconcileWebhook(), now=NOW)
     assert reload(job).state == State.PAID
-
-
-def test_three_events_of_one_payment_on_three_workers_pay_once(gateway, standin, settings):
-    settings.BATCH_SIZE = 1
-    variant = make_variant(on_hand=5)
-    job = make_payable(make_checkout(variant, now=NOW), gateway, now=NOW)
-    payment = standin.pay(GatewayOrder.objects.get().gateway_order_id)
-    for name in ("payment.authorized", "payment.captured", "order.paid"):
-        deliver(payment, name=name, now=NOW)
-
-    results = all_at_once(*[lambda: run(ReconcileWebhook(), now=NOW)] * 3)
-
-    assert not [result for result in results if isinstance(result, Exception)]
-    assert InboxEvent.objects.filter(handled_at=None).count() == 0
-    assert reload(job).moves.filter(new=State.PAID).count() == 1
-    assert Payment.objects.count() == 1
-    assert stock_of(variant) == (4, 0)
 
 
 def test_two_workers_on_one_local_step_place_one_order():

@@ -32,12 +32,14 @@ class Buyer:
         self.http.trust_env = False
 
     @classmethod
-    def arrive(cls, base_url: str, *, sku: str, quantity: int = 1) -> Self:
-        """A new guest who has put this variant into the cart."""
+    def arrive(
+        cls, base_url: str, *, sku: str, quantity: int = 1, found: tuple[Json, Json] | None = None
+    ) -> Self:
+        """A new guest who has put this variant into the cart, `found` before or looked for now."""
         buyer = cls(base_url)
         tokens = buyer.call("POST", "/api/auth/guest/", expect=201)
         buyer.http.headers["Authorization"] = f"Bearer {tokens['access']}"
-        product, variant = buyer.find(sku)
+        product, variant = found or buyer.find(sku)
         buyer.call(
             "POST",
             "/api/cart/add/",

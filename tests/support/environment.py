@@ -13,6 +13,26 @@ KEY_ID = "rzp_test_standin"
 KEY_SECRET = "standin_secret"
 WEBHOOK_SECRET = "standin_webhook_secret"
 
+
+def given_test_account() -> tuple[str, str] | None:
+    """
+    Key id and secret of a Razorpay account in test mode, if whoever runs the tests has set both.
+
+    Only the contract suite uses it; everything else gets the stand-in's. A live key is never used.
+    """
+    key_id = os.environ.get("RAZORPAY_KEY_ID", "")
+    key_secret = os.environ.get("RAZORPAY_KEY_SECRET", "")
+    real = key_id.startswith("rzp_test_") and key_id not in {KEY_ID, "rzp_test_unset"}
+    return (key_id, key_secret) if real and key_secret else None
+
+
+TEST_ACCOUNT = given_test_account()
+
+
+def pytest_report_header() -> str:
+    return f"contract target: stand-in{' and Razorpay test mode' if TEST_ACCOUNT else ''}"
+
+
 os.environ |= {
     "DATA_DIR": os.environ.get("TEST_DATA_DIR") or str(REPOSITORY / ".data" / "test"),
     "DEBUG": "1",

@@ -25,7 +25,7 @@ LAYERS = (
     "tasks",
 )
 # The edges: they may use all of the domain, and nothing of the domain uses them.
-EDGES = ("shop.api", "shop.admin", "shop.ops", "workers", "tasks")
+EDGES = ("shop.api", "shop.admin", "shop.ops", "shop.health", "shop.metrics", "workers", "tasks")
 DOMAIN = LAYERS[:-1]
 
 

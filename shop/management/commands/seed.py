@@ -1,13 +1,16 @@
-"""A catalogue worth looking at, and an administrator. Run as often as you like."""
+"""A catalogue worth looking at, and people for the admin. Run as often as you like."""
 
 from __future__ import annotations
 
 import os
 from typing import Any, NamedTuple
 
+from django.conf import settings
+from django.contrib.auth.models import Group
 from django.core.management.base import BaseCommand
 from django.db import transaction
 
+from shop import roles
 from shop.accounts import User
 from shop.catalogue import Product, Variant
 from shop.stock import StockLevel
@@ -116,15 +119,23 @@ class Command(BaseCommand):
                 )
                 # Stock that has been sold since stays sold.
                 StockLevel.objects.get_or_create(variant=variant, defaults={"on_hand": on_hand})
-        self._administrator()
+        self._people()
 
-    def _administrator(self) -> None:
+    def _people(self) -> None:
+        """An administrator; on a machine of one's own also somebody of each role to try it as."""
         password = os.environ.get("ADMIN_PASSWORD")
         if not password:
             return
-        admin, _ = User.objects.get_or_create(
-            email=ADMIN_EMAIL, defaults={"is_staff": True, "is_superuser": True}
+        self._person(ADMIN_EMAIL, password, is_superuser=True)
+        for role in (roles.VIEWER, roles.OPERATOR, roles.REFUNDER) if settings.DEBUG else ():
+            person = self._person(f"{role}@pakka.local", password, is_superuser=False)
+            person.groups.add(Group.objects.get(name=role))
+
+    def _person(self, email: str, password: str, *, is_superuser: bool) -> User:
+        person, _ = User.objects.get_or_create(
+            email=email, defaults={"is_staff": True, "is_superuser": is_superuser}
         )
-        if not admin.check_password(password):
-            admin.set_password(password)
-            admin.save(update_fields=["password"])
+        if not person.check_password(password):
+            person.set_password(password)
+            person.save(update_fields=["password"])
+        return person

@@ -1,0 +1,314 @@
+"""The list of checkouts, in which any is found, and the page of one, which says all about it."""
+
+from __future__ import annotations
+
+import uuid
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any
+from urllib.parse import quote
+
+from django.conf import settings
+from django.contrib import admin
+from django.core.exceptions import PermissionDenied
+from django.db.models import Q, QuerySet
+from django.http import Http404, HttpRequest, HttpResponse
+from django.template.response import TemplateResponse
+from django.utils import timezone
+from django.utils.html import format_html
+from django.utils.safestring import SafeString
+
+from shop import roles
+from shop.admin.masking import masked
+from shop.admin.mends import Button, Mend, Mendable
+from shop.admin.parts import InRupees, Listing, ReadOnly, choice_filter, pill, took
+from shop.checkout import dossier, jobs, mending
+from shop.checkout.dossier import Dossier
+from shop.checkout.jobs import CheckoutJob
+from shop.checkout.states import MOVES, STEP_OF, State
+from shop.checkout.trail import AuditEntry
+from shop.payments import ledger, refunds
+from shop.payments.inbox import InboxEvent
+from shop.payments.ledger import Payment
+from shop.redaction import redacted
+
+FAILURE_CODES = (
+    "cart_empty", "cart_changed", "price_changed", "product_unavailable", "out_of_stock",
+    "amount_too_small", "gateway_rejected", "gateway_unavailable", "internal_error",
+)  # fmt: skip
+AGES = {
+    "hour": ("Last hour", timedelta(hours=1)),
+    "day": ("Last day", timedelta(days=1)),
+    "week": ("Last week", timedelta(days=7)),
+    "any": ("Any", None),
+}
+FEWEST_CHARS = 4  # of the beginning of an id or of an address: fewer would find everything
+UUID_CHARS = 32
+
+
+class StuckFilter(admin.SimpleListFilter):
+    title = "stuck"
+    parameter_name = "stuck"
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
+        return [("yes", "Stuck now")]
+
+    def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
+        if self.value() != "yes":
+            return queryset
+        return queryset.filter(pk__in=jobs.stuck(now=timezone.now()).values("pk"))
+
+
+class AgeFilter(admin.SimpleListFilter):
+    """Unasked, the list shows the last day: what is older is looked for by a name or a state."""
+
+    title = "age"
+    parameter_name = "age"
+
+    def __init__(self, request: HttpRequest, params: Any, model: Any, model_admin: Any) -> None:
+        super().__init__(request, params, model, model_admin)
+        asked = set(request.GET) & {"q", "stuck", "state__exact", "error_code__exact"}
+        self.unasked = "any" if asked else "day"
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
+        return [(slug, label) for slug, (label, _) in AGES.items()]
+
+    def chosen(self) -> str:
+        value = self.value()
+        return value if value in AGES else self.unasked
+
+    def choices(self, changelist: Any) -> Any:
+        for slug, label in self.lookup_choices:
+            yield {
+                "selected": slug == self.chosen(),
+                "query_string": changelist.get_query_string({self.parameter_name: slug}),
+                "display": label,
+            }
+
+    def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
+        age = AGES[self.chosen()][1]
+        return queryset.filter(created_at__gte=timezone.now() - age) if age else queryset
+
+
+def matches(term: str) -> Q:
+    """
+    Checkouts that go by this: an id or its beginning, an order number, an id of Razorpay's, the
+    beginning of an e-mail address. Each by an index.
+    """
+    if len(term) < FEWEST_CHARS:
+        return Q(pk__in=[])
+    if term.startswith("order_"):
+        rows = ledger.GatewayOrder.objects.filter(gateway_order_id=term)
+        return Q(order__in=rows.values("order"))
+    if term.startswith("pay_"):
+        payments = Payment.objects.filter(gateway_payment_id=term)
+        return Q(order__in=payments.values("gateway_order__order"))
+    if term.startswith("rfnd_"):
+        sent = refunds.Refund.objects.filter(gateway_refund_id=term)
+        return Q(order__in=sent.values("payment__gateway_order__order"))
+    if term.upper().startswith("PK-"):
+        return Q(order__number__startswith=term.upper())
+    return _id_begins(term) | Q(owner__email__startswith=term.lower())
+
+
+def _id_begins(term: str) -> Q:
+    digits = term.lower().replace("-", "")
+    if len(digits) > UUID_CHARS or not all(it in "0123456789abcdef" for it in digits):
+        return Q(pk__in=[])
+    first = uuid.UUID(hex=digits.ljust(UUID_CHARS, "0"))
+    last = uuid.UUID(hex=digits.ljust(UUID_CHARS, "f"))
+    return Q(pk__gte=first, pk__lte=last)
+
+
+def may_retry(job: CheckoutJob) -> bool:
+    return job.state in mending.MOVING
+
+
+def may_cancel(job: CheckoutJob) -> bool:
+    return State.CANCELLED in MOVES[State(job.state)]
+
+
+def is_in_review(job: CheckoutJob) -> bool:
+    return job.state == State.IN_REVIEW
+
+
+def _left_paise(job: CheckoutJob) -> int:
+    return dossier.left_paise(job)
+
+
+def _refund(job: CheckoutJob, by: Any, amount_paise: int | None) -> AuditEntry:
+    assert job.order is not None
+    return mending.refund(job.order, amount_paise=amount_paise, by=by).entry
+
+
+MENDS = (
+    Mend(
+        "retry",
+        "Retry now",
+        "Its step looks at it at once, and its attempts are counted anew.",
+        roles.MEND,
+        may_retry,
+        lambda job, by, _: mending.retry(job.pk, by=by),
+    ),
+    Mend(
+        "ask",
+        "Ask Razorpay now",
+        "Razorpay is asked what became of its money, and the checkout follows the answer.",
+        roles.MEND,
+        lambda job: job.order_id is not None and job.state not in mending.MOVING,
+        lambda job, by, _: mending.ask(job.pk, by=by),
+    ),
+    Mend(
+        "accept",
+        "Accept the money",
+        "The money is taken as it is, whatever its amount: the order is paid, its units are sold,"
+        " its cases are closed.",
+        roles.MEND,
+        is_in_review,
+        lambda job, by, _: mending.accept_money(job.pk, by=by),
+    ),
+    Mend(
+        "give-back",
+        "Give the money back",
+        "All captured money of this checkout goes back to the buyer, its units return to the shelf,"
+        " its cases are closed.",
+        roles.REFUND,
+        is_in_review,
+        lambda job, by, _: mending.give_back(job.pk, by=by),
+        is_grave=True,
+    ),
+    Mend(
+        "refund",
+        "Refund",
+        "Money of this paid order goes back to the buyer: a part, or all that is left. The order"
+        " stays paid, its units stay sold.",
+        roles.REFUND,
+        lambda job: job.state == State.PAID,
+        _refund,
+        left_paise=_left_paise,
+        is_grave=True,
+    ),
+    Mend(
+        "cancel",
+        "Cancel and release",
+        "The checkout ends unpaid, and its units return to the shelf. The buyer may order again.",
+        roles.MEND,
+        may_cancel,
+        lambda job, by, _: mending.cancel(job.pk, by=by),
+        is_grave=True,
+    ),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class ShownEvent:
+    event: InboxEvent
+    body: str
+
+
+@admin.register(CheckoutJob)
+class CheckoutJobAdmin(InRupees, ReadOnly, Mendable, Listing):
+    list_display = ("short_id", "standing", "buyer", "number", "amount", "age")
+    list_filter = (
+        StuckFilter,
+        choice_filter("state", State),
+        AgeFilter,
+        choice_filter("error_code", FAILURE_CODES, "failure"),
+    )
+    search_fields = ("pk",)  # any: `get_search_results` knows better
+    search_help_text = (
+        "Checkout id or its beginning, order number, Razorpay's order_…, pay_… or rfnd_…, e-mail"
+    )
+    list_select_related = ("order", "owner")
+    ordering = ("-created_at",)
+    sortable_by = ("age", "amount")
+    mends = MENDS
+
+    def get_search_results(
+        self, request: HttpRequest, queryset: QuerySet[Any], search_term: str
+    ) -> tuple[QuerySet[Any], bool]:
+        term = search_term.strip()
+        return (queryset.filter(matches(term)) if term else queryset), False
+
+    @admin.display(description="checkout")
+    def short_id(self, job: CheckoutJob) -> str:
+        return str(job.pk)[:8]
+
+    @admin.display(description="state")
+    def standing(self, job: CheckoutJob) -> SafeString:
+        """Its state, and beneath it why it failed, or at which step it is."""
+        return format_html('{}<span class="beneath">{}</span>', pill(job.state), _beneath(job))
+
+    def buyer(self, job: CheckoutJob) -> str:
+        return job.email or str(job.owner)
+
+    @admin.display(description="order", empty_value="–")
+    def number(self, job: CheckoutJob) -> str | None:
+        return job.order.number if job.order else None
+
+    @admin.display(ordering="created_at")
+    def age(self, job: CheckoutJob) -> str:
+        return took(timezone.now() - job.created_at)
+
+    def change_view(
+        self,
+        request: HttpRequest,
+        object_id: str,
+        form_url: str = "",
+        extra_context: dict[str, Any] | None = None,
+    ) -> HttpResponse:
+        """All about one checkout. Nothing can be posted here; see `mend_view`."""
+        if request.method not in ("GET", "HEAD") or not self.has_view_permission(request):
+            raise PermissionDenied
+        try:
+            found = dossier.read(uuid.UUID(object_id))
+        except (ValueError, CheckoutJob.DoesNotExist):
+            raise Http404 from None
+        now = timezone.now()
+        return TemplateResponse(
+            request,
+            "admin/shop/checkoutjob/dossier.html",
+            {
+                **self.admin_site.each_context(request),
+                "title": f"Checkout {found.job.pk}",
+                "opts": self.opts,
+                "media": self.media,
+                "it": found,
+                "job": found.job,
+                "buttons": self.buttons(request, found.job),
+                "parts": self._parts(request, found),
+                "last_error": redacted(found.job.last_error),
+                "events": [ShownEvent(it, masked(bytes(it.body))) for it in found.events],
+                "flower_url": flower_search(found.job.pk),
+                "is_stuck": jobs.stuck(now=now).filter(pk=found.job.pk).exists(),
+                "now": now,
+                "overdue": now - found.job.due_at if found.job.due_at else None,
+            },
+        )
+
+    def _parts(self, request: HttpRequest, found: Dossier) -> list[tuple[str, list[Button]]]:
+        """Its payments, refunds, cases and events that wait to be mended on their own."""
+        parts = []
+        for row in (*found.authorized, *found.failed_refunds, *found.cases, *found.dead_events):
+            page = self.admin_site.get_model_admin(type(row))
+            if isinstance(page, Mendable) and (buttons := page.buttons(request, row)):
+                parts.append((str(row), buttons))
+        return parts
+
+
+def _beneath(job: CheckoutJob) -> str:
+    if job.error_code:
+        return job.error_code
+    step = STEP_OF.get(State(job.state), "")
+    return f"{step}, attempts {job.attempts}" if job.attempts else step
+
+
+def flower_search(checkout_id: uuid.UUID) -> str:
+    """
+    Flower's list of tasks, narrowed to those that name this checkout.
+
+    Its page takes no free text, but `name=` is put before a search that may be any: two terms, so
+    that tasks of both kinds are found.
+    """
+    search = f"checkout. {checkout_id} OR name:payments. {checkout_id}"
+    return f"{settings.FLOWER_URL}/tasks?name={quote(search)}"

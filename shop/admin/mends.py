@@ -1,0 +1,169 @@
+"""
+Mending by hand, in the browser: a button on a row's page, one page that asks why, one entry in the
+trail.
+
+A button is shown to who may press it, where it fits; both are asked again when it is pressed, the
+second by the domain, under its locks.
+"""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Callable
+from dataclasses import dataclass
+from decimal import Decimal
+from typing import Any
+
+from django import forms
+from django.contrib import admin, messages
+from django.core.exceptions import PermissionDenied
+from django.db.models import Model
+from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect
+from django.template.response import TemplateResponse
+from django.urls import URLPattern, path, reverse
+from django.utils import timezone
+
+from shop.checkout.trail import LONGEST_REASON, AlreadyDone, AuditEntry, Instruction, Refused
+from shop.money import PAISE_PER_RUPEE
+from shop.payments.refunds import RefundRefused
+from tasks.mending import ring_for
+
+
+class ReasonForm(forms.Form):
+    reason = forms.CharField(
+        max_length=LONGEST_REASON,
+        label="Why",
+        help_text="Kept in the audit trail, for whoever looks at this later.",
+        widget=forms.Textarea(attrs={"rows": 3, "autofocus": True}),
+    )
+    key = forms.UUIDField(widget=forms.HiddenInput)  # the same form sent twice is carried out once
+
+
+class AmountForm(ReasonForm):
+    amount = forms.DecimalField(
+        label="Amount in rupees", max_digits=15, decimal_places=2, min_value=Decimal("0.01")
+    )
+    field_order = ("amount", "reason", "key")
+
+    @property
+    def paise(self) -> int:
+        return int(self.cleaned_data["amount"] * PAISE_PER_RUPEE)
+
+
+@dataclass(frozen=True)
+class Mend:
+    """
+    One thing that people can do to a row.
+
+    `left_paise`, if given, makes the page ask for an amount and says what it may be at most; `do`
+    gets the amount then, in paise.
+    """
+
+    slug: str
+    label: str
+    explains: str
+    permission: str
+    fits: Callable[[Any], bool]
+    do: Callable[[Any, Instruction, int | None], AuditEntry]
+    left_paise: Callable[[Any], int] | None = None
+    is_grave: bool = False
+
+
+@dataclass(frozen=True)
+class Button:
+    label: str
+    url: str
+    is_grave: bool
+
+
+class Mendable(admin.ModelAdmin):
+    """A read-only page with the buttons that fit its row and whoever looks at it."""
+
+    mends: tuple[Mend, ...] = ()
+    change_form_template = "admin/shop/mendable.html"
+
+    def get_urls(self) -> list[URLPattern]:
+        mend = path(
+            "<path:object_id>/mend/<slug:slug>/",
+            self.admin_site.admin_view(self.mend_view),
+            name=f"{self.opts.app_label}_{self.opts.model_name}_mend",
+        )
+        return [mend, *super().get_urls()]
+
+    def buttons(self, request: HttpRequest, row: Model) -> list[Button]:
+        return [
+            Button(mend.label, self._url("mend", row.pk, mend.slug), mend.is_grave)
+            for mend in self.mends
+            if request.user.has_perm(mend.permission) and mend.fits(row)
+        ]
+
+    def render_change_form(
+        self, request: HttpRequest, context: dict[str, Any], *args: Any, **kwargs: Any
+    ) -> HttpResponse:
+        if (row := kwargs.get("obj")) is not None:
+            context["buttons"] = self.buttons(request, row)
+        return super().render_change_form(request, context, *args, **kwargs)
+
+    def mend_view(self, request: HttpRequest, object_id: str, slug: str) -> HttpResponse:
+        """Ask why, then do it. 403 for who may not, 404 for what there is not."""
+        mend = next((it for it in self.mends if it.slug == slug), None)
+        if mend is None:
+            raise Http404
+        if not (request.user.has_perm(mend.permission) and self.has_view_permission(request)):
+            raise PermissionDenied
+        row = self.get_object(request, object_id)
+        if row is None:
+            raise Http404
+        form = self._form(request, mend, row)
+        if request.method == "POST" and form.is_valid():
+            try:
+                return self._carry_out(request, mend, row, form)
+            except AlreadyDone as done:
+                messages.info(request, str(done))
+                return HttpResponseRedirect(self._url("change", row.pk))
+            except (Refused, RefundRefused) as refused:
+                form.add_error(None, str(refused))
+        return TemplateResponse(
+            request,
+            "admin/shop/mend.html",
+            {
+                **self.admin_site.each_context(request),
+                "title": mend.label,
+                "opts": self.opts,
+                "row": row,
+                "row_url": self._url("change", row.pk),
+                "mend": mend,
+                "form": form,
+            },
+        )
+
+    def _form(self, request: HttpRequest, mend: Mend, row: Model) -> ReasonForm:
+        kind = AmountForm if mend.left_paise else ReasonForm
+        if request.method == "POST":
+            return kind(request.POST)
+        initial: dict[str, object] = {"key": uuid.uuid4()}
+        if mend.left_paise:
+            initial["amount"] = f"{Decimal(mend.left_paise(row)) / PAISE_PER_RUPEE:.2f}"
+        return kind(initial=initial)
+
+    def _carry_out(
+        self, request: HttpRequest, mend: Mend, row: Model, form: ReasonForm
+    ) -> HttpResponse:
+        assert request.user.pk is not None
+        instruction = Instruction(
+            by_id=request.user.pk,
+            reason=form.cleaned_data["reason"],
+            now=timezone.now(),
+            key=form.cleaned_data["key"],
+        )
+        entry = mend.do(row, instruction, form.paise if isinstance(form, AmountForm) else None)
+        ring_for(entry)
+        messages.success(request, f"{mend.label}: {entry.outcome}")
+        if entry.checkout_id:
+            return HttpResponseRedirect(
+                reverse("admin:shop_checkoutjob_change", args=[entry.checkout_id])
+            )
+        return HttpResponseRedirect(self._url("change", row.pk))
+
+    def _url(self, page: str, *args: object) -> str:
+        return reverse(f"admin:{self.opts.app_label}_{self.opts.model_name}_{page}", args=args)

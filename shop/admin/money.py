@@ -1,0 +1,164 @@
+"""Orders, what was paid for them, what went back, and the money that needs a person."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.contrib import admin
+from django.db.models import F, QuerySet
+from django.http import HttpRequest
+from django.utils.safestring import SafeString
+
+from shop import roles
+from shop.admin.mends import Mend, Mendable
+from shop.admin.parts import InRupees, Listing, ReadOnly, checkout_link, choice_filter, pill
+from shop.checkout import mending
+from shop.checkout.states import State
+from shop.orders import Order, OrderLine, StockState
+from shop.payments.cases import Case, CaseKind
+from shop.payments.ledger import GatewayOrder, Payment, PaymentStatus
+from shop.payments.refunds import Refund, RefundReason, RefundStatus
+
+
+class OrderLineInline(ReadOnly, admin.TabularInline):
+    model = OrderLine
+    fields = ("sku", "name", "units", "unit_price_paise")
+
+
+class GatewayOrderInline(ReadOnly, admin.TabularInline):
+    model = GatewayOrder
+    fields = ("gateway_order_id", "is_alias", "asked_at", "checks", "checked_at", "check_at")
+
+
+class PaymentInline(ReadOnly, admin.TabularInline):
+    model = Payment
+    fields = ("gateway_payment_id", "status", "amount_paise", "method", "error_description")
+
+
+@admin.register(Order)
+class OrderAdmin(InRupees, ReadOnly, Listing):
+    list_display = ("number", "amount", "stock_state", "created_at", "paid_at")
+    list_filter = (choice_filter("stock_state", StockState, "units"),)
+    search_fields = ("number__startswith", "owner__email__startswith", "paid_by__exact")
+    ordering = ("-id",)
+    inlines = (OrderLineInline, GatewayOrderInline)
+
+
+@admin.register(GatewayOrder)
+class GatewayOrderAdmin(ReadOnly, Listing):
+    list_display = ("gateway_order_id", "order", "is_alias", "checks", "checked_at", "check_at")
+    search_fields = ("gateway_order_id__exact", "order__number__startswith")
+    list_select_related = ("order",)
+    ordering = ("-id",)
+    inlines = (PaymentInline,)
+
+
+@admin.register(Payment)
+class PaymentAdmin(InRupees, ReadOnly, Mendable, Listing):
+    list_display = ("gateway_payment_id", "colour", "amount", "currency", "method", "captured_via")
+    list_filter = (
+        choice_filter("status", PaymentStatus),
+        choice_filter("captured_via", ("webhook", "fetch"), "how we heard of the money"),
+    )
+    search_fields = ("gateway_payment_id__exact", "gateway_order__gateway_order_id__exact")
+    ordering = ("-id",)
+    mends = (
+        Mend(
+            "capture",
+            "Capture now",
+            "Razorpay is asked to take the money that the buyer's bank has set aside.",
+            roles.MEND,
+            lambda payment: payment.status == PaymentStatus.AUTHORIZED,
+            lambda payment, by, _: mending.capture(payment.pk, by=by),
+        ),
+    )
+
+    @admin.display(description="status")
+    def colour(self, payment: Payment) -> SafeString:
+        return pill(payment.status)
+
+
+@admin.register(Refund)
+class RefundAdmin(InRupees, ReadOnly, Mendable, Listing):
+    list_display = (
+        "payment_id_there", "order", "amount", "reason", "colour", "attempts", "created_at",
+        "last_error",
+    )  # fmt: skip
+    list_filter = (choice_filter("status", RefundStatus), choice_filter("reason", RefundReason))
+    search_fields = (
+        "key__exact",
+        "gateway_refund_id__exact",
+        "payment__gateway_payment_id__exact",
+        "payment__gateway_order__order__number__startswith",
+    )
+    list_select_related = ("payment__gateway_order__order",)
+    ordering = ("-id",)
+    mends = (
+        Mend(
+            "resend",
+            "Send again",
+            "A refund of the same amount is sent in place of the one that failed, and the case that"
+            " it had opened is closed.",
+            roles.REFUND,
+            lambda refund: refund.status == RefundStatus.FAILED,
+            lambda refund, by, _: mending.resend(refund.pk, by=by),
+            is_grave=True,
+        ),
+    )
+
+    @admin.display(description="payment")
+    def payment_id_there(self, refund: Refund) -> str:
+        return refund.payment.gateway_payment_id
+
+    def order(self, refund: Refund) -> str:
+        return refund.payment.gateway_order.order.number
+
+    @admin.display(description="status")
+    def colour(self, refund: Refund) -> SafeString:
+        return pill(refund.status)
+
+
+class OpenFilter(admin.SimpleListFilter):
+    title = "open"
+    parameter_name = "open"
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
+        return [("yes", "Open"), ("no", "Closed")]
+
+    def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
+        if self.value() not in ("yes", "no"):
+            return queryset
+        return queryset.filter(closed_at__isnull=self.value() == "yes")
+
+
+def _is_decided_elsewhere(case: Case) -> bool:
+    """Whether the decision about its checkout closes it."""
+    return case.kind != CaseKind.DISPUTE and case.order.checkout.state == State.IN_REVIEW
+
+
+@admin.register(Case)
+class CaseAdmin(ReadOnly, Mendable, Listing):
+    list_display = ("kind", "order", "text", "is_open", "opened_at", "closed_at", "closed_by")
+    list_filter = (OpenFilter, choice_filter("kind", CaseKind))
+    search_fields = ("order__number__startswith", "reference__exact")
+    list_select_related = ("order", "closed_by")
+    ordering = (F("closed_at").desc(nulls_first=True), "-id")
+    readonly_fields = ("checkout",)
+    mends = (
+        Mend(
+            "close",
+            "Close",
+            "For what was dealt with elsewhere. Nothing else happens. The money of a checkout in"
+            " review is settled on the checkout's own page, which closes the case too.",
+            roles.MEND,
+            lambda case: case.closed_at is None and not _is_decided_elsewhere(case),
+            lambda case, by, _: mending.close_case(case.pk, by=by),
+        ),
+    )
+
+    @admin.display(boolean=True, description="open")
+    def is_open(self, case: Case) -> bool:
+        return case.closed_at is None
+
+    def checkout(self, case: Case) -> SafeString:
+        return checkout_link(case.order.checkout.pk)

@@ -1,0 +1,283 @@
+"""
+Do the books agree? Units against orders, money against orders, and both against Razorpay's list.
+
+Nothing is changed. Rows are read once each, in a stream, so memory stays small however many there
+are; the books are all read as of one moment, so that a checkout which moves meanwhile is no
+difference.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from enum import StrEnum
+
+from django.db import connection, transaction
+from django.db.models import Exists, F, OuterRef, Q, QuerySet, Subquery, Sum
+from django.db.models.functions import Coalesce
+
+from shop.checkout.states import State
+from shop.checkout.trail import Action, AuditEntry
+from shop.money import format_inr
+from shop.orders import Order, OrderLine, StockState
+from shop.payments import ledger
+from shop.payments.cases import Case
+from shop.payments.gateway import Declined, Gateway, PaymentFact
+from shop.payments.ledger import Payment, PaymentStatus
+from shop.payments.refunds import Refund, RefundStatus
+from shop.stock import StockLevel
+
+ROWS_AT_ONCE = 2000
+LONGEST_READ = "10min"  # for one statement; buyers' have seconds
+PAGE = 100  # as many payments as Razorpay lists at once
+MOST_PAGES = 10_000
+# What is younger may be there and not yet here: its webhook and our question are still to come.
+YOUNGEST = timedelta(minutes=10)
+OUR_RECEIPTS = "PK-"
+
+MONEY_CAME = (PaymentStatus.CAPTURED, PaymentStatus.REFUNDED)
+
+# Where the units of an order are while its checkout is in this state.
+UNITS: dict[str, frozenset[str]] = {
+    State.ORDERED: frozenset({StockState.HELD}),
+    State.AWAITING_PAYMENT: frozenset({StockState.HELD}),
+    State.IN_REVIEW: frozenset({StockState.HELD, StockState.RELEASED}),
+    State.PAID: frozenset({StockState.SOLD}),
+    State.FAILED: frozenset({StockState.RELEASED}),
+    State.CANCELLED: frozenset({StockState.RELEASED}),
+    State.EXPIRED: frozenset({StockState.RELEASED}),
+    State.REFUNDING: frozenset({StockState.RELEASED}),
+    State.REFUNDED: frozenset({StockState.RELEASED}),
+}
+
+
+class Book(StrEnum):
+    STOCK = "stock"
+    MONEY = "money"
+    GATEWAY = "gateway"
+
+
+@dataclass(frozen=True, slots=True)
+class Difference:
+    """`subject` (an SKU, an order number, a payment id) is not as it should be: `text` says how."""
+
+    book: Book
+    subject: str
+    text: str
+
+    def __str__(self) -> str:
+        return f"{self.book}: {self.subject}: {self.text}"
+
+
+@dataclass(frozen=True, slots=True)
+class Totals:
+    """All money that ever came, in paise, and where it is. `came == kept + going + gone + open`."""
+
+    came_paise: int
+    kept_paise: int  # by paid orders
+    going_paise: int  # refunds that Razorpay has not confirmed
+    gone_paise: int
+    open_paise: int  # neither an order's nor on its way back: in review, or a difference
+
+
+@contextmanager
+def one_moment() -> Iterator[None]:
+    """All that is read inside is as of one moment, and nothing can be written."""
+    outermost = not connection.in_atomic_block
+    with transaction.atomic():
+        with connection.cursor() as cursor:
+            if outermost:
+                cursor.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY")
+            cursor.execute(f"SET LOCAL statement_timeout = '{LONGEST_READ}'")
+        yield
+
+
+def books() -> Iterator[Difference]:
+    """Everything that our own tables can tell. Call inside `one_moment`."""
+    yield from _held_units()
+    yield from _units_of_orders()
+    yield from _payments()
+    yield from _paid_orders()
+
+
+# --- units ---------------------------------------------------------------------------------------
+
+
+def _held_units() -> Iterator[Difference]:
+    """`held` of each variant is the sum of the lines of the orders that hold."""
+    of_orders = (
+        OrderLine.objects.filter(variant=OuterRef("variant"), order__stock_state=StockState.HELD)
+        .order_by()
+        .values("variant")
+        .annotate(units=Sum("units"))
+        .values("units")
+    )
+    wrong = StockLevel.objects.annotate(promised=Coalesce(Subquery(of_orders), 0)).exclude(
+        held=F("promised")
+    )
+    for level in wrong.select_related("variant").iterator(ROWS_AT_ONCE):
+        promised: int = level.promised
+        text = f"{level.held} units are held, and orders hold {promised}"
+        yield Difference(Book.STOCK, level.variant.sku, text)
+
+
+def _units_of_orders() -> Iterator[Difference]:
+    """Units are where the checkout's state says that they are."""
+    right = Q()
+    for state, stock_states in UNITS.items():
+        right |= Q(checkout__state=state, stock_state__in=sorted(stock_states))
+    wrong = Order.objects.order_by().exclude(pk__in=Order.objects.filter(right).values("pk"))
+    for order in wrong.annotate(state=F("checkout__state")).iterator(ROWS_AT_ONCE):
+        state = order.state or "gone"
+        text = f"its units are {order.stock_state}, and its checkout is {state}"
+        yield Difference(Book.STOCK, order.number, text)
+
+
+# --- money ---------------------------------------------------------------------------------------
+
+
+def _refunded(*statuses: RefundStatus) -> Coalesce:
+    """The sum of a payment's refunds in these states, in paise."""
+    rows = Refund.objects.filter(payment=OuterRef("pk"), status__in=statuses).order_by()
+    paise = rows.values("payment").annotate(paise=Sum("amount_paise")).values("paise")
+    return Coalesce(Subquery(paise), 0)
+
+
+def _money() -> QuerySet[Payment]:
+    """Every payment whose money came, with its order, its checkout and what went back of it."""
+    order = "gateway_order__order"
+    return (
+        Payment.objects.filter(status__in=MONEY_CAME)
+        .order_by()
+        .annotate(
+            number=F(f"{order}__number"),
+            state=F(f"{order}__checkout__state"),
+            paid_by=F(f"{order}__paid_by"),
+            going_paise=_refunded(RefundStatus.DUE, RefundStatus.PENDING),
+            gone_paise=_refunded(RefundStatus.PROCESSED),
+            has_open_case=Exists(
+                Case.objects.filter(order=OuterRef(f"{order}_id"), closed_at=None)
+            ),
+        )
+    )
+
+
+def _payments() -> Iterator[Difference]:
+    for payment in _money().iterator(ROWS_AT_ONCE):
+        for text in _wrong_with(payment):
+            yield Difference(Book.MONEY, payment.gateway_payment_id, text)
+
+
+def _wrong_with(payment: Payment) -> Iterator[str]:
+    came = payment.amount_paise
+    back = payment.going_paise + payment.gone_paise  # type: ignore[attr-defined]
+    state: str = payment.state  # type: ignore[attr-defined]
+    number: str = payment.number  # type: ignore[attr-defined]
+    if back > came:
+        yield f"{format_inr(back)} goes back of {format_inr(came)}"
+    if payment.amount_refunded_paise > back:
+        there = format_inr(payment.amount_refunded_paise)
+        yield f"Razorpay gave {there} back, and we know of {format_inr(back)}"
+    pays = payment.gateway_payment_id == payment.paid_by  # type: ignore[attr-defined]
+    looked_after = pays or state == State.IN_REVIEW or payment.has_open_case  # type: ignore[attr-defined]
+    if not looked_after and back < came:
+        left = format_inr(came - back)
+        yield f"{left} of it is neither {number}'s ({state}) nor on its way back"
+
+
+def _paid_orders() -> Iterator[Difference]:
+    """A paid order has the payment that pays it, of its amount unless somebody accepted another."""
+    payments = Payment.objects.filter(gateway_payment_id=OuterRef("paid_by"), status__in=MONEY_CAME)
+    accepted = AuditEntry.objects.filter(
+        checkout_id=OuterRef("checkout__id"), action=Action.ACCEPT_MONEY
+    )
+    fits = payments.filter(amount_paise=OuterRef("amount_paise"), currency=OuterRef("currency"))
+    paid = Order.objects.order_by().filter(
+        Q(checkout__state=State.PAID) | ~Q(paid_by="") | Q(paid_at__isnull=False)
+    )
+    wrong = paid.annotate(has_payment=Exists(payments)).exclude(
+        Exists(fits) | (Exists(payments) & Exists(accepted)), paid_at__isnull=False
+    )
+    for order in wrong.iterator(ROWS_AT_ONCE):
+        if order.has_payment:
+            text = f"{order.paid_by} does not fit its {format_inr(order.amount_paise)}"
+        else:
+            text = "it is paid without a captured payment"
+        yield Difference(Book.MONEY, order.number, text)
+
+
+def totals() -> Totals:
+    """Where all money is. Call inside `one_moment`."""
+    came = kept = going = gone = 0
+    for payment in _money().iterator(ROWS_AT_ONCE):
+        came += payment.amount_paise
+        going += payment.going_paise  # type: ignore[attr-defined]
+        gone += payment.gone_paise  # type: ignore[attr-defined]
+        if payment.gateway_payment_id == payment.paid_by:  # type: ignore[attr-defined]
+            kept += payment.amount_paise - payment.going_paise - payment.gone_paise  # type: ignore[attr-defined]
+    return Totals(came, kept, going, gone, came - kept - going - gone)
+
+
+# --- Razorpay's list -----------------------------------------------------------------------------
+
+
+def gateway_list(gateway: Gateway, *, since: datetime, now: datetime) -> Iterator[Difference]:
+    """
+    Payments that Razorpay lists as captured since then, and that we do not have, or not like that.
+
+    Two queries a page. Payments of other shops on the account are passed over; the receipt of a
+    Razorpay order that we do not know tells whether it is ours. Call outside any transaction.
+
+    :raises GatewayError: Razorpay does not answer.
+    """
+    until = now - YOUNGEST
+    for page in range(MOST_PAGES):
+        facts = gateway.list_payments(since=since, until=until, skip=page * PAGE, count=PAGE)
+        came = [fact for fact in facts if fact.status in MONEY_CAME and fact.gateway_order_id]
+        yield from _compare(came, gateway)
+        if len(facts) < PAGE:
+            return
+    raise RuntimeError(f"more than {MOST_PAGES * PAGE} payments: ask for a shorter span")
+
+
+def _compare(facts: Sequence[PaymentFact], gateway: Gateway) -> Iterator[Difference]:
+    ours = ledger.find(fact.gateway_order_id for fact in facts)
+    known = Payment.objects.in_bulk([fact.id for fact in facts], field_name="gateway_payment_id")
+    for fact in facts:
+        row = known.get(fact.id)
+        if row is not None:
+            text = _unlike(row, fact)
+        elif fact.gateway_order_id in ours or _is_ours(fact, gateway):
+            text = f"{fact.status} there on {fact.gateway_order_id}, and unknown here"
+        else:
+            text = ""
+        if text:
+            yield Difference(Book.GATEWAY, fact.id, text)
+
+
+def _unlike(row: Payment, fact: PaymentFact) -> str:
+    if row.status not in MONEY_CAME:
+        return f"{fact.status} there, {row.status} here"
+    if (row.amount_paise, row.currency) != (fact.amount_paise, fact.currency):
+        return (
+            f"{fact.amount_paise} {fact.currency} there, {row.amount_paise} {row.currency} here"
+            " (in minor units)"
+        )
+    if fact.amount_refunded_paise > row.amount_refunded_paise:
+        known = Refund.objects.filter(payment=row, status=RefundStatus.PROCESSED)
+        here = known.aggregate(paise=Coalesce(Sum("amount_paise"), 0))["paise"]
+        if fact.amount_refunded_paise > here:
+            there = format_inr(fact.amount_refunded_paise)
+            return f"{there} of it went back there, {format_inr(here)} here"
+    return ""
+
+
+def _is_ours(fact: PaymentFact, gateway: Gateway) -> bool:
+    """Whether a Razorpay order that we do not know carries one of our order numbers."""
+    try:
+        order = gateway.fetch_order(gateway_order_id=fact.gateway_order_id)
+    except Declined:
+        return False
+    return (order.receipt or "").startswith(OUR_RECEIPTS)

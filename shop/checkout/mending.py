@@ -1,0 +1,329 @@
+"""
+What people may do by hand to a checkout, its money and its messages. One function each.
+
+Each runs in a transaction of its own, leaves one entry in the trail or changes nothing, and takes
+an `Instruction`: carried out once, however often it comes. Locks: the job first, as everywhere.
+Nothing here is sent to Razorpay; rows are made due, and whoever rings makes it quick.
+"""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from django.db import transaction
+from django.db.models import QuerySet
+
+from shop import stock
+from shop.checkout import jobs, settle, trail
+from shop.checkout.jobs import Advance, CheckoutJob
+from shop.checkout.states import MOVES, State
+from shop.checkout.trail import Action, AuditEntry, Instruction, Refused
+from shop.money import format_inr
+from shop.orders import Order, StockState
+from shop.payments import cases, inbox, ledger, reconcile, refunds
+from shop.payments.cases import Case, CaseKind
+from shop.payments.ledger import Payment, PaymentStatus
+from shop.payments.refunds import Refund
+
+MOVING = frozenset({State.QUEUED, State.VALIDATED, State.ORDERED})
+
+# Why a checkout in this state has nothing that could be tried again.
+NOT_MOVING: dict[State, str] = {
+    State.AWAITING_PAYMENT: "It waits for the buyer's money, not for us. Ask Razorpay instead.",
+    State.PAID: "It is paid: nothing is left to be tried.",
+    State.FAILED: "It has failed for good ({code}): the buyer has to order again.",
+    State.CANCELLED: "It was cancelled: the buyer has to order again.",
+    State.EXPIRED: "It was not paid in time: the buyer has to order again.",
+    State.REFUNDING: "Its money is on its way back. Look at its refunds.",
+    State.REFUNDED: "Its money went back: the buyer has to order again.",
+    State.IN_REVIEW: "It waits for a decision: accept its money, or give it back.",
+}
+
+
+def retry(job_id: uuid.UUID, *, by: Instruction) -> AuditEntry:
+    """
+    Have a checkout that is on its way looked at now, its attempts counted anew.
+
+    :raises Refused: it is not on its way, or a worker is at it this very moment.
+    """
+    with transaction.atomic():
+        trail.refuse_repeat(by)
+        job = jobs.lock_one(job_id)
+        state = State(job.state)
+        if state not in MOVING:
+            raise Refused(NOT_MOVING[state].format(code=job.error_code))
+        if job.claim and job.due_at and job.due_at > by.now:
+            raise Refused("A worker is at it this very moment. Look again in a minute.")
+        jobs.make_due(job, now=by.now)
+        return _note(by, Action.RETRY, job, f"{state} is due now, after {job.attempts} attempts")
+
+
+def ask(job_id: uuid.UUID, *, by: Instruction) -> AuditEntry:
+    """
+    Have Razorpay asked what became of the money, on the order and its twins.
+
+    :raises Refused: there is no Razorpay order to ask about.
+    """
+    with transaction.atomic():
+        trail.refuse_repeat(by)
+        job = jobs.lock_one(job_id)
+        rows = ledger.GatewayOrder.objects.filter(order_id=job.order_id or 0)
+        known = [row.gateway_order_id for row in rows if row.gateway_order_id]
+        if job.order_id is None or not known:
+            raise Refused("It has no order at Razorpay yet: there is nothing to ask about.")
+        reconcile.ask_now([job.order_id], now=by.now)
+        return _note(by, Action.ASK, job, f"Razorpay is asked about {', '.join(known)}")
+
+
+def cancel(job_id: uuid.UUID, *, by: Instruction) -> AuditEntry:
+    """
+    End an unpaid checkout and release its units.
+
+    :raises Refused: money is on its way, or it is past cancelling.
+    """
+    with transaction.atomic():
+        trail.refuse_repeat(by)
+        job = jobs.lock_one(job_id)
+        state = State(job.state)
+        if job.order_id is not None and ledger.has_money(job.order_id):
+            raise Refused("Money is on its way or in: it cannot be cancelled any more.")
+        if State.CANCELLED not in MOVES[state]:
+            raise Refused(f"It is {state}: that cannot be cancelled.")
+        jobs.apply([(job, Advance(State.CANCELLED, "cancelled by the shop"))], now=by.now)
+        return _note(by, Action.CANCEL, job, f"cancelled while {state}, units released")
+
+
+def capture(payment_id: int, *, by: Instruction) -> AuditEntry:
+    """
+    Have an authorised payment captured now.
+
+    :raises Refused: it is not authorised.
+    """
+    with transaction.atomic():
+        trail.refuse_repeat(by)
+        payment = Payment.objects.select_for_update(no_key=True).get(pk=payment_id)
+        if payment.status != PaymentStatus.AUTHORIZED:
+            raise Refused(f"It is {payment.status}: there is nothing to capture.")
+        ledger.capture_again(payment, at=by.now)
+        return trail.note(
+            by,
+            Action.CAPTURE,
+            subject=f"payment {payment.gateway_payment_id}",
+            outcome=f"{format_inr(payment.amount_paise)} is captured now",
+            checkout_id=_checkout_of(payment.gateway_order.order_id),
+        )
+
+
+# --- money back ----------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Refunded:
+    refund: Refund
+    entry: AuditEntry
+
+
+def refund(order: Order, *, amount_paise: int | None, by: Instruction) -> Refunded:
+    """
+    Give money of a paid order back; None: all that is left. The admin and the API come here.
+
+    :raises RefundRefused: the order is not paid, or less is left than asked for.
+    """
+    with transaction.atomic():
+        trail.refuse_repeat(by)
+        wanted = refunds.request(
+            order, amount_paise=amount_paise, note=by.reason[:300], by_id=by.by_id, now=by.now
+        )
+        entry = trail.note(
+            by,
+            Action.REFUND,
+            subject=f"order {order.number}",
+            outcome=_goes_back([wanted]),
+            checkout_id=_checkout_of(order.pk),
+        )
+    return Refunded(wanted, entry)
+
+
+def resend(refund_id: int, *, by: Instruction) -> AuditEntry:
+    """
+    Send a failed refund again, as a new one, and close the case it had opened.
+
+    :raises Refused: its checkout waits for a decision about all of its money.
+    :raises RefundRefused: it has not failed, or less is left than it was.
+    """
+    with transaction.atomic():
+        trail.refuse_repeat(by)
+        failed = Refund.objects.select_related("payment__gateway_order").get(pk=refund_id)
+        order_id = failed.payment.gateway_order.order_id
+        for job in jobs.lock(order_ids=[order_id]):
+            if job.state == State.IN_REVIEW:
+                raise Refused(
+                    "Its checkout waits for a decision. Give all of its money back there, or"
+                    " accept what is left."
+                )
+        anew = refunds.again(failed, note=by.reason, by_id=by.by_id, now=by.now)
+        _close(Case.objects.filter(kind=CaseKind.REFUND_FAILED, reference=failed.key), by)
+        return trail.note(
+            by,
+            Action.RESEND,
+            subject=f"refund {failed.key}",
+            outcome=_goes_back([anew]),
+            checkout_id=_checkout_of(order_id),
+        )
+
+
+# --- decisions -----------------------------------------------------------------------------------
+
+
+def accept_money(job_id: uuid.UUID, *, by: Instruction) -> AuditEntry:
+    """
+    Take the money of a checkout in review as it is: the order is paid, its units sold, its cases
+    closed. Captured money beside that payment goes back by rule.
+
+    :raises Refused: no whole captured payment, or the units cannot be had any more.
+    """
+    with transaction.atomic():
+        trail.refuse_repeat(by)
+        job, order = _in_review(job_id)
+        money = _captured(order)
+        left_paise = refunds.left_of(money)
+        whole = [it for it in money if left_paise[it.pk] == it.amount_paise]
+        if not whole:
+            raise Refused(_why_no_money(order, money))
+        if order.stock_state == StockState.RELEASED and not stock.hold_again(order):
+            raise Refused("Its units were sold to others meanwhile. Give the money back.")
+        taken, *surplus = sorted(whole, key=lambda it: it.amount_paise != order.amount_paise)
+        settle.serve(job, taken, surplus, because="accepted by the shop", now=by.now)
+        closed = _close(_cases_of(order), by)
+        return _note(
+            by,
+            Action.ACCEPT_MONEY,
+            job,
+            f"paid by {taken.gateway_payment_id}: {_amount(taken)} for"
+            f" {format_inr(order.amount_paise)}; cases closed: {closed}",
+        )
+
+
+def give_back(job_id: uuid.UUID, *, by: Instruction) -> AuditEntry:
+    """
+    Send back all captured money of a checkout in review, and close its cases. Its units are
+    released.
+
+    :raises Refused: there is no captured money left.
+    """
+    with transaction.atomic():
+        trail.refuse_repeat(by)
+        job, order = _in_review(job_id)
+        money = _captured(order)
+        sent = refunds.give_back(money, note=by.reason, by_id=by.by_id, now=by.now)
+        if not sent:
+            raise Refused(_why_no_money(order, money))
+        jobs.apply([(job, Advance(State.REFUNDING, "given back by the shop"))], now=by.now)
+        stock.release([order.pk])
+        closed = _close(_cases_of(order), by)
+        return _note(by, Action.GIVE_BACK, job, f"{_goes_back(sent)}; cases closed: {closed}")
+
+
+def close_case(case_id: int, *, by: Instruction) -> AuditEntry:
+    """
+    Close a case that was dealt with elsewhere: a dispute, a refund paid by hand.
+
+    :raises Refused: it is closed, or its checkout waits for a decision, which closes it too.
+    """
+    with transaction.atomic():
+        trail.refuse_repeat(by)
+        case = Case.objects.select_related("order").get(pk=case_id)
+        waiting = [
+            job for job in jobs.lock(order_ids=[case.order_id]) if job.state == State.IN_REVIEW
+        ]
+        if waiting and case.kind != CaseKind.DISPUTE:
+            raise Refused("Its checkout waits for a decision: accept its money, or give it back.")
+        if not _close(Case.objects.filter(pk=case.pk), by):
+            raise Refused("It is closed already.")
+        return trail.note(
+            by,
+            Action.CLOSE_CASE,
+            subject=f"{case.kind} {case.reference}",
+            outcome=f"closed: {case.text}",
+            checkout_id=_checkout_of(case.order_id),
+        )
+
+
+def replay(event_id: int, *, by: Instruction) -> AuditEntry:
+    """
+    Have a webhook handled once more, whether it was handled or given up. Handling is idempotent.
+
+    :raises Refused: it waits to be handled as it is, or is too old to be kept in full.
+    """
+    with transaction.atomic():
+        trail.refuse_repeat(by)
+        event = inbox.lock_one(event_id)
+        if event.due_at is not None:
+            raise Refused("It waits to be handled as it is.")
+        if not event.body:
+            raise Refused("Its bytes are not kept any more. Ask Razorpay about its checkout.")
+        inbox.replay(event, now=by.now)
+        rows = ledger.find([event.gateway_order_id] if event.gateway_order_id else [])
+        row = rows.get(event.gateway_order_id)
+        return trail.note(
+            by,
+            Action.REPLAY,
+            subject=f"event {event.gateway_event_id}",
+            outcome=f"due now, after {event.attempts} attempts",
+            checkout_id=_checkout_of(row.order_id) if row else None,
+        )
+
+
+# --- parts ---------------------------------------------------------------------------------------
+
+
+def _in_review(job_id: uuid.UUID) -> tuple[CheckoutJob, Order]:
+    job = jobs.lock_one(job_id)
+    if job.state != State.IN_REVIEW or job.order_id is None:
+        raise Refused(f"It is {job.state}: only a checkout in review waits for a decision.")
+    return job, Order.objects.get(pk=job.order_id)
+
+
+def _captured(order: Order) -> list[Payment]:
+    """Its captured payments, on aliases too, the earliest first."""
+    rows = Payment.objects.filter(gateway_order__order=order, status=PaymentStatus.CAPTURED)
+    return list(rows.select_related("gateway_order").order_by("id"))
+
+
+def _why_no_money(order: Order, money: Sequence[Payment]) -> str:
+    if money:
+        return "Money of it is going back or has gone: what is left is no whole payment."
+    if ledger.has_money(order.pk):
+        return "Its payment is only authorised so far. Capture it first, or let it lapse."
+    return "No captured money of it is known. Ask Razorpay first."
+
+
+def _cases_of(order: Order) -> QuerySet[Case]:
+    """A dispute is the bank's to decide, whatever becomes of the order."""
+    return Case.objects.filter(order=order).exclude(kind=CaseKind.DISPUTE)
+
+
+def _close(found: QuerySet[Case], by: Instruction) -> int:
+    return cases.close(found, because=by.reason.strip(), by_id=by.by_id, now=by.now)
+
+
+def _goes_back(sent: Sequence[Refund]) -> str:
+    parts = [f"{_amount(it)} of {it.payment.gateway_payment_id}" for it in sent]
+    return f"{', '.join(parts)} goes back"
+
+
+def _amount(it: Payment | Refund) -> str:
+    payment = it.payment if isinstance(it, Refund) else it
+    if payment.currency == payment.gateway_order.currency:
+        return format_inr(it.amount_paise)
+    return f"{it.amount_paise} minor units of {payment.currency}"
+
+
+def _checkout_of(order_id: int) -> uuid.UUID | None:
+    return CheckoutJob.objects.filter(order_id=order_id).values_list("pk", flat=True).first()
+
+
+def _note(by: Instruction, action: Action, job: CheckoutJob, outcome: str) -> AuditEntry:
+    return trail.note(by, action, subject=f"checkout {job.pk}", outcome=outcome, checkout_id=job.pk)

@@ -1,0 +1,88 @@
+"""The same figures as CSV, for spreadsheets, which take some texts for formulas."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from datetime import UTC, datetime
+from typing import Any
+
+from shop.ops.figures import SERIES
+from shop.ops.rows import Row
+
+# A cell that begins so is run as a formula by Excel, LibreOffice and Google Sheets.
+FORMULAS = ("=", "+", "-", "@", "\t", "\r")
+
+
+def cell(value: Any) -> Any:
+    """As a spreadsheet should read it. A text that would be a formula gets a quote before it."""
+    if isinstance(value, datetime):
+        return value.isoformat(timespec="seconds")
+    if isinstance(value, float):
+        return round(value, 3)
+    if isinstance(value, str) and value.startswith(FORMULAS):
+        return f"'{value}"
+    return value
+
+
+def to_csv(header: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:
+    text = io.StringIO()
+    writer = csv.writer(text)
+    writer.writerow(header)
+    writer.writerows([cell(value) for value in row] for row in rows)
+    return text.getvalue()
+
+
+def series(found: Row) -> str:
+    """A line for each bucket: checkouts, times, gateway, sync events."""
+    span = found["span"]
+    columns: dict[str, Sequence[Any]] = {
+        name: (span["checkouts"] or {"series": {}})["series"].get(name, ()) for name in SERIES
+    }
+    for reached in ("payable", "paid"):
+        for name, values in ((span["times"] or {}).get(reached) or {"series": {}})[
+            "series"
+        ].items():
+            columns[f"{reached}_{name}_seconds"] = values
+    for part, prefix in (("gateway", "gateway"), ("carts", "carts")):
+        for name, values in (span[part] or {"series": {}})["series"].items():
+            columns[f"{prefix}_{name}"] = values
+    starts = [datetime.fromtimestamp(start, UTC) for start in span["starts"]]
+    rows = [
+        [start, span["bucket_seconds"], *(_at(values, n) for values in columns.values())]
+        for n, start in enumerate(starts)
+    ]
+    return to_csv(["from", "bucket_seconds", *columns], rows)
+
+
+def _at(values: Sequence[Any], place: int) -> Any:
+    return values[place] if place < len(values) else None
+
+
+def _table(part: Callable[[Row], Iterable[Row] | None], *columns: str) -> Callable[[Row], str]:
+    def table(found: Row) -> str:
+        rows = part(found) or ()
+        return to_csv(columns, ([row[column] for column in columns] for row in rows))
+
+    return table
+
+
+EXPORTS: Mapping[str, Callable[[Row], str]] = {
+    "series": series,
+    "stuck": _table(
+        lambda it: it["standing"]["stuck"]["rows"],
+        *("checkout", "order", "state", "reason", "attempts", "due_at", "created_at"),
+        "last_error",
+    ),
+    "reasons": _table(lambda it: it["span"]["reasons"], "ended", "reason", "checkouts"),
+    "gateway": _table(
+        lambda it: (it["span"]["gateway"] or {}).get("operations"),
+        *("operation", "calls", "errors", "mean_ms", "p50_ms", "p95_ms", "p99_ms"),
+    ),
+    "carts": _table(
+        lambda it: (it["span"]["carts"] or {}).get("sessions"),
+        *("session", "is_guest", "cart", "units", "stale", "refused", "last_kind", "last_at"),
+        *("created_at", "updated_at", "checkout"),
+    ),
+}

@@ -1,0 +1,93 @@
+"""Which stretch of time a figure is about, and how finely it is cut. Pure: told the time."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from zoneinfo import ZoneInfo
+
+from django.conf import settings
+
+DEFAULT = "1h"
+SPANS = {
+    "15m": timedelta(minutes=15),
+    "1h": timedelta(hours=1),
+    "24h": timedelta(days=1),
+    "7d": timedelta(days=7),
+}
+CUSTOM = "custom"
+LONGEST = timedelta(days=31)
+SHORTEST = timedelta(minutes=1)
+
+BUCKETS = tuple(timedelta(minutes=minutes) for minutes in (1, 5, 15, 60, 120, 360, 1440))
+MOST_BUCKETS = 125
+
+
+class BadRange(ValueError):
+    """What was asked for is no stretch of time; the sentence says why."""
+
+
+@dataclass(frozen=True, slots=True)
+class Range:
+    """From `since` up to, not including, `until`, in buckets of one width."""
+
+    name: str
+    since: datetime
+    until: datetime
+    bucket: timedelta
+
+    @property
+    def starts(self) -> list[datetime]:
+        """Where each bucket begins."""
+        count = -((self.since - self.until) // self.bucket)
+        return [self.since + n * self.bucket for n in range(count)]
+
+    @property
+    def fresh_seconds(self) -> float:
+        """How long an answer about it will do: a long stretch changes little in a moment."""
+        return min(max(self.bucket.total_seconds() / 60, 2.0), 60.0)
+
+
+def read(given: Mapping[str, str], *, now: datetime) -> Range:
+    """
+    The range that a query names: `range=15m|1h|24h|7d`, or `from` and `to`, in ISO 8601 and, where
+    they do not say otherwise, on the shop's clock.
+
+    :raises BadRange: none that we know, upside down, or too long.
+    """
+    if given.get("from") or given.get("to"):
+        since = _moment(given.get("from", ""))
+        until = _moment(given.get("to") or now.isoformat())
+        return _cut(CUSTOM, since, min(until, now))
+    name = given.get("range") or DEFAULT
+    if name not in SPANS:
+        raise BadRange(f"range must be one of {', '.join(SPANS)}, or from and to")
+    return _cut(name, now - SPANS[name], now)
+
+
+def _moment(text: str) -> datetime:
+    try:
+        moment = datetime.fromisoformat(text.strip())
+        if moment.tzinfo is None:
+            moment = moment.replace(tzinfo=ZoneInfo(settings.TIME_ZONE))
+        return moment.astimezone(UTC)
+    except (ValueError, OverflowError):
+        raise BadRange(f"{text[:40]!r} is no time: write 2026-11-22T18:30") from None
+
+
+def _cut(name: str, since: datetime, until: datetime) -> Range:
+    """Cut so that there are few enough buckets, each beginning where a clock on the wall would."""
+    span = until - since
+    if span < SHORTEST:
+        raise BadRange(
+            "the range must end at least a minute after it begins, and begin in the past"
+        )
+    if span > LONGEST:
+        raise BadRange(f"the range is longer than {LONGEST.days} days")
+    bucket = next(width for width in BUCKETS if span / width <= MOST_BUCKETS)
+    midnight = since.astimezone(ZoneInfo(settings.TIME_ZONE)).replace(
+        hour=0, minute=0, second=0, microsecond=0
+    )
+    begin = midnight + (since - midnight) // bucket * bucket
+    return Range(name, begin.astimezone(UTC), until.astimezone(UTC), bucket)

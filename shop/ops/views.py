@@ -1,0 +1,95 @@
+"""The operations page, its figures as JSON and as CSV: for staff, and only to look at."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import wraps
+
+from django.conf import settings
+from django.contrib import admin
+from django.contrib.auth.views import redirect_to_login
+from django.core.exceptions import PermissionDenied
+from django.db import InterfaceError, OperationalError
+from django.http import Http404, HttpRequest, HttpResponse, JsonResponse
+from django.shortcuts import render
+from django.urls import reverse
+from django.utils import timezone
+from django.views.decorators.http import require_safe
+
+from shop.api.errors import DATABASE_AWAY_RETRY_SECONDS, SHORT_BREAK, plain
+from shop.ops import answers, ranges
+from shop.ops.export import EXPORTS
+from shop.ops.ranges import BadRange, Range
+from shop.ops.rows import Row
+
+View = Callable[..., HttpResponse]
+
+
+def _staff_only(view: View) -> View:
+    """Others are refused; who is not signed in may do so."""
+
+    @wraps(view)
+    def guarded(request: HttpRequest, **named: str) -> HttpResponse:
+        if request.user.is_active and request.user.is_staff:
+            return view(request, **named)
+        if request.user.is_authenticated:
+            raise PermissionDenied
+        return redirect_to_login(request.get_full_path(), reverse("admin:login"))
+
+    return require_safe(guarded)
+
+
+@_staff_only
+def page(request: HttpRequest) -> HttpResponse:
+    """An empty page: its script asks for the figures, now and every few seconds."""
+    return render(
+        request,
+        "shop/ops.html",
+        {
+            **admin.site.each_context(request),
+            "title": "Operations",
+            "is_nav_sidebar_enabled": False,
+            "ranges": list(ranges.SPANS),
+            "time_zone": settings.TIME_ZONE,
+        },
+    )
+
+
+@require_safe
+def data(request: HttpRequest) -> HttpResponse:
+    """All figures of a range. A program asks, so it is told, not sent to a form."""
+    if not (request.user.is_active and request.user.is_staff):
+        return plain(401, "sign_in", "Please sign in again.")
+    return _answered(request, JsonResponse)
+
+
+@_staff_only
+def table(request: HttpRequest, *, name: str) -> HttpResponse:
+    """One table of the page as CSV."""
+    if name not in EXPORTS:
+        raise Http404
+    return _answered(request, lambda found: _csv(name, found))
+
+
+def _csv(name: str, found: Row) -> HttpResponse:
+    response = HttpResponse(EXPORTS[name](found), content_type="text/csv; charset=utf-8")
+    moment = timezone.localtime(found["span"]["until"])
+    response["Content-Disposition"] = f'attachment; filename="{name}-{moment:%Y%m%d-%H%M}.csv"'
+    return response
+
+
+def _answered(request: HttpRequest, show: Callable[[Row], HttpResponse]) -> HttpResponse:
+    try:
+        response = show(answers.answer(_range(request), now=timezone.now()))
+    except BadRange as error:
+        return plain(400, "bad_range", str(error))
+    except (OperationalError, InterfaceError):
+        return plain(
+            503, "unavailable", SHORT_BREAK, retry_after_seconds=DATABASE_AWAY_RETRY_SECONDS
+        )
+    response["Cache-Control"] = "no-store"
+    return response
+
+
+def _range(request: HttpRequest) -> Range:
+    return ranges.read(request.GET.dict(), now=timezone.now())

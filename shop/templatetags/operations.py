@@ -1,0 +1,13 @@
+"""How operations' pages write money, times and states."""
+
+from __future__ import annotations
+
+from django import template
+
+from shop.admin.parts import pill, took
+from shop.money import format_inr
+
+register = template.Library()
+register.filter("inr", format_inr)
+register.filter("pill", pill)
+register.filter("took", took)

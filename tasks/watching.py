@@ -1,0 +1,53 @@
+"""
+What is seen of tasks from outside: logs with their ids, counts and times. Celery's own signals, so
+that no task has to think of it.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from contextvars import ContextVar
+from typing import Any
+
+from celery import Task
+from celery.signals import setup_logging, task_postrun, task_prerun, worker_init
+
+from shop import logs, metrics
+from shop.instruments import FAILURES, TASKS
+
+logger = logging.getLogger("tasks")
+
+_began: ContextVar[float] = ContextVar("began")  # on the performance counter
+
+
+@setup_logging.connect
+def _leave_logging_alone(**_signal: object) -> None:
+    """Django has set it up. That somebody listens here keeps Celery from adding its own."""
+
+
+@worker_init.connect
+def _show_metrics(**_signal: object) -> None:
+    FAILURES.labels("internal_error")  # from nothing to one is no increase, from zero to one is
+    metrics.serve()
+
+
+@task_prerun.connect
+def _begin(task: Task, task_id: str, kwargs: dict[str, Any], **_signal: object) -> None:
+    request_id = getattr(task.request, "request_id", None)
+    ids = {name: str(value) for name, value in kwargs.items() if name.endswith("_id")}
+    logs.begin(task=task.name, task_id=task_id, request_id=str(request_id or ""), **ids)
+    _began.set(time.perf_counter())
+
+
+@task_postrun.connect
+def _end(task: Task, state: str, retval: object, **_signal: object) -> None:
+    seconds = time.perf_counter() - _began.get()
+    outcome = "ok" if state == "SUCCESS" else "failed"
+    TASKS.labels(task.name, outcome).observe(seconds)
+    if logger.isEnabledFor(logging.INFO):
+        fields = {"outcome": outcome, "duration_ms": round(seconds * 1000, 1)}
+        if outcome == "ok":
+            fields["result"] = str(retval)
+        logger.info("task", extra=fields)
+    logs.end()

@@ -1,0 +1,15 @@
+"""The documentation of the API, under the same content policy as every page."""
+
+from __future__ import annotations
+
+from playwright.sync_api import expect
+
+from tests.browser.visitor import Visitor
+
+
+def test_the_docs_unfold_and_break_no_rule(visitor: Visitor):
+    visitor.open("/api/docs/")
+    operation = visitor.page.locator("#operations-products-products_retrieve")
+    operation.click()
+
+    expect(operation.get_by_role("button", name="Try it out")).to_be_visible()

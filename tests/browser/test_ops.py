@@ -1,0 +1,240 @@
+"""The operations page: live, for staff, on a desk and on a phone."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Callable
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+from axe_playwright_python.sync_playwright import Axe
+from django.contrib.auth.hashers import make_password
+from playwright.sync_api import Page, expect
+
+from tests.browser.visitor import PHONE, Visitor
+from tests.support.shopfloor import ShopFloor
+
+DESK = {"width": 1440, "height": 900}
+PASSWORD = "look but do not touch"
+SOON_MS = 30_000
+PICTURES = {("light", 1440): "operations-light.png", ("dark", 360): "operations-phone-dark.png"}
+
+Staff = Callable[..., Visitor]
+
+
+def make_user(floor: ShopFloor, email: str, *, is_staff: bool) -> None:
+    floor.rows(
+        """
+        INSERT INTO shop_user
+            (email, password, is_staff, is_superuser, is_guest, is_active, created_at)
+        VALUES (%s, %s, %s, false, false, true, %s)
+        ON CONFLICT (email) DO UPDATE SET is_staff = excluded.is_staff RETURNING id
+        """,
+        *(email, make_password(PASSWORD), is_staff, datetime.now(UTC)),
+    )
+
+
+def sign_in(visitor: Visitor, email: str) -> None:
+    visitor.page.get_by_label("Email").fill(email)
+    visitor.page.get_by_label("Password").fill(PASSWORD)
+    visitor.page.get_by_role("button", name="Log in").click()
+
+
+@pytest.fixture
+def staff(visitors: Callable[..., Visitor], floor: ShopFloor) -> Staff:
+    """Makes people who may look, and no more, at the operations page with its figures."""
+    make_user(floor, "looks@example.com", is_staff=True)
+
+    def arrive(query: str = "", **options: object) -> Visitor:
+        visitor = visitors(**({"viewport": DESK} | options))
+        visitor.forgiven += ("/favicon.ico",)  # the admin's own form asks for one
+        visitor.open(f"/ops/{query}")
+        sign_in(visitor, "looks@example.com")
+        expect(tile(visitor.page, "Started")).to_have_text(re.compile(r"\d"))
+        return visitor
+
+    return arrive
+
+
+@pytest.fixture
+def busy(floor: ShopFloor) -> ShopFloor:
+    """Checkouts of every kind: paid, waiting, cancelled, of an empty cart."""
+    buyers = floor.arrive(4)
+    posted = floor.post_all(buyers[:3])
+    ready = [
+        buyer.wait(it, "awaiting_payment") for buyer, it in zip(buyers[:3], posted, strict=True)
+    ]
+    floor.pay(ready[0])
+    buyers[0].wait(ready[0], "paid")
+    buyers[1].call("POST", ready[1]["links"]["cancel"], expect=202)
+    buyers[3].call("DELETE", "/api/cart/")
+    buyers[3].http.post(
+        f"{floor.stack.base_url}/api/checkouts/",
+        json={"payment_method": "razorpay", "shipping_address": {}},
+        timeout=20,
+    )
+    return floor
+
+
+def tile(page: Page, name: str):
+    found = page.locator("[data-tiles] > div").filter(
+        has=page.locator("dt", has_text=re.compile(f"^{name}$"))
+    )
+    return found.locator("dd")
+
+
+def number(page: Page, name: str) -> int:
+    return int(tile(page, name).evaluate("it => it.firstChild.textContent.replaceAll(',', '')"))
+
+
+# --- what is seen --------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("color_scheme", "screen"), [("light", DESK), ("dark", PHONE)])
+def test_axe_finds_no_fault_and_nothing_is_against_the_policy(
+    staff: Staff, busy: ShopFloor, color_scheme: str, screen: dict[str, int]
+):
+    """`SCREENSHOTS=docs/screenshots` takes the pictures for the documents on the way."""
+    visitor = staff(color_scheme=color_scheme, viewport=screen, reduced_motion="reduce")
+
+    expect(visitor.page.locator("canvas")).to_have_count(4)
+    violations = Axe().run(visitor.page, context=".ops").response["violations"]
+
+    assert [(it["id"], [node["html"] for node in it["nodes"]]) for it in violations] == []
+    if folder := os.environ.get("SCREENSHOTS"):
+        name = PICTURES[color_scheme, screen["width"]]
+        visitor.page.screenshot(path=Path(folder) / name)
+
+
+def test_a_narrow_phone_does_not_scroll_sideways(staff: Staff, busy: ShopFloor):
+    page = staff(viewport=PHONE).page
+
+    assert page.evaluate("document.documentElement.scrollWidth") <= PHONE["width"]
+
+
+def test_every_panel_has_its_figures(staff: Staff, busy: ShopFloor):
+    page = staff().page
+
+    for panel, words in {
+        "funnel": "Payable",
+        "times": "payable",
+        "reasons": "cancelled by the buyer",
+        "queues": "Create Razorpay order",
+        "gateway": "Create Razorpay order",
+        "webhooks": "coming in",
+        "stock": "TEA-100",
+        "carts": "Carts in use",
+        "stuck": "Nothing is stuck.",
+    }.items():
+        expect(page.locator(f"[data-{panel}]")).to_contain_text(words)
+
+
+# --- live ----------------------------------------------------------------------------------------
+
+
+def test_a_checkout_shows_without_a_reload(staff: Staff, busy: ShopFloor):
+    page = staff().page
+    page.evaluate("window.isTheSamePage = true")
+    before = number(page, "Started")
+
+    [buyer] = busy.arrive(1)
+    buyer.post()
+
+    expect(tile(page, "Started")).to_contain_text(str(before + 1), timeout=SOON_MS)
+    assert page.evaluate("window.isTheSamePage")
+
+
+def test_figures_that_are_stale_say_so_until_they_are_not(staff: Staff, busy: ShopFloor):
+    visitor = staff()
+    visitor.forgiven += ("/ops/data.json",)
+    visitor.page.route("**/ops/data.json*", lambda route: route.abort())
+    trouble = visitor.page.get_by_role("alert")
+    expect(trouble).to_contain_text("and stale", timeout=SOON_MS)
+
+    visitor.page.unroute("**/ops/data.json*")
+
+    expect(trouble).to_be_hidden(timeout=SOON_MS)
+
+
+def test_who_was_signed_out_meanwhile_is_told_where_to_sign_in(staff: Staff, busy: ShopFloor):
+    visitor = staff()
+    visitor.forgiven += ("/ops/data.json",)
+
+    visitor.context.clear_cookies()
+
+    again = visitor.page.get_by_role("alert").get_by_role("link", name="Sign in")
+    expect(again).to_be_visible(timeout=SOON_MS)
+    again.click()
+    expect(visitor.page).to_have_url(re.compile("/admin/login/"))
+
+
+# --- ranges and tables ---------------------------------------------------------------------------
+
+
+def test_a_range_is_chosen_and_stays_after_a_reload(staff: Staff, busy: ShopFloor):
+    page = staff().page
+
+    page.get_by_role("link", name="24h").click()
+    expect(page.locator("[data-per]").first).to_have_text("every 15 min")
+    page.reload()
+
+    expect(page.locator("[data-per]").first).to_have_text("every 15 min")
+    expect(page.get_by_role("link", name="24h")).to_have_attribute("aria-current", "true")
+    page.go_back()
+    expect(page.locator("[data-per]").first).to_have_text("a minute")
+
+
+def test_a_range_of_ones_own_is_on_the_shops_clock(staff: Staff, busy: ShopFloor):
+    page = staff().page
+    page.get_by_text("Custom").click()
+    page.get_by_role("textbox", name="From").fill("2026-01-01T10:00")
+    page.get_by_role("textbox", name="To").fill("2026-01-01T16:00")
+
+    page.get_by_role("button", name="Show").click()
+
+    expect(page.locator("[data-as-of]")).to_contain_text("1 Jan, 10:00 – 1 Jan, 16:00")
+    assert number(page, "Started") == 0
+
+
+def test_a_range_that_is_none_is_explained(staff: Staff, busy: ShopFloor):
+    visitor = staff()
+    visitor.forgiven += ("/ops/data.json",)
+
+    visitor.open("/ops/?range=1y")
+
+    expect(visitor.page.get_by_role("alert")).to_contain_text("range must be one of")
+
+
+def test_a_table_is_downloaded_for_the_range_on_the_page(staff: Staff, busy: ShopFloor):
+    page = staff("?range=15m").page
+
+    with page.expect_download() as download:
+        page.locator("[data-csv=series]").click()
+
+    lines = Path(download.value.path()).read_text().splitlines()
+    assert re.fullmatch(r"series-\d{8}-\d{4}\.csv", download.value.suggested_filename)
+    assert lines[0].startswith("from,bucket_seconds,started")
+    assert 15 <= len(lines) - 1 <= 16
+    assert sum(int(line.split(",")[2]) for line in lines[1:]) >= 3
+
+
+# --- who may look --------------------------------------------------------------------------------
+
+
+def test_who_is_not_signed_in_comes_back_after_signing_in(staff: Staff):
+    page = staff("?range=7d").page
+
+    expect(page).to_have_url(re.compile(r"/ops/\?range=7d$"))
+
+
+def test_who_is_staff_no_more_is_refused(staff: Staff, floor: ShopFloor):
+    visitor = staff()
+    visitor.forgiven += ("/ops/",)
+    make_user(floor, "looks@example.com", is_staff=False)
+
+    answer = visitor.page.goto(f"{visitor.base_url}/ops/")
+
+    assert answer is not None
+    assert answer.status == 403

@@ -1,0 +1,238 @@
+"""The log: one line of JSON each, whose it is, and nothing that must not be read."""
+
+from __future__ import annotations
+
+import io
+import json
+import logging
+from collections.abc import Callable, Iterator
+
+import pytest
+from django.conf import settings as shop_settings
+from django.db import IntegrityError
+
+from shop import logs, redaction
+from shop.api import checkouts
+from shop.checkout import steps
+from shop.checkout.jobs import CheckoutJob
+from shop.payments import calls
+from shop.payments.gateway import Declined
+from tasks import checkout as checkout_tasks
+from tasks import payments, watching
+from tasks.app import ring
+from tests.support import environment
+from tests.support.api import Caller
+from tests.support.events import deliver
+from tests.support.shop import make_checkout
+
+pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("redis")]
+
+Lines = Callable[[], list[dict]]
+
+CARD, PHONE, EMAIL = "4111111111111111", "9845012345", "asha.rao@example.in"
+TOKEN = "a-token-that-somebody-left-lying-about"
+
+
+@pytest.fixture
+def written(monkeypatch) -> Iterator[io.StringIO]:
+    """All that is logged, as it is written in production."""
+    [handler] = [it for it in logging.getLogger().handlers if type(it) is logging.StreamHandler]
+    text = io.StringIO()
+    before = handler.setStream(text)
+    monkeypatch.setattr(logging.getLogger(), "level", logging.INFO)
+    _forget_levels()
+    logs.end()
+    yield text
+    if before:
+        handler.setStream(before)
+    monkeypatch.undo()
+    _forget_levels()
+
+
+def _forget_levels() -> None:
+    logging.getLogger().manager._clear_cache()
+
+
+@pytest.fixture
+def lines(written: io.StringIO) -> Lines:
+    return lambda: [json.loads(line) for line in written.getvalue().splitlines()]
+
+
+# --- whose line it is ---
+
+
+def test_a_request_has_a_line_and_its_answer_the_same_id(client, lines):
+    answer = client.get("/api/products/", HTTP_X_REQUEST_ID="from-the-proxy.1")
+
+    [line] = [it for it in lines() if it["event"] == "request"]
+    assert answer["X-Request-Id"] == line["request_id"] == "from-the-proxy.1"
+    assert (line["method"], line["route"], line["status"]) == ("GET", "api/products/", 200)
+    assert line["duration_ms"] > 0
+    assert line["user_id"] is None
+
+
+@pytest.mark.parametrize("given", ["", "a b", "x" * 65, "ü", 'a"b', "a\u2028b"])
+def test_an_id_that_is_not_fit_is_replaced(client, lines, given):
+    answer = client.get("/", HTTP_X_REQUEST_ID=given)
+
+    assert len(answer["X-Request-Id"]) == 32
+    assert answer["X-Request-Id"] != given
+
+
+def test_answers_of_other_middleware_have_an_id_too(client):
+    answer = client.post("/api/cart/add/", b"x" * 70_000, content_type="application/json")
+
+    assert answer.status_code == 413
+    assert answer["X-Request-Id"]
+
+
+def test_probes_leave_no_lines(client, lines):
+    client.get("/health/live")
+
+    assert lines() == []
+
+
+def test_who_called_and_which_checkout_it_was_about(lines):
+    caller = Caller.guest()
+    checkout_id = "00000000-0000-0000-0000-000000000000"
+    caller.get(f"/api/checkouts/{checkout_id}/")
+
+    line = lines()[-1]
+    assert line["checkout_id"] == checkout_id
+    assert line["user_id"]
+
+
+def test_a_ring_carries_the_request_into_the_task_and_the_task_into_its_calls(
+    redis, lines, gateway, standin, monkeypatch, now
+):
+    job = make_checkout(now=now)
+    logs.begin(request_id="req-1")
+    ring(checkout_tasks.CREATE_RAZORPAY_ORDER, checkout_id=str(job.pk))
+    [message] = redis.lrange("gateway", 0, -1)
+    headers = json.loads(message)["headers"]
+    assert headers["request_id"] == "req-1"
+    logs.end()
+
+    task = checkout_tasks.create_razorpay_order
+    task.push_request(id="task-1", request_id=headers["request_id"])
+    try:
+        watching._begin(task=task, task_id="task-1", kwargs={"checkout_id": str(job.pk)})
+        future = checkout_tasks._threads().submit(
+            gateway.create_order, receipt="r-1", amount_paise=100, currency="INR"
+        )
+        order = future.result(timeout=30)
+        watching._end(task=task, state="SUCCESS", retval="advanced 1")
+    finally:
+        task.pop_request()
+    logging.getLogger("elsewhere").info("afterwards")
+
+    call, run, afterwards = lines()
+    whose = {"request_id": "req-1", "task_id": "task-1", "checkout_id": str(job.pk)}
+    assert call.items() >= (whose | {"operation": "create_order", "outcome": "ok"}).items()
+    assert (call["receipt"], call["amount_paise"]) == ("r-1", 100)
+    assert run.items() >= (whose | {"task": task.name, "result": "advanced 1"}).items()
+    assert order.receipt == "r-1"
+    assert "request_id" not in afterwards
+
+
+def test_a_call_that_is_refused_says_so(lines, gateway):
+    with pytest.raises(Declined):
+        gateway.create_order(receipt="r", amount_paise=1, currency="INR")
+
+    [line] = lines()
+    assert (line["level"], line["outcome"]) == ("warning", "declined")
+    assert "error" in line
+
+
+# --- what no line shows ---
+
+
+def assert_nothing_planted_is_in(text: str) -> None:
+    for planted in (
+        CARD, PHONE, EMAIL, TOKEN, environment.KEY_SECRET, environment.WEBHOOK_SECRET,
+        shop_settings.SECRET_KEY, "hunter2hunter2",
+    ):  # fmt: skip
+        assert planted not in text
+
+
+def test_requests_with_secrets_in_every_place_leave_none_in_the_log(written):
+    caller = Caller.guest()
+    payload = json.dumps(
+        {
+            "payment_method": "razorpay",
+            "card": {"number": CARD},
+            "email": EMAIL,
+            "password": "hunter2hunter2",
+            "shipping_address": {"name": "Asha", "phone": PHONE},
+        }
+    ).encode()
+    for path in ("payments/create-from-cart/", "auth/register/", "auth/token/", "cart/add/"):
+        caller.send("POST", f"/api/{path}", payload, "application/json",
+                    Authorization=f"Bearer {TOKEN}", Cookie=f"sessionid={TOKEN}")  # fmt: skip
+    for path in (f"/api/orders/{PHONE}/", f"/nobody/{EMAIL}/{CARD}", f"/?token={TOKEN}"):
+        caller.get(path)
+    caller.send("POST", "/api/webhooks/razorpay/", payload, "application/json",
+                X_Razorpay_Signature=environment.WEBHOOK_SECRET)  # fmt: skip
+
+    assert written.getvalue().count('"event": "request"') >= 8
+    assert_nothing_planted_is_in(written.getvalue())
+
+
+def test_a_crash_shows_where_and_nothing_of_what_was_at_hand(written, monkeypatch):
+    def crash(*_arguments, **_more):
+        card = CARD  # what stands in variables is never shown
+        raise IntegrityError(
+            f"Key (email)=({EMAIL}) exists: {environment.KEY_SECRET} {{'phone': '{PHONE}'}} {card}"
+        )
+
+    monkeypatch.setattr(checkouts.Checkouts, "get", crash)
+    answer = Caller.guest().get("/api/checkouts/")
+
+    assert answer.status_code == 500
+    text = written.getvalue()
+    assert "in crash" in text
+    assert "IntegrityError" in text
+    assert_nothing_planted_is_in(text)
+
+
+def test_a_task_that_raises_keeps_no_secret_in_the_log_or_in_the_row(written, monkeypatch, now):
+    job = make_checkout(now=now)
+
+    def crash(*_arguments, **_more):
+        raise ValueError(f"{environment.KEY_SECRET} {EMAIL} {CARD} Bearer {TOKEN}")
+
+    monkeypatch.setattr(steps.JobStep, "carry", crash)
+
+    checkout_tasks.validate_cart(checkout_id=str(job.pk))
+
+    last_error = CheckoutJob.objects.get(pk=job.pk).last_error
+    for text in (written.getvalue(), last_error):
+        assert "ValueError" in text
+        assert_nothing_planted_is_in(text)
+
+
+def test_what_a_webhook_holds_is_not_written_when_it_cannot_be_handled(written, now):
+    deliver({"id": "pay_1", "status": "captured", "email": EMAIL, "contact": PHONE}, now=now)
+
+    payments.reconcile_webhook(event_id="evt")
+
+    assert_nothing_planted_is_in(written.getvalue())
+
+
+def test_the_settings_teach_the_log_their_secrets():
+    assert {environment.KEY_SECRET, environment.WEBHOOK_SECRET, shop_settings.SECRET_KEY} <= set(
+        redaction._secrets
+    )
+
+
+def test_a_bug_in_a_call_is_told_with_its_kind(lines):
+    class Broken:
+        @calls.told
+        def refund(self, *, gateway_payment_id: str) -> None:
+            raise KeyError(gateway_payment_id)
+
+    with pytest.raises(KeyError):
+        Broken().refund(gateway_payment_id="pay_1")
+
+    [line] = lines()
+    assert (line["outcome"], line["gateway_payment_id"]) == ("bug", "pay_1")

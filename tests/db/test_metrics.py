@@ -1,0 +1,325 @@
+"""What Prometheus reads: the rows as they stand, and what processes have counted."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+from django.db import connection
+from django.test.utils import CaptureQueriesContext
+from django.utils import timezone
+from prometheus_client.parser import text_string_to_metric_families
+from prometheus_client.registry import CollectorRegistry
+
+from shop import heartbeats, metricfiles, metrics, redis_client
+from shop.checkout.jobs import CheckoutJob
+from shop.checkout.states import State
+from shop.payments import cases, inbox, pressure
+from shop.payments.gateway import OutcomeUnknown
+from shop.payments.ledger import Payment
+from tasks import checkout as checkout_tasks
+from tests.support.events import deliver
+from tests.support.shop import make_checkout, make_payable, make_variant, place_order, reload
+
+pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("redis", "fresh")]
+
+Samples = dict[tuple[str, tuple[str, ...]], float]
+
+
+@pytest.fixture
+def fresh():
+    metrics.forget()
+    yield
+    metrics.forget()
+
+
+def samples(text: str) -> Samples:
+    """{(name, label values in the order of their names): value}"""
+    return {
+        (sample.name, tuple(sample.labels[name] for name in sorted(sample.labels))): sample.value
+        for family in text_string_to_metric_families(text)
+        for sample in family.samples
+    }
+
+
+def scrape(now=None) -> Samples:
+    return samples(metrics.exposition(now=now or timezone.now()).decode())
+
+
+# --- who may see them ---
+
+
+def test_without_a_token_they_are_for_developers(client, settings):
+    settings.METRICS_TOKEN, settings.DEBUG = "", True
+    assert client.get("/metrics").status_code == 200
+
+    settings.DEBUG = False
+    assert client.get("/metrics").status_code == 403
+
+
+@pytest.mark.parametrize(
+    ("given", "status"),
+    [
+        ("Bearer the-token-of-prometheus", 200),
+        ("Bearer the-token", 403),
+        ("Bearer ", 403),
+        ("the-token-of-prometheus", 403),
+        ("Bearer zürich", 403),
+        ("", 403),
+    ],
+)
+def test_with_a_token_they_are_for_whoever_has_it(client, settings, given, status):
+    settings.METRICS_TOKEN, settings.DEBUG = "the-token-of-prometheus", True
+
+    assert client.get("/metrics", HTTP_AUTHORIZATION=given).status_code == status
+
+
+# --- what stands in the database ---
+
+
+def test_checkouts_are_counted_by_state_and_a_quiet_shop_has_none_that_are_stuck(now):
+    make_checkout(now=now)
+    place_order(make_checkout(now=now), now=now)
+
+    seen = scrape(now=now + timedelta(seconds=3))
+
+    assert seen["pakka_checkouts", ("ordered",)] == 2
+    assert seen["pakka_checkouts", ("queued",)] == 0
+    assert seen["pakka_checkout_overdue_seconds", ("ordered",)] == 3
+    assert sum(it for (name, _), it in seen.items() if name == "pakka_checkouts_stuck") == 0
+
+
+def test_a_checkout_that_nobody_moves_is_stuck_and_so_is_one_that_is_tried_in_vain(now):
+    for attempts in (0, 0, 5):
+        job = make_checkout(now=now)
+        CheckoutJob.objects.filter(pk=job.pk).update(
+            attempts=attempts, due_at=now if attempts == 0 else now + timedelta(hours=1)
+        )
+
+    seen = scrape(now=now + timedelta(seconds=31))
+
+    assert seen["pakka_checkouts_stuck", ("overdue", "queued")] == 2
+    assert seen["pakka_checkouts_stuck", ("retrying", "queued")] == 1
+
+
+def test_units_are_held_and_lapse(gateway, now):
+    mug = make_variant()
+    job = make_payable(make_checkout(mug, now=now, quantity=3), gateway, now=now)
+
+    seen = scrape(now=now)
+    assert (seen["pakka_stock_held_units", ()], seen["pakka_stock_lapsed_units", ()]) == (3, 0)
+
+    metrics.forget()
+    seen = scrape(now=job.expires_at + timedelta(minutes=2))
+    assert seen["pakka_stock_lapsed_units", ()] == 3
+
+
+def test_money_that_waits_for_a_person_is_counted(gateway, now):
+    job = make_payable(make_checkout(now=now), gateway, now=now)
+    case = cases.Open(job.order_id, cases.CaseKind.DISPUTE, "disp_1", "a bank wants it back")
+    cases.open_cases([case], now=now)
+    CheckoutJob.objects.filter(pk=job.pk).update(state=State.IN_REVIEW)
+
+    seen = scrape(now=now)
+
+    assert seen["pakka_cases_open", ("dispute",)] == 1
+    assert seen["pakka_cases_open", ("conflict",)] == 0
+    assert seen["pakka_checkouts", ("in_review",)] == 1
+
+
+def test_refunds_have_an_age(gateway, standin, now):
+    job = make_payable(make_checkout(now=now), gateway, now=now)
+    payment = Payment.objects.create(
+        gateway_payment_id="pay_1",
+        gateway_order=job.order.gateway_orders.get(),
+        amount_paise=100,
+        currency="INR",
+        status="captured",
+        first_seen_via="fetch",
+        created_at=now,
+        updated_at=now,
+    )
+    payment.refunds.create(amount_paise=100, reason="late", key="k", created_at=now, updated_at=now)
+
+    seen = scrape(now=now + timedelta(hours=2))
+
+    assert (seen["pakka_refunds", ("due",)], seen["pakka_refunds", ("failed",)]) == (1, 0)
+    assert seen["pakka_refund_oldest_seconds", ("due",)] == 7200
+
+
+def test_webhooks_wait_and_die(now):
+    for number in range(3):
+        deliver({"id": f"pay_{number}", "status": "captured"}, now=now)
+    inbox.postpone(inbox.InboxEvent.objects.all()[0], until=None, last_error="a bug")
+
+    seen = scrape(now=now + timedelta(seconds=7))
+
+    assert (seen["pakka_webhooks", ("waiting",)], seen["pakka_webhooks", ("dead",)]) == (2, 1)
+    assert seen["pakka_webhook_oldest_seconds", ()] == 7
+
+
+def test_the_breaker_is_in_one_state(now):
+    pressure.learn([OutcomeUnknown("no answer")] * 9, now=now)
+
+    breaker = {labels: it for (name, labels), it in scrape(now=now).items() if "breaker" in name}
+
+    assert breaker == {("closed",): 0, ("resting",): 1, ("probing",): 0}
+
+
+def test_who_was_never_heard_of_is_as_old_as_time(now):
+    heartbeats.beat(heartbeats.SWEEPER, now=now)
+
+    seen = scrape(now=now + timedelta(seconds=4))
+
+    assert seen["pakka_sweeper_age_seconds", ()] == 4
+    assert seen["pakka_canary_age_seconds", ("gateway",)] == float("inf")
+
+
+def test_queues_and_forgeries_are_counted_in_redis(redis, client):
+    redis.lpush("gateway", "a", "b")
+    client.post("/api/webhooks/razorpay/", b"{}", content_type="application/json")
+
+    seen = scrape()
+
+    assert seen["pakka_queue_messages", ("gateway",)] == 2
+    assert (seen["pakka_redis_up", ()], seen["pakka_webhooks_forged_total", ()]) == (1, 1)
+
+
+def test_without_redis_the_rest_is_still_told(redis):
+    redis_client.avoid(ConnectionError("gone"))
+    try:
+        seen = scrape()
+    finally:
+        redis_client.try_again()
+
+    assert seen["pakka_redis_up", ()] == 0
+    assert seen["pakka_postgres_up", ()] == 1
+
+
+def test_without_postgres_the_rest_is_still_told(monkeypatch):
+    from django.db import OperationalError
+
+    def away(**_):
+        raise OperationalError("gone")
+
+    monkeypatch.setattr(metrics, "_stock", away)
+
+    seen = scrape()
+
+    assert (seen["pakka_postgres_up", ()], seen["pakka_redis_up", ()]) == (0, 1)
+
+
+def test_two_scrapes_in_a_row_ask_postgres_once(now):
+    scrape(now=now)
+
+    with CaptureQueriesContext(connection) as queries:
+        scrape(now=now)
+
+    assert not queries.captured_queries
+
+
+def test_what_is_done_is_not_read(now):
+    """Whatever the size of the tables: each of our own queries can be served by an index."""
+    metrics.forget()
+    with CaptureQueriesContext(connection) as queries:
+        metrics.standing(now=now)
+
+    with connection.cursor() as cursor:
+        cursor.execute("SET LOCAL enable_seqscan = off")
+        for query in queries.captured_queries:
+            cursor.execute(f"EXPLAIN {query['sql']}")
+            plan = "\n".join(line for (line,) in cursor.fetchall())
+            for table in ("checkoutjob", "case", "refund", "inboxevent", "payment", "orderline"):
+                assert f"Seq Scan on shop_{table}" not in plan, plan
+
+
+# --- what processes count ---
+
+
+@pytest.mark.django_db(transaction=True)
+def test_moves_and_the_time_to_get_there_are_counted(gateway, now):
+    before = scrape()
+    job = make_payable(make_checkout(now=now), gateway, now=now + timedelta(seconds=0))
+
+    after = scrape()
+
+    assert reload(job).state == "awaiting_payment"
+    for name in ("pakka_checkout_moves_total", "pakka_checkout_reached_seconds_count"):
+        key = (name, ("awaiting_payment",))
+        assert after[key] - before.get(key, 0) == 1
+
+
+def test_requests_are_counted_by_route_and_never_by_path(client):
+    for path in ("/api/checkouts/00000000-0000-0000-0000-000000000000/", "/no/such/page"):
+        client.get(path)
+    client.generic("FETCH", "/")
+
+    names = {labels for (name, labels) in scrape() if name == "pakka_http_request_seconds_count"}
+
+    assert ("GET", "api/checkouts/<uuid:job_id>/", "4xx") in names
+    assert ("GET", "other", "4xx") in names
+    assert ("other", "/", "4xx") in names or ("other", "/", "2xx") in names
+    assert not [labels for labels in names if "0000" in str(labels) or "FETCH" in labels]
+
+
+def test_gateway_calls_are_counted_by_operation_and_outcome(gateway, standin, now):
+    before = scrape()
+    make_payable(make_checkout(now=now), gateway, now=now)
+
+    key = ("pakka_gateway_call_seconds_count", ("create_order", "ok"))
+    assert scrape()[key] - before.get(key, 0) == 1
+
+
+def test_batches_of_tasks_are_counted(now):
+    before = scrape()
+    make_checkout(now=now)
+    checkout_tasks.validate_cart(checkout_id="")
+
+    key = ("pakka_task_batch_rows_count", ("checkout.validate_cart",))
+    assert scrape()[key] - before.get(key, 0) == 1
+
+
+COUNT = """
+import os, sys
+os.environ["PROMETHEUS_MULTIPROC_DIR"] = sys.argv[1]
+from prometheus_client import Counter, Histogram
+Counter("c", "text", ["label"]).labels("a").inc(2)
+Histogram("h", "text", ["label"], buckets=(1, 2)).labels("a").observe(1.5)
+"""
+
+
+def test_the_counts_of_the_dead_stay_and_their_files_do_not(tmp_path: Path):
+    for _ in range(3):
+        subprocess.run([sys.executable, "-c", COUNT, tmp_path], check=True)
+    assert len(list(tmp_path.glob("*.db"))) == 6
+
+    first, second = read(tmp_path), read(tmp_path)
+
+    assert first == second
+    assert first["c_total", ("a",)] == 6
+    assert first["h_bucket", ("a", "2.0")] == first["h_count", ("a",)] == 3
+    assert {file.name for file in tmp_path.glob("*.db")} == {"counter_gone.db", "histogram_gone.db"}
+
+
+def test_the_counts_of_the_living_stay_in_their_files(tmp_path: Path):
+    living = subprocess.Popen(
+        [sys.executable, "-c", f"{COUNT}\nprint(flush=True); input()", tmp_path],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+    )
+    assert living.stdout
+    living.stdout.readline()
+    try:
+        assert read(tmp_path)["c_total", ("a",)] == 2
+        assert (tmp_path / f"counter_{living.pid}.db").exists()
+    finally:
+        living.communicate(b"\n")
+
+
+def read(directory: Path) -> Samples:
+    registry = CollectorRegistry()
+    registry.register(metrics._Fixed(list(metricfiles.read(directory))))
+    return samples(metrics.generate_latest(registry).decode())

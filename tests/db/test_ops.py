@@ -1,0 +1,422 @@
+"""What operations see: figures that are right, for those who may see them."""
+
+import json
+from datetime import datetime, timedelta
+
+import pytest
+from django.db import OperationalError
+from django.urls import reverse
+from django.utils import timezone
+
+from shop import heartbeats, redis_client
+from shop.accounts import User
+from shop.api.webhooks import FORGED
+from shop.carts import REFUSED, SyncEvent, report_stale
+from shop.checkout import accept
+from shop.checkout.jobs import CheckoutJob, Move
+from shop.checkout.steps import VALIDATE_CART
+from shop.checkout.webhooks import ReconcileWebhook
+from shop.ops import answers, figures, ranges, standing
+from shop.ops.rows import select
+from shop.payments import cases, inbox, pressure
+from shop.payments.gateway import OutcomeUnknown
+from shop.payments.inbox import InboxEvent
+from shop.payments.ledger import GatewayOrder
+from tasks.app import QUEUES
+from tests.support.api import Caller, refused
+from tests.support.events import deliver
+from tests.support.shop import (
+    fill_cart,
+    make_buyer,
+    make_checkout,
+    make_payable,
+    make_variant,
+    place_order,
+    post_checkout,
+    run,
+)
+
+pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("redis", "fresh")]
+
+MINUTE = timedelta(minutes=1)
+
+
+@pytest.fixture
+def fresh():
+    answers.forget()
+    yield
+    answers.forget()
+
+
+@pytest.fixture
+def staff(client):
+    """Of no group: to look, being staff is enough."""
+    client.force_login(User.objects.create(email="viewer@example.com", is_staff=True))
+    return client
+
+
+def hour(now: datetime) -> ranges.Range:
+    return ranges.read({"range": "1h"}, now=now + MINUTE)
+
+
+def paid(gateway, standin, *, now):
+    """A checkout paid a minute after its POST, by webhook."""
+    job = make_payable(make_checkout(now=now), gateway, now=now)
+    payment = standin.pay(GatewayOrder.objects.get(order=job.order).gateway_order_id)
+    deliver(payment, now=now + MINUTE)
+    run(ReconcileWebhook(), now=now + MINUTE)
+    return job
+
+
+# --- who may look --------------------------------------------------------------------------------
+
+
+def test_staff_see_the_page_and_the_figures(staff):
+    assert staff.get(reverse("ops")).status_code == 200
+    assert staff.get(reverse("ops_data")).json()["span"]["name"] == "1h"
+    assert staff.get(reverse("ops_table", args=["series"])).status_code == 200
+
+
+def test_who_is_not_signed_in_is_sent_to_sign_in(client):
+    answer = client.get(reverse("ops"), {"range": "24h"})
+
+    assert answer.status_code == 302
+    assert answer.url == "/admin/login/?next=/ops/%3Frange%3D24h"
+    assert client.get(reverse("ops_data")).status_code == 401
+    assert client.get(reverse("ops_table", args=["series"])).status_code == 302
+
+
+def test_a_buyer_is_refused(client):
+    client.force_login(User.objects.create(email="buyer@example.com"))
+
+    assert client.get(reverse("ops")).status_code == 403
+    assert client.get(reverse("ops_data")).status_code == 401
+    assert client.get(reverse("ops_table", args=["stuck"])).status_code == 403
+
+
+def test_nothing_can_be_posted(staff):
+    assert staff.post(reverse("ops")).status_code == 405
+    assert staff.post(reverse("ops_data")).status_code == 405
+
+
+@pytest.mark.parametrize("wrong", [{"range": "1y"}, {"from": "soon"}, {"from": "2000-01-01"}])
+def test_a_range_that_is_none_is_refused_in_a_sentence(staff, wrong):
+    answer = staff.get(reverse("ops_data"), wrong)
+
+    assert (answer.status_code, answer.json()["code"]) == (400, "bad_range")
+
+
+# --- what happened -------------------------------------------------------------------------------
+
+
+def test_a_quiet_shop_has_no_figures_and_no_faults(staff):
+    found = staff.get(reverse("ops_data"), {"range": "7d"}).json()
+
+    assert found["span"]["left_out"] == []
+    assert found["span"]["checkouts"]["success"] is None
+    assert set(found["span"]["checkouts"]["series"]["started"]) == {0}
+
+
+def test_each_checkout_is_counted_where_it_came_to(gateway, standin, now):
+    paid(gateway, standin, now=now)
+    make_payable(make_checkout(now=now), gateway, now=now)
+    accept.cancel(**_owner_of(make_checkout(now=now)), now=now)
+    place_order(make_checkout(make_variant(on_hand=0), now=now), now=now)
+
+    found = figures.checkouts(hour(now + 2 * MINUTE))
+
+    totals = {"started": 4, "payable": 2, "paid": 1, "failed": 1, "expired": 0, "cancelled": 1}
+    assert found["totals"] == totals
+    assert found["success"] == pytest.approx(1 / 3)
+    assert found["funnel"]["payable_of_started"] == 0.5
+    assert found["funnel"]["paid_of_payable"] == 0.5
+
+
+def _owner_of(job: CheckoutJob) -> dict:
+    return {"owner_id": job.owner_id, "job_id": job.pk}
+
+
+def test_a_bucket_holds_what_began_in_it(now):
+    span = hour(now)
+    for ago in (0, 1, 1, 59):
+        make_checkout(now=now - ago * MINUTE)
+    make_checkout(now=now - 61 * MINUTE)
+
+    started = figures.checkouts(span)["series"]["started"]
+
+    assert {n: count for n, count in enumerate(started) if count} == {0: 1, 58: 2, 59: 1}
+
+
+def test_a_payable_checkout_that_ended_unpaid_is_abandoned(gateway, now):
+    job = make_payable(make_checkout(now=now), gateway, now=now)
+    make_payable(make_checkout(now=now), gateway, now=now)
+    accept.cancel(**_owner_of(job), now=now)
+    accept.cancel(**_owner_of(make_checkout(now=now)), now=now)  # was never payable
+
+    assert figures.checkouts(hour(now))["funnel"]["abandoned_of_payable"] == 0.5
+
+
+def test_reasons_are_told_by_their_codes(now):
+    for _ in range(2):
+        place_order(make_checkout(make_variant(on_hand=0), now=now), now=now)
+    accept.cancel(**_owner_of(make_checkout(now=now)), now=now)
+
+    assert figures.reasons(hour(now)) == [
+        {"ended": "failed", "reason": "out_of_stock", "checkouts": 2},
+        {"ended": "cancelled", "reason": "cancelled by the buyer", "checkouts": 1},
+    ]
+
+
+def test_times_are_percentiles_since_the_post(gateway, standin, now):
+    paid(gateway, standin, now=now)
+
+    found = figures.times(hour(now + 2 * MINUTE))
+
+    assert found["payable"]["checkouts"] == 1
+    assert (found["paid"]["p50"], found["paid"]["p99"]) == (60, 60)
+    assert [it for it in found["paid"]["series"]["p95"] if it is not None] == [60]
+
+
+def test_the_calls_of_a_batch_are_in_the_figures(gateway, standin, now):
+    paid(gateway, standin, now=now)
+
+    [row] = figures.gateway(hour(now))["operations"]
+
+    assert (row["operation"], row["calls"], row["errors"]) == ("create_razorpay_order", 1, 0)
+    assert 0 < row["p50_ms"] <= row["p99_ms"]
+
+
+def test_webhooks_tell_how_late_they_are_handled_and_what_was_missed(gateway, standin, now):
+    paid(gateway, standin, now=now - MINUTE)
+    deliver({"id": "pay_2", "status": "captured"}, now=now - timedelta(seconds=30))
+
+    found = figures.webhooks(hour(now))
+
+    assert (found["received"], found["handled"]) == (2, 1)
+    assert found["handling_p95"] == 0
+    assert found["delivery_p50"] is not None
+    assert (found["captured_by_webhook"], found["missed"]) == (1, 0)
+
+
+@pytest.mark.parametrize("body", [b"", b"\xff", b"[]", b'{"created_at": "x"}', b"[" * 100_000])
+def test_a_body_that_says_no_time_is_no_trouble(now, body):
+    inbox.receive(event_id="event", body=body, now=now)
+
+    assert figures.webhooks(hour(now))["delivery_p50"] is None
+
+
+# --- carts ---------------------------------------------------------------------------------------
+
+
+def test_an_attempt_on_an_empty_cart_is_counted_and_leaves_no_checkout(now):
+    buyer = make_buyer(now=now)
+
+    for _ in range(2):
+        with pytest.raises(accept.CartEmpty):
+            post_checkout(buyer, now=now, key="k")
+
+    found = figures.carts(hour(now))
+    assert found["empty_attempts"] == 2
+    assert sum(found["series"]["refused"]) == 2
+    assert not CheckoutJob.objects.exists()
+    assert not accept.IdempotencyKey.objects.exists()
+
+
+def test_an_attempt_on_a_cart_that_changed_is_counted(now):
+    buyer = make_buyer(now=now)
+    fill_cart(buyer, make_variant(), now=now)
+
+    with pytest.raises(accept.CartChanged):
+        post_checkout(buyer, now=now, seen=accept.Seen(cart_version=99))
+
+    assert figures.carts(hour(now))["changed_attempts"] == 1
+
+
+def test_a_refusal_that_cannot_be_counted_is_still_a_refusal(now, monkeypatch):
+    def away(**_fields: object) -> None:
+        raise OperationalError("away")
+
+    monkeypatch.setattr(SyncEvent.objects, "create", away)
+
+    with pytest.raises(accept.CartEmpty):
+        post_checkout(make_buyer(now=now), now=now)
+
+
+def test_a_storefront_cannot_make_up_our_refusals():
+    told = Caller.guest().post("/api/cart/sync-events/", {"kind": f"{REFUSED}cart_empty"})
+
+    refused(told, 400, "invalid")
+
+
+def test_carts_are_followed_by_session(now):
+    buyer = make_buyer(now=now)
+    cart = fill_cart(buyer, make_variant(), quantity=3, now=now)
+    report_stale(
+        buyer.pk,
+        kind="stale_total",
+        cart_id_seen=cart.cart_id,
+        cart_version_seen=1,
+        detail="",
+        now=now,
+    )
+    post_checkout(buyer, now=now)
+    fill_cart(make_buyer(now=now), make_variant(), now=now)
+
+    found = figures.carts(hour(now))
+
+    assert (found["active"], found["posted"], found["stale_reports"]) == (2, 1, 1)
+    [session] = found["sessions"]
+    assert (session["session"], session["cart"], session["units"]) == (buyer.pk, cart.cart_id, 3)
+    assert (session["stale"], session["refused"], session["checkout"]) == (1, 0, "queued")
+
+
+# --- what stands ---------------------------------------------------------------------------------
+
+
+def test_work_that_waits_is_shown_by_step(now):
+    make_checkout(now=now)
+    deliver({"id": "pay_1", "status": "captured"}, now=now)
+
+    steps = {row["step"]: row for row in standing.steps(now=now)}
+
+    assert (steps["validate_cart"]["due"], steps["validate_cart"]["oldest_due_at"]) == (1, now)
+    assert steps["reconcile_webhook"]["due"] == 1
+    assert steps["create_order"]["waiting"] == 0
+
+
+def test_messages_in_the_queues_are_counted_and_redis_away_is_said(redis):
+    redis.rpush("gateway", "x", "y")
+    assert {"queue": "gateway", "messages": 2} in standing.queues()
+
+    redis_client.avoid(ConnectionError("gone"))
+    assert standing.queues() is None
+    assert standing.webhooks(now=timezone.now())["forged"] is None
+
+
+@pytest.mark.parametrize(
+    ("changes", "reason"),
+    [
+        ({}, "no worker takes it"),
+        ({"claim": "00000000-0000-0000-0000-000000000001"}, "its worker went away"),
+        ({"attempts": 4}, "the step raises"),
+        ({"attempts": 4, "state": "ordered"}, "Razorpay does not make its order"),
+    ],
+)
+def test_what_is_stuck_says_why(now, changes, reason):
+    job = make_checkout(now=now)
+    CheckoutJob.objects.filter(pk=job.pk).update(**changes)
+
+    found = standing.stuck(now=now + MINUTE)
+
+    assert found["count"] == 1
+    assert (found["rows"][0]["checkout"], found["rows"][0]["reason"]) == (str(job.pk), reason)
+
+
+def test_held_units_are_shown_and_holds_past_their_end(gateway, now):
+    variant = make_variant(on_hand=5)
+    job = make_payable(make_checkout(variant, quantity=2, now=now), gateway, now=now)
+
+    found = standing.stock(now=now)
+    assert found["held_units"] == 2
+    assert found["top"] == [
+        {"sku": variant.sku, "name": variant.product.name, "held": 2, "on_hand": 5}
+    ]
+    assert found["overdue_holds"] == 0
+    late = standing.stock(now=job.expires_at + timedelta(minutes=7))
+    assert (late["overdue_holds"], late["overdue_units"]) == (1, 2)
+
+
+def test_all_that_needs_a_person_is_called_out(gateway, now, redis):
+    job = make_payable(make_checkout(now=now), gateway, now=now)
+    case = cases.Open(job.order_id, cases.CaseKind.DISPUTE, "disp_1", "a bank wants money back")
+    cases.open_cases([case], now=now)
+    make_checkout(now=now)
+    deliver({"id": "pay_1", "status": "captured"}, now=now)
+    InboxEvent.objects.update(due_at=None)
+    pressure.learn([OutcomeUnknown("no answer")] * 9, now=now + MINUTE)
+    redis.set(FORGED, 3)
+
+    found = standing.figures(now=now + MINUTE)
+
+    texts = " · ".join(it["text"] for it in found["attention"])
+    for part in ("1 open case", "1 webhook given up", "1 checkout stuck", "left alone"):
+        assert part in texts
+    assert found["webhooks"]["forged"] == 3
+
+
+def test_nothing_is_called_out_where_all_is_well(now):
+    for name in (heartbeats.SWEEPER, *(heartbeats.CANARY + queue for queue in QUEUES)):
+        heartbeats.beat(name, now=now)
+
+    assert standing.figures(now=now)["attention"] == []
+
+
+# --- how they are given --------------------------------------------------------------------------
+
+
+def test_a_figure_that_takes_too_long_is_left_out_and_named(staff, monkeypatch):
+    monkeypatch.setattr(answers, "PATIENCE_MS", 20)
+    slow = {"times": lambda _span: select("SELECT pg_sleep(2)")}
+    monkeypatch.setattr(answers, "PARTS", {**answers.PARTS, **slow})
+
+    found = staff.get(reverse("ops_data")).json()
+
+    assert found["span"]["left_out"] == ["times"]
+    assert found["span"]["times"] is None
+    assert found["span"]["carts"] is not None
+
+
+def test_an_answer_is_kept_for_a_moment(staff, django_assert_num_queries):
+    staff.get(reverse("ops_data"))
+
+    with django_assert_num_queries(2):  # the session and its user
+        staff.get(reverse("ops_data"))
+
+
+def test_the_number_of_queries_does_not_grow_with_the_shop(now, django_assert_max_num_queries):
+    for _ in range(5):
+        make_checkout(now=now)
+    run(VALIDATE_CART, now=now)
+
+    with django_assert_max_num_queries(60):
+        answers.answer(hour(now), now=now)
+
+
+def test_a_table_comes_as_csv_that_no_spreadsheet_runs(staff):
+    now = timezone.now() - timedelta(minutes=2)
+    job = make_checkout(now=now)
+    CheckoutJob.objects.filter(pk=job.pk).update(last_error="=HYPERLINK(1)", attempts=4)
+
+    answer = staff.get(reverse("ops_table", args=["stuck"]))
+
+    assert answer["Content-Type"] == "text/csv; charset=utf-8"
+    assert "attachment" in answer["Content-Disposition"]
+    header, row = answer.content.decode().splitlines()
+    assert header.startswith("checkout,order,state,reason")
+    assert row.startswith(str(job.pk))
+    assert row.endswith("'=HYPERLINK(1)")
+
+
+def test_the_series_is_a_line_for_each_bucket(staff):
+    make_checkout(now=timezone.now())
+
+    lines = staff.get(reverse("ops_table", args=["series"])).content.decode().splitlines()
+
+    assert lines[0].startswith("from,bucket_seconds,started,payable,paid")
+    assert sum(int(line.split(",")[2]) for line in lines[1:]) == 1
+    assert len(lines) in {61, 62}
+
+
+def test_there_is_no_table_of_another_name(staff):
+    assert staff.get(reverse("ops_table", args=["secrets"])).status_code == 404
+
+
+def test_no_buyer_is_named_in_the_figures(staff, gateway, standin):
+    job = make_payable(make_checkout(now=timezone.now()), gateway, now=timezone.now())
+    CheckoutJob.objects.filter(pk=job.pk).update(email="asha@example.com", attempts=5)
+
+    found = json.dumps(staff.get(reverse("ops_data")).json())
+
+    assert "asha@example.com" not in found
+    assert "Asha" not in found
+    assert Move.objects.filter(job=job).exists()

@@ -1,0 +1,52 @@
+"""`manage.py seed` makes a shop to try: goods, and people for the admin where DEBUG is on."""
+
+import pytest
+from django.core.management import call_command
+
+from shop import roles
+from shop.accounts import User
+from shop.catalogue import Variant
+
+pytestmark = pytest.mark.django_db
+
+PEOPLE = {f"{role}@pakka.local" for role in ("viewer", "operator", "refunder")}
+
+
+@pytest.fixture
+def password(monkeypatch):
+    monkeypatch.setenv("ADMIN_PASSWORD", "open sesame")
+
+
+def seeded():
+    call_command("seed")
+    call_command("seed")
+    return set(User.objects.values_list("email", flat=True))
+
+
+def test_there_is_somebody_of_each_role_to_try_it_as(password, settings):
+    settings.DEBUG = True
+
+    assert seeded() == PEOPLE | {"admin@pakka.local"}
+    for email, granted in (
+        ("viewer@pakka.local", set()),
+        ("operator@pakka.local", {roles.MEND}),
+        ("refunder@pakka.local", {roles.MEND, roles.REFUND}),
+    ):
+        person = User.objects.get(email=email)
+        assert (person.is_staff, person.is_superuser) == (True, False)
+        assert person.check_password("open sesame")
+        assert person.get_all_permissions() & {roles.MEND, roles.REFUND} == granted
+        assert person.has_perm("shop.view_checkoutjob")
+
+
+def test_a_real_shop_gets_an_administrator_alone(password, settings):
+    settings.DEBUG = False
+
+    assert seeded() == {"admin@pakka.local"}
+
+
+def test_without_a_password_nobody_is_made(monkeypatch):
+    monkeypatch.delenv("ADMIN_PASSWORD", raising=False)
+
+    assert seeded() == set()
+    assert Variant.objects.exists()
