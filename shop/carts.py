@@ -22,6 +22,7 @@ from django.contrib.postgres.indexes import BrinIndex
 from django.db import Error, connection, models, transaction
 from django.db.models import F, Q
 
+from shop import rows
 from shop.accounts import User
 from shop.catalogue import Variant
 from shop.money import CURRENCY
@@ -311,8 +312,8 @@ def remove_bought(bought: Mapping[tuple[int, int], int], *, now: datetime) -> No
     if not bought:
         return
     owner_ids = [owner_id for owner_id, _ in bought]
-    rows = Cart.objects.filter(owner_id__in=set(owner_ids)).order_by("id")
-    locked = list(rows.select_for_update(no_key=True).values_list("pk", flat=True))
+    tail = "WHERE owner_id = ANY(%s) ORDER BY id FOR NO KEY UPDATE"
+    locked = rows.select(Cart, tail, [list(set(owner_ids))])
     columns = [owner_ids, [variant_id for _, variant_id in bought], list(bought.values())]
     matching = """
         unnest(%s::bigint[], %s::bigint[], %s::int[]) AS bought (owner_id, variant_id, units)
@@ -330,7 +331,10 @@ def remove_bought(bought: Mapping[tuple[int, int], int], *, now: datetime) -> No
                 f" FROM {matching}",
                 columns,
             )
-    Cart.objects.filter(pk__in=locked).update(version=F("version") + 1, updated_at=now)
+        cursor.execute(
+            "UPDATE shop_cart SET version = version + 1, updated_at = %s WHERE id = ANY(%s)",
+            [now, [cart.pk for cart in locked]],
+        )
 
 
 def report_stale(

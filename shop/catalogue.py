@@ -42,8 +42,3 @@ class Variant(models.Model):
     def title(self) -> str:
         """Product and variant in one line, as it stands on an order: "UV Steriliser, 12 L"."""
         return f"{self.product.name}, {self.name}" if self.name else self.product.name
-
-    @property
-    def is_sold(self) -> bool:
-        """Whether it is on offer at all; whether units are left is another question."""
-        return self.is_active and self.product.is_active

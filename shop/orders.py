@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import asdict, dataclass
 from datetime import datetime
 from enum import StrEnum
@@ -14,6 +14,7 @@ from django.db import connection, models
 from django.db.models import Q
 from django.utils import timezone
 
+from shop import rows
 from shop.catalogue import Variant
 
 NUMBER_ALPHABET = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"  # Crockford: no I, L, O, U to misread aloud
@@ -123,38 +124,49 @@ def new_number(now: datetime) -> str:
     return f"PK-{timezone.localtime(now):%y%m%d}-{code}"
 
 
-def place(drafts: Iterable[Draft], *, now: datetime) -> list[Order]:
+def place(drafts: Iterable[Draft], *, now: datetime) -> Sequence[Order]:
     """
     Write orders and their lines, in the order given. Their units must be held already.
 
     Two statements, however many drafts.
     """
     drafts = list(drafts)
-    placed = Order.objects.bulk_create(
-        Order(
-            number=new_number(now),
-            owner_id=draft.owner_id,
-            currency=draft.currency,
-            amount_paise=draft.amount_paise,
-            shipping_address=draft.shipping_address,
-            billing_address=draft.billing_address,
-            created_at=now,
-        )
-        for draft in drafts
+    placed = rows.insert(
+        Order,
+        [
+            Order(
+                number=new_number(now),
+                owner_id=draft.owner_id,
+                currency=draft.currency,
+                amount_paise=draft.amount_paise,
+                shipping_address=draft.shipping_address,
+                billing_address=draft.billing_address,
+                created_at=now,
+            )
+            for draft in drafts
+        ],
     )
-    OrderLine.objects.bulk_create(
-        OrderLine(
-            order=order,
-            variant_id=line.variant_id,
-            sku=line.sku,
-            name=line.name,
-            units=line.units,
-            unit_price_paise=line.unit_price_paise,
-        )
-        for order, draft in zip(placed, drafts, strict=True)
-        for line in draft.lines
+    rows.insert(
+        OrderLine,
+        [
+            OrderLine(
+                order=order,
+                variant_id=line.variant_id,
+                sku=line.sku,
+                name=line.name,
+                units=line.units,
+                unit_price_paise=line.unit_price_paise,
+            )
+            for order, draft in zip(placed, drafts, strict=True)
+            for line in draft.lines
+        ],
     )
     return placed
+
+
+def of_ids(order_ids: Collection[int]) -> dict[int, Order]:
+    found = rows.select(Order, "WHERE id = ANY(%s)", [list(order_ids)])
+    return {order.pk: order for order in found}
 
 
 def pay(paid: Collection[tuple[int, str]], *, now: datetime) -> None:

@@ -10,10 +10,12 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Collection, Iterable, Mapping
+from typing import NamedTuple
 
 from django.db import connection, models
 from django.db.models import F, Q
 
+from shop import rows
 from shop.catalogue import Variant
 from shop.orders import Order, OrderLine, StockState
 
@@ -40,6 +42,28 @@ class StockLevel(models.Model):
         return self.on_hand - self.held
 
 
+class Offer(NamedTuple):
+    """What a variant that is on sale costs, and how many units are free at this moment."""
+
+    price_paise: int
+    free: int
+
+
+def offers(variant_ids: Iterable[int]) -> dict[int, Offer]:
+    """Those of these variants that are on sale, read without a lock: free units are no promise."""
+    with connection.cursor() as cursor:
+        cursor.execute(
+            """
+            SELECT variant.id, variant.price_paise, coalesce(level.on_hand - level.held, 0)
+            FROM shop_variant variant JOIN shop_product product ON product.id = variant.product_id
+            LEFT JOIN shop_stocklevel level ON level.variant_id = variant.id
+            WHERE variant.id = ANY(%s) AND variant.is_active AND product.is_active
+            """,
+            [list(set(variant_ids))],
+        )
+        return {variant_id: Offer(*offer) for variant_id, *offer in cursor.fetchall()}
+
+
 def lock(variant_ids: Iterable[int]) -> Counter[int]:
     """
     Free units of each variant, its row locked until the transaction ends.
@@ -48,13 +72,9 @@ def lock(variant_ids: Iterable[int]) -> Counter[int]:
     which does not collide with the foreign-key checks of order lines that others insert. A
     variant without a row has no units.
     """
-    levels = (
-        StockLevel.objects.filter(variant_id__in=set(variant_ids))
-        .order_by("variant_id")
-        .select_for_update(no_key=True)
-        .values_list("variant_id", "on_hand", "held")
-    )
-    return Counter({variant_id: on_hand - held for variant_id, on_hand, held in levels})
+    tail = "WHERE variant_id = ANY(%s) ORDER BY variant_id FOR NO KEY UPDATE"
+    levels = rows.select(StockLevel, tail, [list(set(variant_ids))])
+    return Counter({level.variant_id: level.free for level in levels})
 
 
 def hold(units: Mapping[int, int]) -> None:
@@ -126,10 +146,9 @@ def _leave_held(order_ids: Collection[int], new: StockState) -> tuple[set[int], 
 
 
 def _units_of(order_ids: Collection[int]) -> Counter[int]:
-    lines = OrderLine.objects.filter(order_id__in=order_ids).values_list("variant_id", "units")
     total: Counter[int] = Counter()
-    for variant_id, units in lines:
-        total[variant_id] += units
+    for line in rows.select(OrderLine, "WHERE order_id = ANY(%s)", [list(order_ids)]):
+        total[line.variant_id] += line.units
     return total
 
 

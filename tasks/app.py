@@ -27,9 +27,8 @@ os.environ.setdefault("DJANGO_SETTINGS_MODULE", "shop.settings")
 # long at most. Also the longest a ring waits in a queue before a second one may join it.
 RING_SECONDS = 5
 
-RUSH_SECONDS = 0.1
 GATHER_SECONDS = 0.02
-_looked_at: dict[str, float] = {}  # by task, in this process, on the monotonic clock
+_in_a_rush: set[str] = set()  # tasks whose last run, in this process, found several rows
 
 RESULT_LINE_CHARS = 4096  # room for the ids of a whole batch, so that Flower finds each of them
 
@@ -108,17 +107,23 @@ def answer(task: str) -> None:
     """
     Say that we look now. Call before looking, so that a ring that comes while we work is sent.
 
-    In a rush, when we have looked a moment ago, wait a little for neighbours first: what comes
-    meanwhile is not rung for, and shares the cost of this run.
+    In a rush, wait a little for neighbours first: what comes meanwhile is not rung for, and shares
+    the cost of this run. A checkout that is alone does not wait.
     """
-    now = time.monotonic()
-    if now - _looked_at.get(task, -RUSH_SECONDS) < RUSH_SECONDS:
+    if task in _in_a_rush:
         time.sleep(GATHER_SECONDS)
-    _looked_at[task] = now
     try:
         redis_client.call(lambda it: it.delete(_flag(task)))
     except RedisAway:
         return  # the flag ends by itself
+
+
+def learn(task: str, *, rows: int) -> None:
+    """How much a run of `task` found: several rows at once are a rush, until a run finds fewer."""
+    if rows > 1:
+        _in_a_rush.add(task)
+    else:
+        _in_a_rush.discard(task)
 
 
 def _flag(task: str) -> str:

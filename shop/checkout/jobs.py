@@ -20,7 +20,7 @@ from django.contrib.postgres.indexes import BrinIndex
 from django.db import connection, models, transaction
 from django.db.models import F, Q, QuerySet
 
-from shop import instruments, stock
+from shop import instruments, rows, stock
 from shop.carts import Cart
 from shop.checkout.states import OPEN, State, check_move
 from shop.orders import FrozenLine, Order
@@ -203,20 +203,27 @@ def lock_due(state: State, *, limit: int, now: datetime) -> list[CheckoutJob]:
 
     Jobs that another worker has locked are passed over, so workers never wait for each other.
     """
-    return list(
-        CheckoutJob.objects.filter(state=state, due_at__lte=now)
-        .order_by("due_at", "created_at")
-        .select_for_update(skip_locked=True, no_key=True)[:limit]
-    )
+    return rows.select(CheckoutJob, _DUE, [state, now, limit])
+
+
+_DUE = """
+    WHERE state = %s AND due_at <= %s ORDER BY due_at, created_at LIMIT %s
+    FOR NO KEY UPDATE SKIP LOCKED
+"""
 
 
 def lock(*, order_ids: Iterable[int]) -> list[CheckoutJob]:
     """The jobs of these orders, locked in id order until the transaction ends; waits its turn."""
-    return list(
-        CheckoutJob.objects.filter(order_id__in=set(order_ids))
-        .order_by("id")
-        .select_for_update(no_key=True)
-    )
+    tail = "WHERE order_id = ANY(%s) ORDER BY id FOR NO KEY UPDATE"
+    return rows.select(CheckoutJob, tail, [list(set(order_ids))])
+
+
+_CLAIM = f"""
+    WITH due AS MATERIALIZED (SELECT id FROM shop_checkoutjob {_DUE})
+    UPDATE shop_checkoutjob SET claim = %s, due_at = %s, attempts = attempts + 1
+    FROM due WHERE shop_checkoutjob.id = due.id
+    RETURNING {{columns}}
+"""
 
 
 def claim_due(state: State, *, limit: int, now: datetime) -> list[CheckoutJob]:
@@ -226,15 +233,9 @@ def claim_due(state: State, *, limit: int, now: datetime) -> list[CheckoutJob]:
     Each claim counts an attempt. Whoever claims a job after us takes it over, and what we then
     write about it is refused.
     """
-    jobs = lock_due(state, limit=limit, now=now)
-    claim = uuid.uuid4()
     until = now + timedelta(seconds=settings.CLAIM_SECONDS)
-    CheckoutJob.objects.filter(pk__in=[job.pk for job in jobs]).update(
-        claim=claim, due_at=until, attempts=F("attempts") + 1
-    )
-    for job in jobs:
-        job.claim, job.due_at, job.attempts = claim, until, job.attempts + 1
-    return jobs
+    statement = _CLAIM.format(columns=rows.columns(CheckoutJob))
+    return rows.returning(CheckoutJob, statement, [state, now, limit, uuid.uuid4(), until])
 
 
 def apply(decided: Sequence[tuple[CheckoutJob, Outcome]], *, now: datetime) -> Report:
@@ -259,17 +260,6 @@ def apply(decided: Sequence[tuple[CheckoutJob, Outcome]], *, now: datetime) -> R
         if change.new != change.old:
             moved.append(change)
             report.entered.setdefault(change.new, change.job.pk)
-    Move.objects.bulk_create(
-        Move(
-            job=change.job,
-            old=change.old,
-            new=change.new,
-            because=change.because[:200],
-            attempts=change.took_attempts,
-            at=now,
-        )
-        for change in moved
-    )
     stock.release(
         [
             change.job.order_id
@@ -363,23 +353,34 @@ def _change(job: CheckoutJob, outcome: Outcome) -> _Change:
 
 
 # The WHERE clause carries the proof: still in that state, still our claim. The columns that only
-# some outcomes set keep their value where the outcome has none.
+# some outcomes set keep their value where the outcome has none. What changed its state is noted.
 _WRITE = """
-    UPDATE shop_checkoutjob AS job
-    SET state = v.new, due_at = v.due_at, attempts = v.attempts, claim = NULL,
-        version = job.version + 1, updated_at = %s,
-        waiting_for = v.waiting_for, last_error = v.last_error,
-        error_code = v.error_code, error_message = v.error_message,
-        error_details = v.error_details::jsonb,
-        order_id = coalesce(v.order_id, job.order_id),
-        expires_at = coalesce(v.expires_at, job.expires_at)
-    FROM unnest(
-        %s::uuid[], %s::text[], %s::uuid[], %s::text[], %s::timestamptz[], %s::int[], %s::text[],
-        %s::text[], %s::text[], %s::text[], %s::text[], %s::bigint[], %s::timestamptz[]
-    ) AS v (id, old, claim, new, due_at, attempts, waiting_for, last_error, error_code,
-            error_message, error_details, order_id, expires_at)
-    WHERE job.id = v.id AND job.state = v.old AND job.claim IS NOT DISTINCT FROM v.claim
-    RETURNING job.id
+    WITH change AS (
+        SELECT * FROM unnest(
+            %s::uuid[], %s::text[], %s::uuid[], %s::text[], %s::timestamptz[], %s::int[],
+            %s::text[], %s::text[], %s::text[], %s::text[], %s::text[], %s::bigint[],
+            %s::timestamptz[], %s::text[], %s::int[]
+        ) WITH ORDINALITY AS given (id, old, claim, new, due_at, attempts, waiting_for, last_error,
+            error_code, error_message, error_details, order_id, expires_at, because, took, place)
+    ), written AS (
+        UPDATE shop_checkoutjob AS job
+        SET state = change.new, due_at = change.due_at, attempts = change.attempts, claim = NULL,
+            version = job.version + 1, updated_at = %s,
+            waiting_for = change.waiting_for, last_error = change.last_error,
+            error_code = change.error_code, error_message = change.error_message,
+            error_details = change.error_details::jsonb,
+            order_id = coalesce(change.order_id, job.order_id),
+            expires_at = coalesce(change.expires_at, job.expires_at)
+        FROM change
+        WHERE job.id = change.id AND job.state = change.old
+            AND job.claim IS NOT DISTINCT FROM change.claim
+        RETURNING job.id
+    ), noted AS (
+        INSERT INTO shop_move (job_id, old, new, because, attempts, at)
+        SELECT id, old, new, because, took, %s FROM change
+        WHERE new <> old AND id IN (SELECT id FROM written) ORDER BY place
+    )
+    SELECT id FROM written
 """
 
 
@@ -401,9 +402,11 @@ def _write(changes: Sequence[_Change], *, now: datetime) -> set[uuid.UUID]:
         [json.dumps(change.error_details) for change in changes],
         [change.order_id for change in changes],
         [change.expires_at for change in changes],
+        [change.because[:200] for change in changes],
+        [change.took_attempts for change in changes],
     )
     with connection.cursor() as cursor:
-        cursor.execute(_WRITE, [now, *columns])
+        cursor.execute(_WRITE, [*columns, now, now])
         return {job_id for (job_id,) in cursor.fetchall()}
 
 

@@ -70,19 +70,8 @@ class CreateRazorpayOrder:
 
     def claim(self, *, limit: int, now: datetime) -> list[Wanted]:
         claimed = jobs.claim_due(State.ORDERED, limit=limit, now=now)
-        rows = {
-            row.order_id: row
-            for row in GatewayOrder.objects.filter(
-                order_id__in=[job.order_id for job in claimed], is_alias=False
-            ).select_related("order")
-        }
-        GatewayOrder.objects.filter(pk__in=[row.pk for row in rows.values()]).update(asked_at=now)
-        wanted = []
-        for job in claimed:
-            assert job.order_id is not None
-            row = rows[job.order_id]
-            wanted.append(Wanted(job, row, row.order.number, row.asked_at, now))
-        return wanted
+        asked = ledger.ask_for([_order_id(job) for job in claimed], now=now)
+        return [Wanted(job, *asked[_order_id(job)], now) for job in claimed]
 
     def call(self, gateway: Gateway, work: Wanted) -> Found:
         if work.asked_before_at is not None:
@@ -107,6 +96,11 @@ class CreateRazorpayOrder:
         )
         _remember(answers, now=now)  # after the jobs, as everywhere: job rows are locked first
         return report
+
+
+def _order_id(job: CheckoutJob) -> int:
+    assert job.order_id is not None
+    return job.order_id
 
 
 def _create(gateway: Gateway, work: Wanted) -> RemoteOrder:

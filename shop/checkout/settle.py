@@ -73,7 +73,7 @@ def settle(
 def _follow_money(concerned: Sequence[CheckoutJob], *, now: datetime) -> Report:
     if not concerned:
         return Report()
-    placed = Order.objects.in_bulk([job.order_id for job in concerned])
+    placed = orders.of_ids([_order_id(job) for job in concerned])
     verdicts = ledger.verdicts(list(placed.values()))
     sent_back = refunds.of_orders(
         [_order_id(job) for job in concerned if State(job.state) in GIVEN_BACK]

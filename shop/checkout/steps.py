@@ -8,14 +8,13 @@ done, and a step that runs again finds its work done or does it.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from django.conf import settings
 
 from shop import orders, stock
-from shop.catalogue import Variant
 from shop.checkout import jobs
 from shop.checkout.jobs import (
     MOST_ATTEMPTS,
@@ -68,46 +67,40 @@ def validate_cart(batch: Sequence[CheckoutJob], now: datetime) -> list[Outcome]:
 
     One query for the batch, no lock: units are only promised by the next step.
     """
-    wanted = {line.variant_id for job in batch for line in job.frozen_lines}
-    variants = {
-        variant.pk: variant
-        for variant in Variant.objects.filter(pk__in=wanted).select_related("product", "stock")
-    }
+    offers = stock.offers(line.variant_id for job in batch for line in job.frozen_lines)
     return [
-        _refusal(job, variants)
-        or Advance(State.VALIDATED, "prices and stock are right", due_at=now)
+        _refusal(job, offers) or Advance(State.VALIDATED, "prices and stock are right", due_at=now)
         for job in batch
     ]
 
 
-def _refusal(job: CheckoutJob, variants: dict[int, Variant]) -> Fail | None:
+def _refusal(job: CheckoutJob, offers: Mapping[int, stock.Offer]) -> Fail | None:
     if job.amount_paise < SMALLEST_CHARGE_PAISE:
         return Fail(
             "amount_too_small",
             f"The smallest amount that can be paid online is {format_inr(SMALLEST_CHARGE_PAISE)}.",
         )
     for line in job.frozen_lines:
-        variant = variants.get(line.variant_id)
-        if variant is None or not variant.is_sold:
+        offer = offers.get(line.variant_id)
+        if offer is None:
             return Fail(
                 "product_unavailable",
                 f"{line.name} is no longer on sale. Please take it out of your cart.",
                 {"sku": line.sku},
             )
-        if variant.price_paise != line.unit_price_paise:
+        if offer.price_paise != line.unit_price_paise:
             return Fail(
                 "price_changed",
-                f"The price of {line.name} is now {format_inr(variant.price_paise)}."
+                f"The price of {line.name} is now {format_inr(offer.price_paise)}."
                 " Please check your cart and order again.",
                 {
                     "sku": line.sku,
                     "seen_paise": line.unit_price_paise,
-                    "now_paise": variant.price_paise,
+                    "now_paise": offer.price_paise,
                 },
             )
-        free = variant.stock.free if hasattr(variant, "stock") else 0
-        if free < line.units:
-            return out_of_stock(line, available=free)
+        if offer.free < line.units:
+            return out_of_stock(line, available=offer.free)
     return None
 
 

@@ -69,6 +69,8 @@ class Open:
 
 def open_cases(cases: Sequence[Open], *, now: datetime) -> None:
     """Open each of these, unless one of its kind and reference was opened before."""
+    if not cases:
+        return
     Case.objects.bulk_create(
         (
             Case(

@@ -18,6 +18,7 @@ from django.contrib.postgres.indexes import BrinIndex
 from django.db import connection, models
 from django.db.models import Q, QuerySet
 
+from shop import rows
 from shop.payments.gateway import News
 from shop.payments.razorpay import dispute_fact, payment_fact, refund_fact
 
@@ -110,11 +111,8 @@ def receive(*, event_id: str, body: bytes, now: datetime) -> bool:
 
 def lock_due(*, limit: int, now: datetime) -> list[InboxEvent]:
     """Up to `limit` events that wait to be handled, locked; those of other workers passed over."""
-    return list(
-        InboxEvent.objects.filter(due_at__lte=now)
-        .order_by("due_at", "id")
-        .select_for_update(skip_locked=True, no_key=True)[:limit]
-    )
+    tail = "WHERE due_at <= %s ORDER BY due_at, id LIMIT %s FOR NO KEY UPDATE SKIP LOCKED"
+    return rows.select(InboxEvent, tail, [now, limit])
 
 
 def read(body: bytes) -> Reading:

@@ -18,6 +18,7 @@ from django.contrib.postgres.indexes import BrinIndex
 from django.db import connection, models
 from django.db.models import F, Q
 
+from shop import rows
 from shop.orders import Order
 from shop.payments.gateway import PaymentFact, RemoteOrder
 
@@ -115,12 +116,42 @@ class Payment(models.Model):
 
 def open_gateway_orders(orders: Sequence[Order], *, now: datetime) -> None:
     """Write down, before anyone calls Razorpay, that these orders are to be payable there."""
-    GatewayOrder.objects.bulk_create(
-        GatewayOrder(
-            order=order, amount_paise=order.amount_paise, currency=order.currency, created_at=now
-        )
-        for order in orders
+    rows.insert(
+        GatewayOrder,
+        [
+            GatewayOrder(
+                order=order,
+                amount_paise=order.amount_paise,
+                currency=order.currency,
+                created_at=now,
+            )
+            for order in orders
+        ],
     )
+
+
+_ASK_FOR = """
+    UPDATE shop_gatewayorder SET asked_at = %s
+    FROM shop_gatewayorder AS before JOIN shop_order placed ON placed.id = before.order_id
+    WHERE before.order_id = ANY(%s) AND NOT before.is_alias AND shop_gatewayorder.id = before.id
+    RETURNING {columns}, placed.number, before.asked_at
+"""
+
+
+def ask_for(
+    order_ids: Collection[int], *, now: datetime
+) -> dict[int, tuple[GatewayOrder, str, datetime | None]]:
+    """
+    Note that Razorpay is asked for the orders that make these payable, before it is.
+
+    By order: the row, the receipt, and since when an earlier call may be unaccounted for. Call
+    under the lock of the orders' jobs.
+    """
+    if not order_ids:
+        return {}
+    statement = _ASK_FOR.format(columns=rows.columns(GatewayOrder))
+    found = rows.beside(GatewayOrder, statement, [now, list(order_ids)])
+    return {row.order_id: (row, receipt, asked_at) for row, (receipt, asked_at) in found}
 
 
 def asked(row: GatewayOrder, *, at: datetime | None) -> None:
@@ -183,10 +214,11 @@ def last_checks(order_ids: Collection[int]) -> dict[int, datetime]:
 
 def find(gateway_order_ids: Iterable[str]) -> dict[str, GatewayOrder]:
     """Those of these ids that are ours. Others may be of another shop on the same account."""
-    return {
-        str(row.gateway_order_id): row
-        for row in GatewayOrder.objects.filter(gateway_order_id__in=set(gateway_order_ids))
-    }
+    wanted = set(gateway_order_ids)
+    if not wanted:
+        return {}
+    found = rows.select(GatewayOrder, "WHERE gateway_order_id = ANY(%s)", [list(wanted)])
+    return {str(row.gateway_order_id): row for row in found}
 
 
 def record(
@@ -200,7 +232,7 @@ def record(
     about one payment apart.
     """
     facts = [fact for fact in facts if fact.gateway_order_id in ours and fact.status in RANK]
-    known = Payment.objects.in_bulk({fact.id for fact in facts}, field_name="gateway_payment_id")
+    known = _known(facts)
     fresh: dict[str, Payment] = {}
     changed: dict[str, Payment] = {}
     for fact in facts:
@@ -214,14 +246,23 @@ def record(
             )
         if _learn(row, fact, via=via, now=now) and row.pk:
             changed[fact.id] = row
-    Payment.objects.bulk_create(fresh.values())
-    Payment.objects.bulk_update(changed.values(), LEARNT)
+    rows.insert(Payment, list(fresh.values()))
+    if changed:
+        Payment.objects.bulk_update(changed.values(), LEARNT)
     orders_by_row = {row.pk: row.order_id for row in ours.values()}
     return {
         orders_by_row[row.gateway_order_id]
         for row in (*fresh.values(), *changed.values())
         if row.gateway_order_id in orders_by_row
     }
+
+
+def _known(facts: Sequence[PaymentFact]) -> dict[str, Payment]:
+    if not facts:
+        return {}
+    ids = list({fact.id for fact in facts})
+    found = rows.select(Payment, "WHERE gateway_payment_id = ANY(%s)", [ids])
+    return {row.gateway_payment_id: row for row in found}
 
 
 def orders_of_payments(gateway_payment_ids: Collection[str]) -> dict[str, int]:
@@ -325,9 +366,17 @@ class Verdict:
 def verdicts(orders: Sequence[Order]) -> dict[int, Verdict]:
     """The verdict of each order, from its rows. One query; payments on aliases count alike."""
     payments: defaultdict[int, list[Payment]] = defaultdict(list)
-    rows = Payment.objects.filter(gateway_order__order__in=orders).select_related("gateway_order")
-    for payment in rows.order_by("id"):
-        payments[payment.gateway_order.order_id].append(payment)
+    found = rows.beside(
+        Payment,
+        f"""
+        SELECT {rows.columns(Payment)}, of.order_id
+        FROM shop_payment JOIN shop_gatewayorder of ON of.id = shop_payment.gateway_order_id
+        WHERE of.order_id = ANY(%s) ORDER BY shop_payment.id
+        """,
+        [[order.pk for order in orders]],
+    )
+    for payment, (order_id,) in found:
+        payments[order_id].append(payment)
     return {order.pk: judge(order, payments[order.pk]) for order in orders}
 
 

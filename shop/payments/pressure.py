@@ -12,8 +12,9 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from django.conf import settings
-from django.db import models, transaction
+from django.db import connection, models, transaction
 
+from shop import rows
 from shop.payments.gateway import Declined, GatewayError, NothingAsked, Unreachable
 
 TRIPS_AFTER = 5  # calls in a row that got no answer; after that, probes are counted alone
@@ -67,7 +68,12 @@ def spend(allowance: Allowance, calls: int, *, now: datetime) -> None:
     if row.failures >= TRIPS_AFTER:
         row.failures += calls
         row.closed_until = now + timedelta(seconds=settings.GATEWAY_TIMEOUT_SECONDS)
-    row.save()
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "UPDATE shop_gatewaypressure SET calls_left = %s, refilled_at = %s, failures = %s,"
+            " closed_until = %s WHERE id = %s",
+            [row.calls_left, row.refilled_at, row.failures, row.closed_until, row.pk],
+        )
 
 
 def _refill(row: GatewayPressure, *, now: datetime) -> int:
@@ -91,7 +97,7 @@ def learn(answers: Sequence[object], *, now: datetime) -> None:
     limited = [it for it in causes if isinstance(it, Unreachable) and it.is_rate_limit]
     limits = [it.retry_after_seconds or RATE_LIMITED_SECONDS for it in limited]
     silent = [it for it in causes if it is not None and it not in limited]
-    if not silent and not limits and not GatewayPressure.objects.filter(failures__gt=0).exists():
+    if not silent and not limits and not rows.select(GatewayPressure, "WHERE failures > 0", []):
         return
     with transaction.atomic():
         row = _locked()
@@ -115,8 +121,10 @@ def _cause(answer: object) -> GatewayError | None:
 
 
 def _locked() -> GatewayPressure:
-    row, _ = GatewayPressure.objects.select_for_update(no_key=True).get_or_create(pk=1)
-    return row
+    for row in rows.select(GatewayPressure, "WHERE id = 1 FOR NO KEY UPDATE", []):
+        return row
+    GatewayPressure.objects.bulk_create([GatewayPressure(pk=1)], ignore_conflicts=True)
+    return GatewayPressure.objects.select_for_update(no_key=True).get(pk=1)
 
 
 def state(*, now: datetime) -> str:

@@ -133,6 +133,8 @@ def want(wanted: Sequence[Wanted], *, now: datetime) -> None:
     Write down that these payments go back, as far as they have not yet. A repeat adds nothing:
     the table has one refund by rule for each payment.
     """
+    if not wanted:
+        return
     payments = [item.payment.pk for item in wanted]
     kept = _promised(payments)
     Refund.objects.bulk_create(
@@ -337,6 +339,8 @@ def record(facts: Iterable[RefundFact], *, now: datetime) -> set[int]:
     elsewhere. Call inside a transaction that holds the lock of the orders' jobs.
     """
     facts = list(facts)
+    if not facts:
+        return set()
     payments = {
         payment.gateway_payment_id: payment
         for payment in Payment.objects.filter(
@@ -405,6 +409,8 @@ def _open_case(refund: Refund, text: str, *, now: datetime) -> None:
 def of_orders(order_ids: Collection[int]) -> dict[int, list[Refund]]:
     """The refunds of each order, oldest first."""
     found: dict[int, list[Refund]] = {order_id: [] for order_id in order_ids}
+    if not found:
+        return found
     rows = Refund.objects.filter(payment__gateway_order__order_id__in=order_ids)
     for refund in rows.select_related("payment__gateway_order").order_by("id"):
         found[refund.payment.gateway_order.order_id].append(refund)
