@@ -67,7 +67,9 @@ def insert(model: type[Row], instances: Sequence[Row]) -> Sequence[Row]:
 @cache
 def _insertion(model: type[models.Model]) -> tuple[str, list[Any]]:
     """The statement, and the fields whose values it takes: all but a key that Postgres makes."""
-    fields = [field for field in model._meta.concrete_fields if not field.primary_key]
+    fields = [
+        field for field in model._meta.concrete_fields if not isinstance(field, models.AutoField)
+    ]
     names = ", ".join(str(field.column) for field in fields)
     given = ", ".join(f"%s::{field.db_type(connection)}[]" for field in fields)
     return (

@@ -18,11 +18,11 @@ from django.conf import settings
 from django.contrib.postgres.indexes import BrinIndex
 from django.db import IntegrityError, models, transaction
 
-from shop import carts
+from shop import carts, rows
 from shop.carts import Contents
 from shop.checkout import jobs
 from shop.checkout.jobs import Advance, CheckoutJob
-from shop.checkout.states import MOVES, OPEN, State
+from shop.checkout.states import MOVES, State
 from shop.orders import FrozenLine
 from shop.payments import ledger
 
@@ -186,13 +186,14 @@ def _open(cart: Contents, terms: Terms, *, key: str, request_hash: str, now: dat
     with transaction.atomic():
         job_id = _find_or_insert(cart, terms, now=now)
         if key:
-            IdempotencyKey.objects.create(
+            known = IdempotencyKey(
                 owner_id=cart.owner_id,
                 key=key,
                 request_hash=request_hash,
                 job_id=job_id,
                 created_at=now,
             )
+            rows.insert(IdempotencyKey, [known])
     return job_id
 
 
@@ -219,11 +220,8 @@ def _check(cart: Contents, seen: Seen) -> None:
 
 
 def _find_or_insert(cart: Contents, terms: Terms, *, now: datetime) -> uuid.UUID:
-    opened = CheckoutJob.objects.filter(owner_id=cart.owner_id, state__in=sorted(OPEN)).only(
-        "cart_id", "cart_version", "terms_hash", "state", "claim", "attempts", "order_id"
-    )
     superseded = []
-    for job in opened.order_by("id").select_for_update(no_key=True):
+    for job in jobs.lock_open(owner_id=cart.owner_id):
         same_cart = (job.cart_id, job.cart_version) == (cart.cart_id, cart.version)
         if same_cart and job.terms_hash == terms.hash:
             return job.pk
@@ -232,7 +230,7 @@ def _find_or_insert(cart: Contents, terms: Terms, *, now: datetime) -> uuid.UUID
         superseded.append((job, Advance(State.CANCELLED, "superseded by a newer checkout")))
     if superseded:
         jobs.apply(superseded, now=now)
-    job = CheckoutJob.objects.create(
+    job = CheckoutJob(
         owner_id=cart.owner_id,
         cart_id=cart.cart_id,
         cart_version=cart.version,
@@ -257,6 +255,7 @@ def _find_or_insert(cart: Contents, terms: Terms, *, now: datetime) -> uuid.UUID
         created_at=now,
         updated_at=now,
     )
+    rows.insert(CheckoutJob, [job])
     return job.pk
 
 

@@ -218,6 +218,12 @@ def lock(*, order_ids: Iterable[int]) -> list[CheckoutJob]:
     return rows.select(CheckoutJob, tail, [list(set(order_ids))])
 
 
+def lock_open(*, owner_id: int) -> list[CheckoutJob]:
+    """The open jobs of this buyer, locked in id order until the transaction ends."""
+    tail = "WHERE owner_id = %s AND state = ANY(%s) ORDER BY id FOR NO KEY UPDATE"
+    return rows.select(CheckoutJob, tail, [owner_id, sorted(OPEN)])
+
+
 _CLAIM = f"""
     WITH due AS MATERIALIZED (SELECT id FROM shop_checkoutjob {_DUE})
     UPDATE shop_checkoutjob SET claim = %s, due_at = %s, attempts = attempts + 1
