@@ -23,8 +23,17 @@ class Heartbeat(models.Model):
     name = models.CharField(max_length=40, primary_key=True)
     at = models.DateTimeField()
 
+    class Meta:
+        verbose_name = "sign of life"
+        verbose_name_plural = "signs of life"
+
     def __str__(self) -> str:
-        return f"{self.name} at {self.at:%H:%M:%S}"
+        return self.name
+
+    @property
+    def queue(self) -> str:
+        """The queue through which the canary comes; empty: this is no canary."""
+        return self.name.removeprefix(CANARY) if self.name.startswith(CANARY) else ""
 
 
 # The setting holds for this statement alone. A beat that a crash of Postgres takes back is no loss,

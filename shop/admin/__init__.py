@@ -5,9 +5,9 @@ by steps, and people through `shop.checkout.mending`, which leaves an entry in t
 
 from django.contrib import admin
 
-from shop.admin import checkouts, goods, inbox, money, trail
+from shop.admin import checkouts, goods, inbox, money, signs, trail
 
-__all__ = ["checkouts", "goods", "inbox", "money", "trail"]
+__all__ = ["checkouts", "goods", "inbox", "money", "signs", "trail"]
 
 admin.site.site_header = admin.site.site_title = "Pakka"
 admin.site.index_title = "The shop"

@@ -36,6 +36,7 @@ class Action(StrEnum):
     CLOSE_CASE = "close_case"
     REPLAY = "replay"
     RESEND = "resend"
+    RESTART = "restart"
 
 
 class AuditEntry(models.Model):

@@ -110,6 +110,7 @@ def signs_of_life(*, now: datetime) -> list[Row]:
             "name": name,
             "at": now - age if age is not None else None,
             "is_late": heartbeats.is_late(name, age),
+            "link": reverse("admin:shop_heartbeat_change", args=[name]),
         }
         for name, age in heartbeats.ages(QUEUES, now=now).items()
     ]
@@ -155,7 +156,7 @@ def reason(job: CheckoutJob, *, now: datetime) -> str:
 def webhooks(*, now: datetime) -> Row:
     """Whether Razorpay's events still reach us, and those that we could not read or gave up on."""
     heard = hearing.hearing(now=now)
-    given_up = inbox.unreadable()
+    given_up = inbox.unreadable(now=now)
     try:
         forged = int(redis_client.call(lambda it: it.get(FORGED)) or 0)
     except RedisAway:
@@ -223,7 +224,11 @@ def attention(found: dict[str, Any]) -> list[Row]:
     open_cases = sum(row["count"] for row in found["cases"]["rows"])
     heard = found["webhooks"]
     at_rest = found["breaker"] != "ok"
-    unheard = [it["name"] for it in found["signs_of_life"] if it["is_late"]]
+    unheard = [
+        (True, "bad", f"Nothing heard of {it['name']}", it["link"])
+        for it in found["signs_of_life"]
+        if it["is_late"]
+    ]
     given_up, stuck, overdue = (
         heard["given_up"],
         found["stuck"]["count"],
@@ -234,7 +239,7 @@ def attention(found: dict[str, Any]) -> list[Row]:
         (failed, "bad", _counted(failed, "failed refund"), found["refunds"]["link"]),
         (given_up, "bad", f"{_counted(given_up, 'webhook')} given up", heard["given_up_link"]),
         (heard["is_silent"], "bad", "Webhooks are silent: look at Razorpay's dashboard", ""),
-        (unheard, "bad", f"Nothing heard of {', '.join(unheard)}", "#queues"),
+        *unheard,
         (stuck, "warn", f"{_counted(stuck, 'checkout')} stuck", "#stuck"),
         (overdue, "warn", f"{_counted(overdue, 'hold')} past the end", "#stock"),
         (at_rest, "warn", f"Razorpay is left alone: {found['breaker']}", "#gateway"),

@@ -11,7 +11,7 @@ import hashlib
 import json
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field, replace
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any, TypeVar
 
 from django.contrib.postgres.indexes import BrinIndex
@@ -25,6 +25,8 @@ from shop.payments.razorpay import dispute_fact, payment_fact, refund_fact
 Fact = TypeVar("Fact")
 
 UNREADABLE = "cannot be read"  # how the result of an event begins that is not what it should be
+# So long Razorpay sends an event again on request (razorpay.com/docs/webhooks/faqs).
+REPLAYABLE = timedelta(days=15)
 NONSENSE = (ValueError, KeyError, TypeError, AttributeError)
 
 
@@ -175,13 +177,14 @@ def handled(results: Sequence[tuple[InboxEvent, Reading, str]], *, now: datetime
         )
 
 
-def unreadable() -> QuerySet[InboxEvent]:
+def unreadable(*, now: datetime) -> QuerySet[InboxEvent]:
     """
-    For operations, oldest first: events that said something we cannot read, or over which we
-    stumbled until we gave up. The raw bodies are in `body`; nothing else is known of them.
+    For operations, oldest first: events over which we stumbled until we gave up, and those of the
+    last `REPLAYABLE` that said something we cannot read. What they said is in `body`, as it came.
     """
     gave_up = Q(handled_at=None, due_at=None)
-    return InboxEvent.objects.filter(gave_up | Q(result__startswith=UNREADABLE))
+    fresh = Q(received_at__gt=now - REPLAYABLE)
+    return InboxEvent.objects.filter(gave_up | Q(result__startswith=UNREADABLE) & fresh)
 
 
 def postpone(event: InboxEvent, *, until: datetime | None, last_error: str) -> None:

@@ -10,12 +10,14 @@ from collections.abc import Callable, Iterator
 import psycopg
 import pytest
 import requests
+from celery import Celery
 from playwright.sync_api import expect
 
-from tests.browser.officer import Officer
+from tests.browser.officer import REASON, Officer
 from tests.browser.visitor import PHONE, Visitor
 from tests.support.buyers import Buyer, Json, until
 from tests.support.shopfloor import MUG, ShopFloor
+from workers.addresses import celery_broker_url
 
 Database = psycopg.Connection[tuple[object, ...]]
 Visitors = Callable[..., Visitor]
@@ -81,6 +83,49 @@ def test_a_stuck_checkout_is_found_understood_and_moved_on(
     officer.sees_entry("retry")
     officer.sees_state("awaiting payment")
     assert buyer.wait(checkout, "awaiting_payment")["payment"]["razorpay_order_id"]
+
+
+# --- a worker that lives and takes nothing -------------------------------------------------------
+
+
+def stop_taking(floor: ShopFloor, queue: str) -> None:
+    """The worker lives, and takes no task from this queue any more."""
+    broker = celery_broker_url(floor.stack.environment["REDIS_URL"])
+    with Celery(broker=broker, set_as_current=False) as app:
+        answers = app.control.cancel_consumer(queue, reply=True, timeout=3)
+    assert any("worker@" in name for answer in answers for name in answer), answers
+
+
+def test_a_worker_that_stopped_taking_tasks_is_found_and_restarted(
+    visitors: Visitors, floor: ShopFloor, buyer: Buyer
+):
+    officer = Officer.arrive(visitors, "operator")
+    for queue in ("checkout", "webhooks"):
+        stop_taking(floor, queue)
+    before = floor.stack.pids("worker")
+    checkout = buyer.post()
+    officer.visitor.open("/ops/")
+
+    officer.page.get_by_role("link", name="Nothing heard of canary.checkout").click(timeout=60_000)
+    page = officer.page.locator("#content")
+    expect(page.locator(".pill-late")).to_be_visible()
+    assert floor.stack.pids("worker") == before
+    assert buyer.status(checkout)["status"] == "queued"
+    officer.press("Restart its workers")
+
+    expect(officer.page.locator(".messagelist")).to_contain_text("asked worker@")
+    assert buyer.wait(checkout, "awaiting_payment")["payment"]["razorpay_order_id"]
+    assert not set(floor.stack.pids("worker")) & set(before)
+
+    def is_in_time() -> bool:
+        officer.page.reload()
+        return page.locator(".pill-in_time").count() == 1
+
+    until(is_in_time)
+    officer.visitor.open("/admin/shop/auditentry/")
+    row = officer.page.get_by_role("row").filter(has_text="workers of checkout")
+    for text in ("operator@pakka.local", "restart", REASON):
+        expect(row).to_contain_text(text)
 
 
 # --- money that does not fit ---------------------------------------------------------------------

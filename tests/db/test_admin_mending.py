@@ -6,13 +6,14 @@ import pytest
 from django.contrib.auth.models import Group
 from django.urls import reverse
 
-from shop import roles
+from shop import heartbeats, roles
 from shop.accounts import User
 from shop.admin.checkouts import MENDS
 from shop.checkout.jobs import CheckoutJob
 from shop.checkout.states import State
 from shop.checkout.trail import AuditEntry
 from shop.checkout.webhooks import ReconcileWebhook
+from shop.heartbeats import Heartbeat
 from shop.payments import cases
 from shop.payments.cases import Case, CaseKind
 from shop.payments.inbox import InboxEvent
@@ -99,6 +100,11 @@ def _event(request, now):
     return "inboxevent", InboxEvent.objects.get()
 
 
+def _silent_queue(request, now):
+    heartbeats.beat("canary.gateway", now=now)
+    return "heartbeat", Heartbeat.objects.get()
+
+
 EVERYTHING = {
     "retry": (_ordered, roles.OPERATOR),
     "ask": (_checkout("payable"), roles.OPERATOR),
@@ -110,6 +116,7 @@ EVERYTHING = {
     "resend": (_failed_refund, roles.REFUNDER),
     "close": (_case, roles.OPERATOR),
     "replay": (_event, roles.OPERATOR),
+    "restart": (_silent_queue, roles.OPERATOR),
 }
 each_action = pytest.mark.parametrize("slug", EVERYTHING)
 
@@ -133,7 +140,7 @@ def picture():
 def test_nothing_that_can_be_done_is_missing_here():
     on_checkouts = {slug for slug, (_, _) in EVERYTHING.items()} & {mend.slug for mend in MENDS}
     assert on_checkouts == {mend.slug for mend in MENDS}
-    assert len(EVERYTHING) == len(MENDS) + 4
+    assert len(EVERYTHING) == len(MENDS) + 5
 
 
 @each_action

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from io import StringIO
 
 import pytest
@@ -37,7 +38,7 @@ CHECKS = (
     response_schema_conformance,
 )
 FEW = settings(
-    max_examples=6,
+    max_examples=int(os.environ.get("SCHEMATHESIS_EXAMPLES") or 6),  # of each operation
     deadline=None,
     derandomize=True,
     database=None,

@@ -178,7 +178,7 @@ export function queues({ steps, queues: found, signs_of_life: signs }, nowMs) {
       : facts(found.map((/** @type {any} */ it) => [`Queue ${it.queue}`, count(it.messages)])),
     facts(
       signs.map((/** @type {any} */ it) => [
-        `Heard of ${it.name}`,
+        it.is_late ? link(`Heard of ${it.name}`, it.link) : `Heard of ${it.name}`,
         it.at ? since(it.at) : "never",
         it.is_late ? "bad" : "",
       ]),

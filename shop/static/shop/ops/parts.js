@@ -43,7 +43,7 @@ export function table(label, columns, rows, empty = "Nothing.") {
   );
 }
 
-/** Names and values. @param {[name: string, value: Node | string, tone?: string][]} pairs */
+/** Names and values. @param {[name: Node | string, value: Node | string, tone?: string][]} pairs */
 export const facts = (pairs) =>
   make(
     "dl",

@@ -1,0 +1,29 @@
+"""The short form of the fault suite. `make prove LONG=1` is the long one."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+
+from tests.journey.conftest import UNSET
+from workers.addresses import REPOSITORY
+
+LONGEST_SECONDS = 900  # on a machine that has much else to do; alone it takes a minute and a half
+
+
+def test_a_few_of_every_fault_lose_nothing():
+    environment = {name: value for name, value in os.environ.items() if name not in UNSET}
+
+    proof = subprocess.run(
+        [sys.executable, "-m", "tests.journey.prove"],
+        cwd=REPOSITORY,
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        timeout=LONGEST_SECONDS,
+        check=False,
+    )
+
+    assert proof.returncode == 0, proof.stdout
