@@ -83,7 +83,7 @@ def wait_seconds(scope: str, calls: dict[str, int]) -> float:
     key, left = _window(scope, seconds)
     try:
         counts = redis_client.call(lambda it: _add(it, key, dict.fromkeys(calls, 1)))
-        if 1 in counts:  # whoever comes first to a new hash says when it ends
+        if set(counts) == {1}:  # as whoever comes first to a new hash finds them
             redis_client.call(lambda it: it.expire(key, seconds))
         late = {
             name
