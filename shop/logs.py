@@ -94,6 +94,8 @@ def config(level: str) -> dict[str, Any]:
             "django.server": {"handlers": [], "level": "NOTSET", "propagate": True},
             # One line for each request and each task is ours; theirs would be a second.
             "django.request": {"level": "ERROR"},
+            # Whoever knocks under a false name gets 400; a traceback each time would be theirs to make.
+            "django.security.DisallowedHost": {"level": "CRITICAL"},
             "celery.worker.strategy": {"level": "WARNING"},
             "celery.app.trace": {"level": "WARNING"},
         },

@@ -38,3 +38,22 @@ def test_a_payment_is_genuine_for_its_own_order_only():
 
     assert payment_is_genuine(gateway_order_id="order_1", **given)
     assert not payment_is_genuine(gateway_order_id="order_2", **given)
+
+
+def test_signatures_are_compared_as_bytes_in_constant_time(monkeypatch):
+    compared = []
+    right = hmac.compare_digest
+
+    def watched(a, b):
+        compared.append((type(a), type(b)))
+        return right(a, b)
+
+    monkeypatch.setattr("shop.payments.signatures.hmac.compare_digest", watched)
+
+    assert is_genuine(BODY, sign(BODY, secret="new"), secrets=["new", "old"])
+    assert compared == [(bytes, bytes)] * 2  # both: which one it was shows in no time
+
+
+def test_a_body_is_bytes():
+    with pytest.raises(TypeError):
+        is_genuine("{}", "0" * 64, secrets=["secret"])
