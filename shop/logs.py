@@ -94,7 +94,7 @@ def config(level: str) -> dict[str, Any]:
             "django.server": {"handlers": [], "level": "NOTSET", "propagate": True},
             # One line for each request and each task is ours; theirs would be a second.
             "django.request": {"level": "ERROR"},
-            # Whoever knocks under a false name gets 400; a traceback each time would be theirs to make.
+            # Whoever knocks under a false name gets 400, and may not fill our logs with it.
             "django.security.DisallowedHost": {"level": "CRITICAL"},
             "celery.worker.strategy": {"level": "WARNING"},
             "celery.app.trace": {"level": "WARNING"},
