@@ -88,13 +88,22 @@ def summary(result: Result) -> list[str]:
     ended, visits = f"ended as: {_counts(result.states)}", f"buyers: {_counts(result.visits)}"
     lines = [done, ended, visits, answers, money]
     lines += [f"largest process, MB: {_counts(megabytes)}"]
-    lines += [f"{it.name}: {it.what}: {as_json(it)}" for it in result.floods]
+    lines += [f"{it.name}, {it.what}: {_plain(it.numbers)}" for it in result.floods]
     lines += [f"ended over a poisoned message: {it}" for it in result.ended_by_poison]
     if result.never_reached:
         lines += [f"boundaries nobody came by: {', '.join(result.never_reached)}"]
     lines += [f"findings: {len(result.findings)}"]
     shown = list(result.findings)[:MOST_SHOWN]
     return lines + [f"  {it.side}: {it.sentence} {it.checkout_id}" for it in shown]
+
+
+def _plain(value: Any) -> str:
+    """Numbers as a reader takes them: `sold 100; told paid 100, failed 1900`."""
+    if isinstance(value, dict):
+        parts = [(name, _plain(it), isinstance(it, dict)) for name, it in value.items()]
+        nested = any(is_dict for *_, is_dict in parts)
+        return ("; " if nested else ", ").join(f"{name} {it}" for name, it, _ in parts)
+    return " / ".join(map(str, value)) if isinstance(value, list | tuple) else str(value)
 
 
 def _counts(counts: dict[str, Any]) -> str:
