@@ -61,7 +61,7 @@ def test_an_entity_of_wrong_types_is_kept_shown_to_people_and_stops_no_other(
     run(STEP, now=now)
 
     assert reload(job).state == State.PAID
-    [kept] = inbox.unreadable()
+    [kept] = inbox.unreadable(now=now)
     assert kept.result.startswith("cannot be read: payment: ")
     assert kept.handled_at == now
     assert json.loads(bytes(kept.body))["payload"]["payment"]["entity"]["entity"] == "payment"
@@ -74,7 +74,7 @@ def test_an_envelope_without_its_entity_is_shown_to_people(payload, now):
 
     run(STEP, now=now)
 
-    assert bytes(inbox.unreadable().get().body) == body
+    assert bytes(inbox.unreadable(now=now).get().body) == body
 
 
 def test_an_entity_that_cannot_be_read_does_not_hide_the_one_beside_it(job, payment, standin, now):
@@ -86,7 +86,7 @@ def test_an_entity_that_cannot_be_read_does_not_hide_the_one_beside_it(job, paym
     run(STEP, now=now)
 
     assert Refund.objects.get().amount_paise == 100
-    [kept] = inbox.unreadable()
+    [kept] = inbox.unreadable(now=now)
     assert (kept.name, kept.result[:24]) == ("refund.processed", "cannot be read: payment:")
 
 
@@ -107,7 +107,7 @@ def test_a_genuine_event_that_we_do_not_know_is_kept_and_ignored(body, now):
     event = InboxEvent.objects.get()
     assert (event.handled_at, event.result) == (now, "no money in it")
     assert bytes(event.body) == body
-    assert not inbox.unreadable()
+    assert not inbox.unreadable(now=now)
 
 
 def test_a_payment_of_an_order_that_is_not_ours_is_kept_apart(job, payment, now):
@@ -120,7 +120,7 @@ def test_a_payment_of_an_order_that_is_not_ours_is_kept_apart(job, payment, now)
     theirs = InboxEvent.objects.get(result="not ours")
     assert b"pay_Theirs" in bytes(theirs.body)
     assert [it.gateway_payment_id for it in Payment.objects.all()] == [payment["id"]]
-    assert not inbox.unreadable()
+    assert not inbox.unreadable(now=now)
 
 
 def test_an_event_over_which_we_stumbled_until_we_gave_up_is_shown_to_people(
@@ -135,6 +135,14 @@ def test_an_event_over_which_we_stumbled_until_we_gave_up_is_shown_to_people(
         run(STEP, now=now)
 
     assert not InboxEvent.objects.filter(due_at__isnull=False)
-    [kept] = inbox.unreadable()
+    [kept] = inbox.unreadable(now=now)
     assert bytes(kept.body) == body
     assert "ZeroDivisionError" in kept.last_error
+
+
+def test_what_razorpay_would_not_send_again_any_more_is_no_longer_shown(now):
+    inbox.receive(event_id="Nonsense", body=b"nonsense", now=now)
+    run(STEP, now=now)
+
+    assert inbox.unreadable(now=now)
+    assert not inbox.unreadable(now=now + inbox.REPLAYABLE)
