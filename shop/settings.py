@@ -142,6 +142,7 @@ DATABASE_URL = env_url("DATABASE_URL", postgres_url(DATA_DIR), schemes=("postgre
 DATABASES = {
     "default": {
         **environ.Env.db_url_config(DATABASE_URL),
+        "ENGINE": "shop.database",
         "CONN_MAX_AGE": None if ROLE == "worker" else 60,
         "CONN_HEALTH_CHECKS": True,
     }

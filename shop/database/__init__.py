@@ -1,0 +1,1 @@
+"""Django's Postgres, asked less often whether it is still there."""
