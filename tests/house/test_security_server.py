@@ -6,6 +6,7 @@ import os
 import re
 import socket
 import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -28,6 +29,7 @@ def port(tmp_path_factory: pytest.TempPathFactory) -> Iterator[int]:
         port = found.getsockname()[1]
     data: Path = tmp_path_factory.mktemp("server")
     environ = os.environ | {
+        "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', os.defpath)}",
         "DATA_DIR": str(data), "PORT": str(port), "WEB_WORKERS": "1", "LOG_LEVEL": "CRITICAL",
         "DEBUG": "0",
     }  # fmt: skip
