@@ -313,27 +313,31 @@ def remove_bought(bought: Mapping[tuple[int, int], int], *, now: datetime) -> No
         return
     owner_ids = [owner_id for owner_id, _ in bought]
     tail = "WHERE owner_id = ANY(%s) ORDER BY id FOR NO KEY UPDATE"
-    locked = rows.select(Cart, tail, [list(set(owner_ids))])
-    columns = [owner_ids, [variant_id for _, variant_id in bought], list(bought.values())]
+    locked = rows.select(Cart, tail, [rows.array(set(owner_ids))])
+    records = [
+        {"owner_id": owner_id, "variant_id": variant_id, "units": units}
+        for (owner_id, variant_id), units in bought.items()
+    ]
+    given = [rows.as_json(records)]
     matching = """
-        unnest(%s::bigint[], %s::bigint[], %s::int[]) AS bought (owner_id, variant_id, units)
+        json_to_recordset(%s::json) AS bought (owner_id bigint, variant_id bigint, units int)
         JOIN shop_cart cart ON cart.owner_id = bought.owner_id
         WHERE item.cart_id = cart.id AND item.variant_id = bought.variant_id
     """
     with connection.cursor() as cursor:
         cursor.execute(
             f"DELETE FROM shop_cartitem item USING {matching} AND item.quantity <= bought.units",
-            columns,
+            given,
         )
         if cursor.rowcount < len(bought):
             cursor.execute(
                 "UPDATE shop_cartitem item SET quantity = item.quantity - bought.units"
                 f" FROM {matching}",
-                columns,
+                given,
             )
         cursor.execute(
             "UPDATE shop_cart SET version = version + 1, updated_at = %s WHERE id = ANY(%s)",
-            [now, [cart.pk for cart in locked]],
+            [now, rows.array(cart.pk for cart in locked)],
         )
 
 

@@ -165,19 +165,19 @@ def place(drafts: Iterable[Draft], *, now: datetime) -> Sequence[Order]:
 
 
 def of_ids(order_ids: Collection[int]) -> dict[int, Order]:
-    found = rows.select(Order, "WHERE id = ANY(%s)", [list(order_ids)])
+    found = rows.select(Order, "WHERE id = ANY(%s)", [rows.array(order_ids)])
     return {order.pk: order for order in found}
 
 
 def pay(paid: Collection[tuple[int, str]], *, now: datetime) -> None:
     """Note which payment paid which order: (order id, the gateway's id of the payment) each."""
-    columns = [order_id for order_id, _ in paid], [payment_id for _, payment_id in paid]
+    records = [{"order_id": order_id, "paid_by": paid_by} for order_id, paid_by in paid]
     with connection.cursor() as cursor:
         cursor.execute(
             """
-            UPDATE shop_order AS placed SET paid_at = %s, paid_by = v.payment_id
-            FROM unnest(%s::bigint[], %s::text[]) AS v (order_id, payment_id)
-            WHERE placed.id = v.order_id
+            UPDATE shop_order AS placed SET paid_at = %s, paid_by = given.paid_by
+            FROM json_to_recordset(%s::json) AS given (order_id bigint, paid_by text)
+            WHERE placed.id = given.order_id
             """,
-            [now, *columns],
+            [now, rows.as_json(records)],
         )

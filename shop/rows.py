@@ -3,14 +3,19 @@ Rows by a hand-written tail of a statement, for what is asked at every step of e
 
 Django builds each query anew: 0.25 ms and more of CPU, where Postgres answers a prepared one in
 0.05. That was half of what a worker did (docs/decisions/speed.md). Everywhere else, use querysets.
+
+Many rows go to Postgres as one JSON text, which it takes apart with `json_to_recordset`: an array
+for each column cost psycopg a millisecond for a single row.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import cache
 from typing import Any, TypeVar
+from uuid import UUID
 
+import orjson
 from django.db import connection, models
 
 Row = TypeVar("Row", bound=models.Model)
@@ -50,13 +55,9 @@ def insert(model: type[Row], instances: Sequence[Row]) -> Sequence[Row]:
     """Write new rows in one statement, in their order; each instance gets its key."""
     if not instances:
         return instances
-    statement, fields = _insertion(model)
-    values = [
-        [field.get_db_prep_save(getattr(it, field.attname), connection) for it in instances]
-        for field in fields
-    ]
+    statement = f"{insertion(model)} RETURNING {model._meta.pk.column}"
     with connection.cursor() as cursor:
-        cursor.execute(statement, values)
+        cursor.execute(statement, [as_json(values(instance) for instance in instances)])
         for instance, (key,) in zip(instances, cursor.fetchall(), strict=True):
             instance.pk = key
             instance._state.adding = False  # noqa: SLF001 - as Django's own bulk_create does
@@ -65,17 +66,43 @@ def insert(model: type[Row], instances: Sequence[Row]) -> Sequence[Row]:
 
 
 @cache
-def _insertion(model: type[models.Model]) -> tuple[str, list[Any]]:
-    """The statement, and the fields whose values it takes: all but a key that Postgres makes."""
-    fields = [
+def insertion(model: type[models.Model]) -> str:
+    """An INSERT of rows that come as JSON (`as_json` of their `values`), without its RETURNING."""
+    names = ", ".join(column for column, _ in _written(model))
+    types = ", ".join(
+        f"{field.column} {field.db_type(connection)}" for field in _given_fields(model)
+    )
+    return (
+        f"INSERT INTO {model._meta.db_table} ({names})"
+        f" SELECT {names} FROM json_to_recordset(%s::json) AS given ({types})"
+    )
+
+
+def values(instance: models.Model) -> dict[str, Any]:
+    """What the row of a new instance holds, by column; without a key that Postgres makes."""
+    return {column: getattr(instance, name) for column, name in _written(type(instance))}
+
+
+def as_json(records: Iterable[Mapping[str, Any]]) -> str:
+    """Records as one parameter, for `json_to_recordset`; JSON's null is read as SQL's."""
+    return orjson.dumps(list(records)).decode()
+
+
+def array(ids: Iterable[int | UUID]) -> str:
+    """Ids as Postgres spells an array, for `= ANY(%s)`. psycopg's own way takes long."""
+    return f"{{{','.join(map(str, ids))}}}"
+
+
+@cache
+def _written(model: type[models.Model]) -> list[tuple[str, str]]:
+    """(column, attribute) of each field that a new row is given."""
+    return [(str(field.column), field.attname) for field in _given_fields(model)]
+
+
+def _given_fields(model: type[models.Model]) -> list[Any]:
+    return [
         field for field in model._meta.concrete_fields if not isinstance(field, models.AutoField)
     ]
-    names = ", ".join(str(field.column) for field in fields)
-    given = ", ".join(f"%s::{field.db_type(connection)}[]" for field in fields)
-    return (
-        f"INSERT INTO {model._meta.db_table} ({names}) SELECT * FROM unnest({given})"
-        f" RETURNING {model._meta.pk.column}"
-    ), fields
 
 
 @cache

@@ -59,7 +59,7 @@ def offers(variant_ids: Iterable[int]) -> dict[int, Offer]:
             LEFT JOIN shop_stocklevel level ON level.variant_id = variant.id
             WHERE variant.id = ANY(%s) AND variant.is_active AND product.is_active
             """,
-            [list(set(variant_ids))],
+            [rows.array(set(variant_ids))],
         )
         return {variant_id: Offer(*offer) for variant_id, *offer in cursor.fetchall()}
 
@@ -73,7 +73,7 @@ def lock(variant_ids: Iterable[int]) -> Counter[int]:
     variant without a row has no units.
     """
     tail = "WHERE variant_id = ANY(%s) ORDER BY variant_id FOR NO KEY UPDATE"
-    levels = rows.select(StockLevel, tail, [list(set(variant_ids))])
+    levels = rows.select(StockLevel, tail, [rows.array(set(variant_ids))])
     return Counter({level.variant_id: level.free for level in levels})
 
 
@@ -137,7 +137,7 @@ def _leave_held(order_ids: Collection[int], new: StockState) -> tuple[set[int], 
         cursor.execute(
             f"UPDATE {Order._meta.db_table} SET stock_state = %s"
             " WHERE id = ANY(%s) AND stock_state = %s RETURNING id",
-            [new, list(order_ids), StockState.HELD],
+            [new, rows.array(order_ids), StockState.HELD],
         )
         left = {order_id for (order_id,) in cursor.fetchall()}
     units = _units_of(left)
@@ -147,7 +147,7 @@ def _leave_held(order_ids: Collection[int], new: StockState) -> tuple[set[int], 
 
 def _units_of(order_ids: Collection[int]) -> Counter[int]:
     total: Counter[int] = Counter()
-    for line in rows.select(OrderLine, "WHERE order_id = ANY(%s)", [list(order_ids)]):
+    for line in rows.select(OrderLine, "WHERE order_id = ANY(%s)", [rows.array(order_ids)]):
         total[line.variant_id] += line.units
     return total
 
@@ -156,17 +156,21 @@ def _add(*, held: Mapping[int, int], on_hand: Mapping[int, int], sign: int = 1) 
     """Add `sign` times these units to the books, in one statement. The rows are locked already."""
     if not held:
         return
+    records = [
+        {
+            "variant_id": variant_id,
+            "held": sign * units,
+            "on_hand": sign * on_hand.get(variant_id, 0),
+        }
+        for variant_id, units in held.items()
+    ]
     with connection.cursor() as cursor:
         cursor.execute(
             f"""
             UPDATE {StockLevel._meta.db_table} AS level
             SET held = level.held + delta.held, on_hand = level.on_hand + delta.on_hand
-            FROM unnest(%s::bigint[], %s::int[], %s::int[]) AS delta (variant_id, held, on_hand)
+            FROM json_to_recordset(%s::json) AS delta (variant_id bigint, held int, on_hand int)
             WHERE level.variant_id = delta.variant_id
             """,
-            [
-                list(held),
-                [sign * units for units in held.values()],
-                [sign * on_hand.get(variant_id, 0) for variant_id in held],
-            ],
+            [rows.as_json(records)],
         )

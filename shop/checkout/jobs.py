@@ -7,7 +7,6 @@ a job pushes `due_at` to the end of the claim, so a worker that dies simply leav
 
 from __future__ import annotations
 
-import json
 import uuid
 from collections import Counter
 from collections.abc import Iterable, Sequence
@@ -215,7 +214,7 @@ _DUE = """
 def lock(*, order_ids: Iterable[int]) -> list[CheckoutJob]:
     """The jobs of these orders, locked in id order until the transaction ends; waits its turn."""
     tail = "WHERE order_id = ANY(%s) ORDER BY id FOR NO KEY UPDATE"
-    return rows.select(CheckoutJob, tail, [list(set(order_ids))])
+    return rows.select(CheckoutJob, tail, [rows.array(set(order_ids))])
 
 
 def lock_open(*, owner_id: int) -> list[CheckoutJob]:
@@ -362,19 +361,17 @@ def _change(job: CheckoutJob, outcome: Outcome) -> _Change:
 # some outcomes set keep their value where the outcome has none. What changed its state is noted.
 _WRITE = """
     WITH change AS (
-        SELECT * FROM unnest(
-            %s::uuid[], %s::text[], %s::uuid[], %s::text[], %s::timestamptz[], %s::int[],
-            %s::text[], %s::text[], %s::text[], %s::text[], %s::text[], %s::bigint[],
-            %s::timestamptz[], %s::text[], %s::int[]
-        ) WITH ORDINALITY AS given (id, old, claim, new, due_at, attempts, waiting_for, last_error,
-            error_code, error_message, error_details, order_id, expires_at, because, took, place)
+        SELECT * FROM json_to_recordset(%s::json) AS given (
+            place int, id uuid, old text, claim uuid, new text, because text, took int,
+            due_at timestamptz, attempts int, waiting_for text, last_error text, error_code text,
+            error_message text, error_details jsonb, order_id bigint, expires_at timestamptz)
     ), written AS (
         UPDATE shop_checkoutjob AS job
         SET state = change.new, due_at = change.due_at, attempts = change.attempts, claim = NULL,
             version = job.version + 1, updated_at = %s,
             waiting_for = change.waiting_for, last_error = change.last_error,
             error_code = change.error_code, error_message = change.error_message,
-            error_details = change.error_details::jsonb,
+            error_details = change.error_details,
             order_id = coalesce(change.order_id, job.order_id),
             expires_at = coalesce(change.expires_at, job.expires_at)
         FROM change
@@ -394,25 +391,29 @@ def _write(changes: Sequence[_Change], *, now: datetime) -> set[uuid.UUID]:
     """Write all changes in one statement. Returns the ids of the jobs that were still ours."""
     if not changes:
         return set()
-    columns: tuple[list[Any], ...] = (
-        [change.job.pk for change in changes],
-        [change.old.value for change in changes],
-        [change.job.claim for change in changes],
-        [change.new.value for change in changes],
-        [change.due_at for change in changes],
-        [change.attempts for change in changes],
-        [change.waiting_for for change in changes],
-        [change.last_error for change in changes],
-        [change.error_code for change in changes],
-        [change.error_message for change in changes],
-        [json.dumps(change.error_details) for change in changes],
-        [change.order_id for change in changes],
-        [change.expires_at for change in changes],
-        [change.because[:200] for change in changes],
-        [change.took_attempts for change in changes],
-    )
+    records = [
+        {
+            "place": place,
+            "id": change.job.pk,
+            "old": change.old,
+            "claim": change.job.claim,
+            "new": change.new,
+            "because": change.because[:200],
+            "took": change.took_attempts,
+            "due_at": change.due_at,
+            "attempts": change.attempts,
+            "waiting_for": change.waiting_for,
+            "last_error": change.last_error,
+            "error_code": change.error_code,
+            "error_message": change.error_message,
+            "error_details": change.error_details,
+            "order_id": change.order_id,
+            "expires_at": change.expires_at,
+        }
+        for place, change in enumerate(changes)
+    ]
     with connection.cursor() as cursor:
-        cursor.execute(_WRITE, [*columns, now, now])
+        cursor.execute(_WRITE, [rows.as_json(records), now, now])
         return {job_id for (job_id,) in cursor.fetchall()}
 
 

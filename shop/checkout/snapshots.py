@@ -16,6 +16,7 @@ from typing import Any, TypeVar
 
 from django.db import connection
 
+from shop import rows
 from shop.checkout.jobs import CheckoutJob
 from shop.checkout.states import State
 
@@ -151,7 +152,7 @@ def read(job_id: uuid.UUID, *, owner_id: int) -> Snapshot:
 def read_all(job_ids: Collection[uuid.UUID], *, owner_id: int) -> list[Snapshot]:
     """Those of these checkouts that are this buyer's, in the order of their ids as given."""
     with connection.cursor() as cursor:
-        cursor.execute(_READ, [list(job_ids), owner_id])
+        cursor.execute(_READ, [rows.array(job_ids), owner_id])
         found = {row[0]: _snapshot(row) for row in cursor.fetchall()}
     return [found[job_id] for job_id in job_ids if job_id in found]
 

@@ -157,23 +157,26 @@ def _read_all(
 
 def handled(results: Sequence[tuple[InboxEvent, Reading, str]], *, now: datetime) -> None:
     """Mark events as handled: (event, what it says, a line on what it came to) each."""
-    columns = (
-        [event.pk for event, _, _ in results],
-        [reading.name for _, reading, _ in results],
-        [reading.gateway_order_id for _, reading, _ in results],
-        [result[:200] for _, _, result in results],
-    )
+    records = [
+        {
+            "id": event.pk,
+            "name": reading.name,
+            "gateway_order_id": reading.gateway_order_id,
+            "result": result[:200],
+        }
+        for event, reading, result in results
+    ]
     with connection.cursor() as cursor:
         cursor.execute(
             """
             UPDATE shop_inboxevent AS event
-            SET handled_at = %s, due_at = NULL, name = v.name,
-                gateway_order_id = v.gateway_order_id, result = v.result
-            FROM unnest(%s::bigint[], %s::text[], %s::text[], %s::text[])
-                AS v (id, name, gateway_order_id, result)
-            WHERE event.id = v.id AND event.handled_at IS NULL
+            SET handled_at = %s, due_at = NULL, name = told.name,
+                gateway_order_id = told.gateway_order_id, result = told.result
+            FROM json_to_recordset(%s::json)
+                AS told (id bigint, name text, gateway_order_id text, result text)
+            WHERE event.id = told.id AND event.handled_at IS NULL
             """,
-            [now, *columns],
+            [now, rows.as_json(records)],
         )
 
 

@@ -150,7 +150,7 @@ def ask_for(
     if not order_ids:
         return {}
     statement = _ASK_FOR.format(columns=rows.columns(GatewayOrder))
-    found = rows.beside(GatewayOrder, statement, [now, list(order_ids)])
+    found = rows.beside(GatewayOrder, statement, [now, rows.array(order_ids)])
     return {row.order_id: (row, receipt, asked_at) for row, (receipt, asked_at) in found}
 
 
@@ -161,9 +161,10 @@ def asked(row: GatewayOrder, *, at: datetime | None) -> None:
 
 _ADOPT = """
     UPDATE shop_gatewayorder AS row
-    SET gateway_order_id = v.gateway_order_id, asked_at = NULL, check_at = v.check_at
-    FROM unnest(%s::bigint[], %s::text[], %s::timestamptz[]) AS v (id, gateway_order_id, check_at)
-    WHERE row.id = v.id AND row.gateway_order_id IS NULL
+    SET gateway_order_id = given.gateway_order_id, asked_at = NULL, check_at = given.check_at
+    FROM json_to_recordset(%s::json)
+        AS given (id bigint, gateway_order_id text, check_at timestamptz)
+    WHERE row.id = given.id AND row.gateway_order_id IS NULL
 """
 
 
@@ -180,13 +181,16 @@ def adopt(adoptions: Sequence[Adoption], *, now: datetime) -> None:
     """Keep the ids that Razorpay gave. A row that has one keeps it, so a repeat adds nothing."""
     if not adoptions:
         return
-    columns = (
-        [adoption.row.pk for adoption in adoptions],
-        [adoption.orders[0].id for adoption in adoptions],
-        [adoption.check_at for adoption in adoptions],
-    )
+    records = [
+        {
+            "id": adoption.row.pk,
+            "gateway_order_id": adoption.orders[0].id,
+            "check_at": adoption.check_at,
+        }
+        for adoption in adoptions
+    ]
     with connection.cursor() as cursor:
-        cursor.execute(_ADOPT, columns)
+        cursor.execute(_ADOPT, [rows.as_json(records)])
     aliases = [
         GatewayOrder(
             order_id=adoption.row.order_id,
@@ -373,7 +377,7 @@ def verdicts(orders: Sequence[Order]) -> dict[int, Verdict]:
         FROM shop_payment JOIN shop_gatewayorder of ON of.id = shop_payment.gateway_order_id
         WHERE of.order_id = ANY(%s) ORDER BY shop_payment.id
         """,
-        [[order.pk for order in orders]],
+        [rows.array(order.pk for order in orders)],
     )
     for payment, (order_id,) in found:
         payments[order_id].append(payment)

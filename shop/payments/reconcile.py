@@ -13,6 +13,7 @@ from datetime import datetime, timedelta
 from django.conf import settings
 from django.db import connection
 
+from shop import rows
 from shop.payments.ledger import GatewayOrder
 
 # Since the order became payable. While the buyer is at the form, a lost webhook costs them at most
@@ -73,29 +74,34 @@ def claim_due(*, limit: int, now: datetime) -> list[GatewayOrder]:
 # answer may be older than what they know. Only our own claim's `check_at` is moved on.
 _ANSWERED = """
     UPDATE shop_gatewayorder AS row
-    SET checked_at = v.asked_at, checks = row.checks + 1,
-        check_at = CASE WHEN row.check_at = v.claimed_until THEN v.next_at ELSE row.check_at END
-    FROM unnest(%s::bigint[], %s::timestamptz[], %s::timestamptz[], %s::timestamptz[])
-        AS v (id, asked_at, claimed_until, next_at)
-    WHERE row.id = v.id
+    SET checked_at = told.asked_at, checks = row.checks + 1,
+        check_at = CASE
+            WHEN row.check_at = told.claimed_until THEN told.next_at ELSE row.check_at
+        END
+    FROM json_to_recordset(%s::json) AS told (
+        id bigint, asked_at timestamptz, claimed_until timestamptz, next_at timestamptz)
+    WHERE row.id = told.id
 """
 
 
 def answered(told: Sequence[tuple[GatewayOrder, datetime]], *, now: datetime) -> None:
     """Note that Razorpay told us about these orders, when we asked, and when to ask next."""
-    columns = (
-        [row.pk for row, _ in told],
-        [asked_at for _, asked_at in told],
-        [row.check_at for row, _ in told],
-        [next_question_at(payable_at=row.created_at, now=now) for row, _ in told],
-    )
+    records = [
+        {
+            "id": row.pk,
+            "asked_at": asked_at,
+            "claimed_until": row.check_at,
+            "next_at": next_question_at(payable_at=row.created_at, now=now),
+        }
+        for row, asked_at in told
+    ]
     with connection.cursor() as cursor:
-        cursor.execute(_ANSWERED, columns)
+        cursor.execute(_ANSWERED, [rows.as_json(records)])
 
 
-def not_answered(rows: Iterable[GatewayOrder], *, until: datetime) -> None:
+def not_answered(due: Iterable[GatewayOrder], *, until: datetime) -> None:
     """Ask again at `until`."""
-    GatewayOrder.objects.filter(pk__in=[row.pk for row in rows]).update(check_at=until)
+    GatewayOrder.objects.filter(pk__in=[row.pk for row in due]).update(check_at=until)
 
 
 def stop_asking(row_ids: Collection[int]) -> None:
@@ -105,7 +111,7 @@ def stop_asking(row_ids: Collection[int]) -> None:
     """
     with connection.cursor() as cursor:
         cursor.execute(
-            "UPDATE shop_gatewayorder SET check_at = NULL WHERE id = ANY(%s)", [list(row_ids)]
+            "UPDATE shop_gatewayorder SET check_at = NULL WHERE id = ANY(%s)", [rows.array(row_ids)]
         )
 
 
