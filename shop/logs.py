@@ -10,8 +10,10 @@ from __future__ import annotations
 
 import re
 import uuid
+from collections.abc import Callable
 from typing import Any
 
+import orjson
 import structlog
 from structlog.typing import EventDict, WrappedLogger
 
@@ -71,6 +73,10 @@ _PROCESSORS: list[Any] = [
 ]
 
 
+def _to_json(event: EventDict, *, default: Callable[[Any], Any], **_options: object) -> str:
+    return orjson.dumps(event, default=default, option=orjson.OPT_NON_STR_KEYS).decode()
+
+
 def config(level: str) -> dict[str, Any]:
     """For Django's LOGGING."""
     return {
@@ -82,7 +88,7 @@ def config(level: str) -> dict[str, Any]:
                 "foreign_pre_chain": _PROCESSORS,
                 "processors": [
                     structlog.stdlib.ProcessorFormatter.remove_processors_meta,
-                    structlog.processors.JSONRenderer(ensure_ascii=False),
+                    structlog.processors.JSONRenderer(serializer=_to_json),
                 ],
             },
         },

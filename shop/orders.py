@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Collection, Iterable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
 from typing import Any
@@ -100,7 +100,13 @@ class FrozenLine:
         return cls(**line)
 
     def to_json(self) -> dict[str, Any]:
-        return asdict(self)
+        return {
+            "variant_id": self.variant_id,
+            "sku": self.sku,
+            "name": self.name,
+            "units": self.units,
+            "unit_price_paise": self.unit_price_paise,
+        }
 
 
 @dataclass(frozen=True, slots=True)

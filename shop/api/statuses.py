@@ -6,6 +6,7 @@ import uuid
 from typing import Any
 
 from django.conf import settings
+from django.http import HttpRequest, HttpResponse
 from django.utils import timezone
 from rest_framework import serializers, status
 from rest_framework.request import Request
@@ -13,10 +14,13 @@ from rest_framework.response import Response
 
 from shop.api.auth import caller_id
 from shop.api.etags import is_fresh, quoted
+from shop.api.renderers import to_json
 from shop.checkout import snapshots
 from shop.checkout import status as checkout_status
 from shop.checkout.snapshots import Glance, Snapshot
 from shop.checkout.states import Step
+
+JSON = "application/json"
 
 
 class CheckoutStep(serializers.Serializer):
@@ -124,17 +128,29 @@ def answer(
     :raises CheckoutJob.DoesNotExist: the caller has none of this id.
     """
     job = snapshots.read(job_id, owner_id=caller_id(request))
-    headers |= _headers(job)
-    return Response(resource_of(job), status=status_code, headers=headers)
+    return shown(job, status_code=status_code, **headers)
 
 
-def answer_if_changed(request: Request, job_id: uuid.UUID) -> Response:
-    """As `answer`, or 304 without a body where the caller has this version already."""
+def shown(job: Snapshot, *, status_code: int, **headers: str) -> Response:
+    return Response(resource_of(job), status=status_code, headers=headers | _headers(job))
+
+
+def answer_if_changed(
+    request: HttpRequest | Request, job_id: uuid.UUID, *, owner_id: int
+) -> HttpResponse:
+    """
+    The checkout of this id, whole, or 304 without a body where the caller has this version already.
+
+    :raises CheckoutJob.DoesNotExist: the owner has none of this id.
+    """
     if "If-None-Match" in request.headers:
-        seen = snapshots.glance(job_id, owner_id=caller_id(request))
+        seen = snapshots.glance(job_id, owner_id=owner_id)
         if is_fresh(request, seen.version):
-            return Response(status=status.HTTP_304_NOT_MODIFIED, headers=_headers(seen))
-    return answer(request, job_id)
+            return HttpResponse(
+                status=status.HTTP_304_NOT_MODIFIED, headers=_headers(seen), content_type=JSON
+            )
+    job = snapshots.read(job_id, owner_id=owner_id)
+    return HttpResponse(to_json(resource_of(job)), headers=_headers(job), content_type=JSON)
 
 
 def _headers(job: Glance | Snapshot) -> dict[str, str]:

@@ -10,19 +10,20 @@ from __future__ import annotations
 import hashlib
 import json
 import uuid
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
 from django.conf import settings
 from django.contrib.postgres.indexes import BrinIndex
-from django.db import IntegrityError, models, transaction
+from django.db import IntegrityError, connection, models, transaction
 
 from shop import carts, rows
 from shop.carts import Contents
-from shop.checkout import jobs
+from shop.checkout import jobs, snapshots
 from shop.checkout.jobs import Advance, CheckoutJob
-from shop.checkout.states import MOVES, State
+from shop.checkout.snapshots import Snapshot
+from shop.checkout.states import MOVES, OPEN, State
 from shop.orders import FrozenLine
 from shop.payments import ledger
 
@@ -124,9 +125,17 @@ class Terms:
     shipping_address: dict[str, str]
     billing_address: dict[str, str]
 
+    def to_json(self) -> dict[str, Any]:
+        return {
+            "payment_method": self.payment_method,
+            "currency": self.currency,
+            "shipping_address": self.shipping_address,
+            "billing_address": self.billing_address,
+        }
+
     @property
     def hash(self) -> str:
-        return _hash(asdict(self))
+        return _hash(self.to_json())
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,11 +146,19 @@ class Seen:
     cart_version: int | None = None
     total_paise: int | None = None
 
+    def to_json(self) -> dict[str, int | None]:
+        return {
+            "cart_id": self.cart_id,
+            "cart_version": self.cart_version,
+            "total_paise": self.total_paise,
+        }
+
 
 @dataclass(frozen=True, slots=True)
 class Accepted:
     job_id: uuid.UUID
-    replayed: bool  # by its key: the very same request came before
+    replayed: bool = False  # by its key: the very same request came before
+    made: Snapshot | None = None  # where this request made it: as it stands
 
 
 def accept(*, owner_id: int, terms: Terms, seen: Seen, key: str, now: datetime) -> Accepted:
@@ -157,14 +174,16 @@ def accept(*, owner_id: int, terms: Terms, seen: Seen, key: str, now: datetime) 
     :raises Refused: with a code and a sentence; see the subclasses.
     :raises NoSuchBuyer: the buyer's account is gone.
     """
-    request_hash = _hash([asdict(terms), asdict(seen)])
+    request_hash = _hash([terms.to_json(), seen.to_json()])
     for _ in range(TRIES):
         refusal: Refused | None = None
         try:
             cart = carts.read(owner_id, now=now)
             _check(cart, seen)
-            job_id = _open(cart, terms, key=key, request_hash=request_hash, now=now)
-            return Accepted(job_id, replayed=False)
+            job = _new_job(cart, terms, now=now)
+            if _insert_first(job, key=key, request_hash=request_hash):
+                return Accepted(job.pk, made=snapshots.of_new(job))
+            return Accepted(_open(job, key=key, request_hash=request_hash, now=now))
         except IntegrityError:
             pass  # an equal POST was faster, or this very one came before: look which
         except Refused as refused:
@@ -179,15 +198,49 @@ def accept(*, owner_id: int, terms: Terms, seen: Seen, key: str, now: datetime) 
     raise IntegrityError(f"{TRIES} tries and no checkout for user {owner_id}")
 
 
-def _open(cart: Contents, terms: Terms, *, key: str, request_hash: str, now: datetime) -> uuid.UUID:
+# One statement and its commit for whoever has no open checkout and comes with a new key, which is
+# nearly everybody. It changes nothing where that is not so.
+_INSERT_FIRST = f"""
+    WITH made AS (
+        {{insertion}}
+        WHERE NOT EXISTS (
+            SELECT FROM shop_checkoutjob AS mine
+            WHERE mine.owner_id = given.owner_id AND mine.state IN ({jobs.in_sql(OPEN)})
+        ) AND NOT EXISTS (
+            SELECT FROM shop_idempotencykey AS known
+            WHERE known.owner_id = given.owner_id AND known.key = %s
+        )
+        ON CONFLICT DO NOTHING RETURNING id, owner_id, created_at
+    ), kept AS (
+        INSERT INTO shop_idempotencykey (owner_id, key, request_hash, job_id, created_at)
+        SELECT owner_id, %s, %s, id, created_at FROM made WHERE %s <> ''
+    )
+    SELECT FROM made
+"""
+
+
+def _insert_first(job: CheckoutJob, *, key: str, request_hash: str) -> bool:
+    """
+    Write the job if nothing stands in its way; False, and nothing written, if something does.
+
+    :raises IntegrityError: the same key came at the same time. Nothing is changed then.
+    """
+    statement = _INSERT_FIRST.format(insertion=rows.insertion(CheckoutJob))
+    given = rows.as_json([rows.values(job)])
+    with connection.cursor() as cursor:
+        cursor.execute(statement, [given, key, key, request_hash, key])
+        return bool(cursor.rowcount)
+
+
+def _open(job: CheckoutJob, *, key: str, request_hash: str, now: datetime) -> uuid.UUID:
     """
     :raises IntegrityError: the key is known, or an equal POST was faster. Nothing is changed then.
     """
     with transaction.atomic():
-        job_id = _find_or_insert(cart, terms, now=now)
+        job_id = _find_or_insert(job, now=now)
         if key:
             known = IdempotencyKey(
-                owner_id=cart.owner_id,
+                owner_id=job.owner_id,
                 key=key,
                 request_hash=request_hash,
                 job_id=job_id,
@@ -219,18 +272,23 @@ def _check(cart: Contents, seen: Seen) -> None:
         raise CartChanged(cart)
 
 
-def _find_or_insert(cart: Contents, terms: Terms, *, now: datetime) -> uuid.UUID:
+def _find_or_insert(new: CheckoutJob, *, now: datetime) -> uuid.UUID:
     superseded = []
-    for job in jobs.lock_open(owner_id=cart.owner_id):
-        same_cart = (job.cart_id, job.cart_version) == (cart.cart_id, cart.version)
-        if same_cart and job.terms_hash == terms.hash:
+    for job in jobs.lock_open(owner_id=new.owner_id):
+        same_cart = (job.cart_id, job.cart_version) == (new.cart_id, new.cart_version)
+        if same_cart and job.terms_hash == new.terms_hash:
             return job.pk
         if job.order_id is not None and ledger.has_money(job.order_id):
             raise PaymentInProgress(job)
         superseded.append((job, Advance(State.CANCELLED, "superseded by a newer checkout")))
     if superseded:
         jobs.apply(superseded, now=now)
-    job = CheckoutJob(
+    rows.insert(CheckoutJob, [new])
+    return new.pk
+
+
+def _new_job(cart: Contents, terms: Terms, *, now: datetime) -> CheckoutJob:
+    return CheckoutJob(
         owner_id=cart.owner_id,
         cart_id=cart.cart_id,
         cart_version=cart.version,
@@ -255,8 +313,6 @@ def _find_or_insert(cart: Contents, terms: Terms, *, now: datetime) -> uuid.UUID
         created_at=now,
         updated_at=now,
     )
-    rows.insert(CheckoutJob, [job])
-    return job.pk
 
 
 def cancel(*, owner_id: int, job_id: uuid.UUID, now: datetime) -> CheckoutJob:

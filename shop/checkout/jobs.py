@@ -196,6 +196,11 @@ class Report:
         return f"{counts}: {ids}" if ids else counts
 
 
+def in_sql(states: Iterable[State]) -> str:
+    """States as a statement lists them."""
+    return ", ".join(f"'{state}'" for state in sorted(states))
+
+
 def lock_due(state: State, *, limit: int, now: datetime) -> list[CheckoutJob]:
     """
     Up to `limit` due jobs in `state`, longest due and oldest first, locked in this transaction.
@@ -219,8 +224,8 @@ def lock(*, order_ids: Iterable[int]) -> list[CheckoutJob]:
 
 def lock_open(*, owner_id: int) -> list[CheckoutJob]:
     """The open jobs of this buyer, locked in id order until the transaction ends."""
-    tail = "WHERE owner_id = %s AND state = ANY(%s) ORDER BY id FOR NO KEY UPDATE"
-    return rows.select(CheckoutJob, tail, [owner_id, sorted(OPEN)])
+    tail = f"WHERE owner_id = %s AND state IN ({in_sql(OPEN)}) ORDER BY id FOR NO KEY UPDATE"
+    return rows.select(CheckoutJob, tail, [owner_id])
 
 
 _CLAIM = f"""

@@ -149,6 +149,37 @@ def read(job_id: uuid.UUID, *, owner_id: int) -> Snapshot:
     return found[0]
 
 
+def of_new(job: CheckoutJob) -> Snapshot:
+    """What `read` finds of a checkout that was made a moment ago: nothing has happened to it."""
+    return Snapshot(
+        id=job.pk,
+        state=State(job.state),
+        version=job.version,
+        created_at=job.created_at,
+        updated_at=job.updated_at,
+        returned_at=None,
+        cart_id=job.cart_id,
+        items_count=job.items_count,
+        amount_paise=job.amount_paise,
+        currency=job.currency,
+        attempts=0,
+        waiting_for="",
+        expires_at=None,
+        error_code="",
+        error_message="",
+        buyer_name=job.shipping_address["name"],
+        buyer_email=job.email,
+        buyer_phone=job.shipping_address["phone"],
+        order_number=None,
+        gateway_order_id=None,
+        gateway_amount_paise=None,
+        error_details={},
+        moves=(),
+        failed_try=None,
+        sent_back=(),
+    )
+
+
 def read_all(job_ids: Collection[uuid.UUID], *, owner_id: int) -> list[Snapshot]:
     """Those of these checkouts that are this buyer's, in the order of their ids as given."""
     with connection.cursor() as cursor:

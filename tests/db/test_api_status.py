@@ -74,6 +74,43 @@ def test_a_new_checkout_is_at_its_first_step(buyer):
     assert status["steps"][0]["started_at"] == status["created_at"]
 
 
+def test_the_answer_to_a_post_is_its_first_status(buyer):
+    checkout = buyer.check_out()
+
+    status = buyer.status(checkout)
+
+    assert {**checkout, "poll": None} == {**status, "poll": None}
+
+
+def test_a_post_is_two_statements(buyer, django_assert_num_queries):
+    buyer.add(make_variant())
+    buyer.cart()
+
+    with django_assert_num_queries(2):  # one reads the cart, one writes checkout and key
+        granted(buyer.post_checkout(key="k-1"), 202)
+
+
+def test_a_look_is_one_statement(buyer, django_assert_num_queries):
+    checkout = buyer.check_out()
+
+    with django_assert_num_queries(1):
+        buyer.status(checkout)
+
+
+def test_what_drf_negotiates_is_the_same_status(buyer):
+    """The short way and DRF's: whoever asks with a quality goes the latter."""
+    checkout = buyer.check_out()
+    where = checkout["links"]["self"]
+
+    short, long = (buyer.get(where, Accept=it) for it in ("*/*", "application/json;q=0.9"))
+
+    assert {**granted(long), "poll": None} == {**granted(short), "poll": None}
+    assert "Allow" in long
+    assert "Allow" not in short
+    for name in ("Content-Type", "ETag", "Cache-Control", "Retry-After", "X-Content-Type-Options"):
+        assert long[name] == short[name]
+
+
 def test_an_ordered_checkout_shows_its_order(buyer):
     checkout = buyer.check_out()
     job = ordered(checkout)

@@ -10,7 +10,9 @@ from collections.abc import Callable
 
 import jwt
 import pytest
+import time_machine
 from django.conf import settings as ours
+from django.utils import timezone
 from rest_framework_simplejwt.tokens import AccessToken
 
 from shop.accounts import User
@@ -45,6 +47,17 @@ def headed(token: str, **head: object) -> str:
 
 def signed(token: str, key: str, algorithm: str = "HS256", **headers: object) -> str:
     return jwt.encode(AccessToken(token).payload, key, algorithm=algorithm, headers=headers or None)
+
+
+def test_a_token_ends_also_for_who_has_just_used_it():
+    buyer = Caller.guest()
+    checkout = buyer.check_out()
+    asked = ("/api/cart/", checkout["links"]["self"])
+    assert [buyer.get(path).status_code for path in asked] == [200, 200]
+
+    with time_machine.travel(timezone.now() + ours.SIMPLE_JWT["ACCESS_TOKEN_LIFETIME"]):
+        for path in asked:
+            refused(buyer.get(path), 401, "token_not_valid")
 
 
 FORGERIES: dict[str, Callable[[str], str]] = {
