@@ -156,7 +156,7 @@ def place(drafts: Iterable[Draft], *, now: datetime) -> Sequence[Order]:
         OrderLine,
         [
             OrderLine(
-                order=order,
+                order_id=order.pk,
                 variant_id=line.variant_id,
                 sku=line.sku,
                 name=line.name,

@@ -1,3 +1,4 @@
+import gc
 import os
 
 from django.core.wsgi import get_wsgi_application
@@ -9,3 +10,7 @@ application = get_wsgi_application()
 from shop.api.requests import Utf8Request  # noqa: E402 - Django is set up by now
 
 application.request_class = Utf8Request
+
+# What was imported stays: the garbage collector need not look through it again and again.
+gc.collect()
+gc.freeze()

@@ -8,6 +8,9 @@ from __future__ import annotations
 
 import os
 import time
+from collections import defaultdict
+from contextlib import suppress
+from threading import Lock
 from typing import Any
 
 from celery import Celery
@@ -27,8 +30,11 @@ os.environ.setdefault("DJANGO_SETTINGS_MODULE", "shop.settings")
 # long at most. Also the longest a ring waits in a queue before a second one may join it.
 RING_SECONDS = 5
 
-GATHER_SECONDS = 0.02
-_in_a_rush: set[str] = set()  # tasks whose last run, in this process, found several rows
+# Runs of a task, in one process, begin so far apart: at 20 a second each finds what came meanwhile,
+# and a checkout costs less the more of them there are. One that is alone does not wait.
+PACE_SECONDS = 0.05
+_began: dict[str, float] = {}  # the last run of each task, on the monotonic clock
+_waiting: defaultdict[str, Lock] = defaultdict(Lock)  # held by the run that waits for its time
 
 RESULT_LINE_CHARS = 4096  # room for the ids of a whole batch, so that Flower finds each of them
 
@@ -98,32 +104,42 @@ def send_canary(queue: str) -> None:
 def _send(task: str, ids: dict[str, str], **options: Any) -> None:
     headers = {"request_id": logs.present_request_id()}
     try:
-        app.send_task(task, kwargs=ids, headers=headers, **options)
+        # What Celery would find out for each message stands still: how the arguments look in
+        # Flower, and that the queue, which its worker declares, is there.
+        app.send_task(
+            task,
+            kwargs=ids,
+            headers=headers,
+            argsrepr="()",
+            kwargsrepr=repr(ids),
+            declare=[],
+            **options,
+        )
     except BrokerAway as error:
         redis_client.avoid(error)
 
 
-def answer(task: str) -> None:
+def answer(task: str) -> bool:
     """
     Say that we look now. Call before looking, so that a ring that comes while we work is sent.
 
-    In a rush, wait a little for neighbours first: what comes meanwhile is not rung for, and shares
-    the cost of this run. A checkout that is alone does not wait.
+    Waits until `PACE_SECONDS` have passed since the last run of this task began: what comes
+    meanwhile is not rung for, and shares the cost of this run. False while another run of it waits
+    here: that one will look, and find our rows too, so this one has nothing to do.
     """
-    if task in _in_a_rush:
-        time.sleep(GATHER_SECONDS)
+    waiting = _waiting[task]
+    if not waiting.acquire(blocking=False):
+        return False
     try:
-        redis_client.call(lambda it: it.delete(_flag(task)))
-    except RedisAway:
-        return  # the flag ends by itself
-
-
-def learn(task: str, *, rows: int) -> None:
-    """How much a run of `task` found: several rows at once are a rush, until a run finds fewer."""
-    if rows > 1:
-        _in_a_rush.add(task)
-    else:
-        _in_a_rush.discard(task)
+        wait_seconds = _began.get(task, -PACE_SECONDS) + PACE_SECONDS - time.monotonic()
+        if wait_seconds > 0:
+            time.sleep(wait_seconds)
+        _began[task] = time.monotonic()
+        with suppress(RedisAway):  # the flag ends by itself
+            redis_client.call(lambda it: it.delete(_flag(task)))
+    finally:
+        waiting.release()
+    return True
 
 
 def _flag(task: str) -> str:

@@ -5,13 +5,14 @@ that no task has to think of it.
 
 from __future__ import annotations
 
+import gc
 import logging
 import time
 from contextvars import ContextVar
 from typing import Any
 
 from celery import Task
-from celery.signals import setup_logging, task_postrun, task_prerun, worker_init
+from celery.signals import setup_logging, task_postrun, task_prerun, worker_init, worker_ready
 
 from shop import logs, metrics
 from shop.instruments import FAILURES, TASKS
@@ -30,6 +31,13 @@ def _leave_logging_alone(**_signal: object) -> None:
 def _show_metrics(**_signal: object) -> None:
     FAILURES.labels("internal_error")  # from nothing to one is no increase, from zero to one is
     metrics.serve()
+
+
+@worker_ready.connect
+def _keep_what_was_imported(**_signal: object) -> None:
+    """The garbage collector need not look through it again and again."""
+    gc.collect()
+    gc.freeze()
 
 
 @task_prerun.connect

@@ -24,7 +24,7 @@ from shop.orders import Order
 from shop.payments import cases, ledger, reconcile, refunds
 from shop.payments.cases import CaseKind
 from shop.payments.gateway import DisputeFact, News
-from shop.payments.ledger import Payment, PaymentStatus, Verdict
+from shop.payments.ledger import GatewayOrder, Payment, PaymentStatus, Verdict
 from shop.payments.refunds import Refund, RefundReason, RefundStatus
 
 UNPAID_ENDS = frozenset({State.FAILED, State.CANCELLED, State.EXPIRED})
@@ -49,15 +49,22 @@ class Decision:
 
 
 def settle(
-    news: News, *, via: str, now: datetime, hopeless: Sequence[refunds.Hopeless] = ()
+    news: News,
+    *,
+    via: str,
+    now: datetime,
+    hopeless: Sequence[refunds.Hopeless] = (),
+    ours: dict[str, GatewayOrder] | None = None,
 ) -> Report:
     """
     Record `news` and let the checkouts it concerns follow. Call inside a transaction.
 
-    `hopeless`: refunds that are given up, unless `news` says that they were made. News about orders
-    that are not ours is passed over. Nothing changes on a repeat.
+    `ours`: what `ledger.find` says of the payments, from whoever has asked already. `hopeless`:
+    refunds that are given up, unless `news` says that they were made. News about orders that are
+    not ours is passed over. Nothing changes on a repeat.
     """
-    ours = ledger.find(fact.gateway_order_id for fact in news.payments)
+    if ours is None:
+        ours = ledger.find(fact.gateway_order_id for fact in news.payments)
     beside = {fact.gateway_payment_id for fact in news.refunds}
     beside |= {fact.gateway_payment_id for fact in news.disputes}
     beside |= {it.refund.payment.gateway_payment_id for it in hopeless}

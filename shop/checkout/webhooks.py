@@ -26,16 +26,17 @@ class ReconcileWebhook:
         """Settle what all these events say at once, so that three of one payment lock once."""
         readings = [(event, inbox.read(bytes(event.body))) for event in items]
         news = News.joined(reading.news for _, reading in readings)
-        ours = set(ledger.find(fact.gateway_order_id for fact in news.payments))
-        report = settle(news, via="webhook", now=now)
+        ours = ledger.find(fact.gateway_order_id for fact in news.payments)
+        known = set(ours)
+        report = settle(news, via="webhook", now=now, ours=ours)
         done = []
         for event, reading in readings:
-            if _may_become_ours(event, reading, known=ours, now=now):
+            if _may_become_ours(event, reading, known=known, now=now):
                 report.counts["early"] += 1
                 inbox.postpone(event, until=now + backoff(event.attempts + 1), last_error="")
             else:
                 report.counts["handled"] += 1
-                done.append((event, reading, _result(reading, known=ours)))
+                done.append((event, reading, _result(reading, known=known)))
         inbox.handled(done, now=now)
         return report
 

@@ -1,10 +1,13 @@
 """The doorbell: at most one unanswered ring of a task, and never a buyer who waits for Redis."""
 
+import time
+
 import pytest
 
 from shop import redis_client
 from tasks import checkout, payments
-from tasks.app import answer, ring
+from tasks.app import PACE_SECONDS, _began, _waiting, answer, ring
+from tests.support.shop import make_checkout, reload
 
 
 def rings(redis, queue: str = "checkout") -> int:
@@ -25,6 +28,32 @@ def test_a_ring_after_the_answer_is_sent(redis):
     ring(checkout.VALIDATE_CART, checkout_id="2")
 
     assert rings(redis) == 2
+
+
+@pytest.mark.django_db
+def test_a_run_that_finds_another_waiting_leaves_the_rows_and_the_flag_to_it(redis, now):
+    job = make_checkout(now=now)
+    ring(checkout.VALIDATE_CART, checkout_id="1")
+
+    with _waiting[checkout.VALIDATE_CART]:
+        line = checkout.validate_cart(checkout_id="1")
+
+    assert line == checkout.LEFT
+    assert reload(job).state == "queued"
+    assert redis.exists(f"ring:{checkout.VALIDATE_CART}")
+    assert checkout.validate_cart(checkout_id="1") == f"advanced 1: {job.pk}"
+
+
+def test_runs_of_a_task_keep_their_distance(redis, monkeypatch):
+    slept: list[float] = []
+    monkeypatch.setattr(time, "monotonic", lambda: 100.0 + sum(slept))
+    monkeypatch.setattr(time, "sleep", slept.append)
+    _began.clear()
+
+    for task in (checkout.VALIDATE_CART, checkout.CREATE_ORDER, checkout.VALIDATE_CART):
+        answer(task)
+
+    assert slept == [pytest.approx(PACE_SECONDS)]  # the third waited for the first
 
 
 def test_tasks_do_not_silence_each_other(redis):
@@ -64,8 +93,6 @@ def test_a_ring_that_comes_while_a_task_works_is_sent(task, redis):
 
 @pytest.mark.django_db
 def test_a_task_looks_at_what_is_due_whoever_rang(redis, now):
-    from tests.support.shop import make_checkout, reload
-
     job = make_checkout(now=now)
     ring(checkout.VALIDATE_CART, checkout_id="somebody-else")
 
