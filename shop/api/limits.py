@@ -6,6 +6,7 @@ import re
 import time
 from collections.abc import Callable
 from contextlib import suppress
+from functools import cache, lru_cache
 from ipaddress import IPv6Address, ip_address
 from typing import cast
 
@@ -113,7 +114,12 @@ def _add(redis: Redis, key: str, calls: dict[str, int]) -> list[int]:
 
 def _rate(scope: str) -> tuple[int, int]:
     """(most calls, in so many seconds)"""
-    most, seconds = Throttle().parse_rate(Throttle.THROTTLE_RATES[scope])
+    return _parsed(Throttle.THROTTLE_RATES[scope])
+
+
+@cache
+def _parsed(rate: str) -> tuple[int, int]:
+    most, seconds = Throttle().parse_rate(rate)
     assert most is not None
     assert seconds is not None
     return most, seconds
@@ -131,7 +137,11 @@ def address_of(request: HttpRequest | Request) -> str:
 
     Of an IPv6 address the network: a caller has 2^64 addresses in it to call from.
     """
-    given = Throttle().get_ident(cast("Request", request)) or ""  # it reads headers alone
+    return _address(Throttle().get_ident(cast("Request", request)) or "")  # it reads headers alone
+
+
+@lru_cache(maxsize=4096)
+def _address(given: str) -> str:
     try:
         address = ip_address(given)
     except ValueError:

@@ -10,12 +10,14 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import shlex
 import shutil
 import signal
 import sys
 import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -44,7 +46,12 @@ def main() -> int:
         if given.profile:
             profile(shop, given)
             return 0
-        kept = {"machine": facts, "size": given.size} | measure(shop, given)
+        kept = {
+            "command": f"python -m tests.bench {shlex.join(sys.argv[1:])}".strip(),
+            "day": f"{datetime.now(UTC):%Y-%m-%d}",
+            "machine": facts,
+            "size": given.size,
+        } | measure(shop, given)
     given.json.parent.mkdir(parents=True, exist_ok=True)
     given.json.write_text(json.dumps(kept, indent=2) + "\n")
     tell(f"kept as {given.json}")
