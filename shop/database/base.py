@@ -19,7 +19,12 @@ class DatabaseWrapper(base.DatabaseWrapper):
     _answered_at = -TRUSTED_SECONDS  # on the monotonic clock
 
     def close_if_health_check_failed(self) -> None:
+        """
+        Django comes by before each statement, and when a block has ended: who was taken at its word
+        is not asked later in the same request, where `SELECT 1` would open a transaction.
+        """
         now = time.monotonic()
-        if self.errors_occurred or now - self._answered_at >= TRUSTED_SECONDS:
-            super().close_if_health_check_failed()
+        if not self.errors_occurred and now - self._answered_at < TRUSTED_SECONDS:
+            self.health_check_done = True
+        super().close_if_health_check_failed()
         self._answered_at = now

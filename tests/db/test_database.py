@@ -1,9 +1,11 @@
 """A kept connection is asked whether it lives: not each time, but not believed for long either."""
 
 import pytest
-from django.db import OperationalError, connection
+from django.db import OperationalError, connection, transaction
+from django.utils import timezone
 
 from shop.database import base
+from shop.heartbeats import Heartbeat
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -53,3 +55,15 @@ def test_one_that_broke_fails_one_request_and_is_replaced_for_the_next(checks):
     connection.close_if_unusable_or_obsolete()  # as Django does when a request ends
 
     a_request_begins_and_reads()
+
+
+def test_a_commit_that_takes_its_time_is_a_commit(checks):
+    """Asked between COMMIT and the end of the block, `SELECT 1` would open a transaction anew."""
+    a_request_begins_and_reads()
+    connection.health_check_done = False
+
+    with transaction.atomic():
+        Heartbeat.objects.create(name="slow", at=timezone.now())
+        connection._answered_at -= base.TRUSTED_SECONDS  # so long ago, when the block ends
+
+    assert Heartbeat.objects.get().name == "slow"
