@@ -20,7 +20,7 @@ from typing import Any
 import psycopg
 
 from tests.journey.prove import dying
-from tests.journey.prove.ground import Ground
+from tests.journey.prove.ground import QUICK, Ground
 from tests.journey.prove.stream import ADDRESS, Buyer, Stream
 from workers import process_tree
 
@@ -44,6 +44,8 @@ class Scene:
         self.kills += bool(pids)
         return f"{self.ground.kill(list(pids))} processes"
 
+
+CLAIM_SECONDS = int(QUICK["CLAIM_SECONDS"])
 
 Fault = Callable[[Scene], str]
 FAULTS: dict[str, Fault] = {}
@@ -110,6 +112,17 @@ def worker_frozen(scene: Scene) -> str:
         return f"{name} for {scene.pause(0.5, 3):.1f} s"
     finally:
         scene.ground.stack.thaw(name)
+
+
+@fault("processes")
+def worker_frozen_past_its_claim(scene: Scene) -> str:
+    """It wakes when another has taken over what it had claimed, and goes on where it was."""
+    scene.ground.stack.freeze("gateway")
+    try:
+        time.sleep(CLAIM_SECONDS + scene.rng.uniform(0.2, 1.0))  # sooner than the look-up lag ends
+        return "gateway"
+    finally:
+        scene.ground.stack.thaw("gateway")
 
 
 @fault("deploys")
@@ -305,6 +318,32 @@ def _deadlocks(ground: Ground) -> int:
         "SELECT deadlocks FROM pg_stat_database WHERE datname = current_database()"
     )
     return int(count)
+
+
+REFUSAL = """
+    CREATE OR REPLACE FUNCTION refuse_some() RETURNS trigger LANGUAGE plpgsql AS $$
+    BEGIN
+        IF random() < 0.2 THEN
+            RAISE EXCEPTION 'could not serialize access' USING ERRCODE = 'serialization_failure';
+        END IF;
+        RETURN NULL;
+    END $$;
+    CREATE OR REPLACE TRIGGER refuse_some AFTER INSERT OR UPDATE ON {}
+        EXECUTE FUNCTION refuse_some()
+"""
+REFUSING = ("shop_checkoutjob", "shop_stocklevel", "shop_inboxevent", "shop_payment", "shop_move")
+
+
+@fault("postgres")
+def serialisation_failures(scene: Scene) -> str:
+    """Imitated by triggers: a fifth of all writes is refused, as one that cannot be serialised."""
+    ground = scene.ground
+    try:
+        for table in REFUSING:
+            ground.rows(REFUSAL.format(table))
+        return f"{scene.pause(1, 3):.1f} s"
+    finally:
+        ground.rows("DROP FUNCTION IF EXISTS refuse_some() CASCADE")
 
 
 @fault("postgres")

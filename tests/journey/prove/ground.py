@@ -9,6 +9,7 @@ would do it. What is done to processes happens in the thread that made this.
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import tempfile
 import threading
@@ -39,6 +40,7 @@ QUICK = {
     "CLAIM_SECONDS": "6",
     "RECEIPT_LAG_SECONDS": "8",
     "HOLD_SECONDS": "15",
+    "DEBUG": "0",
     "RAZORPAY_CAPTURE": "manual",  # so that captures are ours to lose
     "LOG_LEVEL": "WARNING",
     "STANDIN_RECEIPT_LAG_SECONDS": "0",
@@ -105,6 +107,13 @@ class Ground:
             twin.finish(deadline=time.monotonic() + STOP_SECONDS)
         self.stack.stop()
         self._directory.cleanup()
+
+    def keep_logs(self) -> Path:
+        """Where the logs of all processes are, also when the ground is no more."""
+        logs = self.data_dir / "log"
+        if self.data_dir == Path(self._directory.name):
+            logs = Path(shutil.copytree(logs, Path(tempfile.mkdtemp(prefix="prove-logs-")) / "log"))
+        return logs
 
     def _start_twins(self) -> None:
         commands = procfile.commands()

@@ -53,6 +53,7 @@ class Form:
     rest_every_faults: int
     sale: tuple[int, int]  # buyers, units
     storm_seconds: float
+    every_boundary: bool = False  # somebody has to die at each
     pages: int = 0  # that wait and look, on a ground of their own
     pages_seconds: float = 20
 
@@ -78,8 +79,9 @@ LONG = Form(
     name="long",
     buyers=64,
     times=each(
-        processes=20, all_workers_killed=12, worker_frozen=6, deploys=8, boundaries=104, redis=14,
-        postgres=6, gateway=5, webhooks=5, clocks=6, queues=8, versions=5,
+        processes=20, all_workers_killed=12, worker_frozen=6, worker_frozen_past_its_claim=6,
+        deploys=8, boundaries=110, redis=14, postgres=6, gateway=5, webhooks=5, clocks=6, queues=8,
+        versions=5,
     ),
     checkouts=8_000,  # and 2,200 on the ground of the crowd
     most_seconds=1_440,
@@ -88,6 +90,7 @@ LONG = Form(
     rest_every_faults=70,
     sale=(2000, 100),
     storm_seconds=20,
+    every_boundary=True,
     pages=5000,
 )  # fmt: skip
 
@@ -136,11 +139,19 @@ def run(
     with Ground(data_dir=data_dir) as ground:
         stream = stream_on(ground, form, result)
         Run(ground, stream, form, result, tell).go(schedule(form, only, random.Random(seed)))
+        keep_logs(ground, result, tell)
     if form.pages and not only:
         with Ground(HOLD_SECONDS="900") as ground:
             crowd(ground, stream_on(ground, form, result), form, result, tell)
+            keep_logs(ground, result, tell)
     result.seconds = time.monotonic() - began
     return result
+
+
+def keep_logs(ground: Ground, result: Result, tell: Tell) -> None:
+    """Of a run that found something: what it did cannot be done again to the instruction."""
+    if result.findings:
+        tell(f"     the logs of the processes: {ground.keep_logs()}")
 
 
 def stream_on(ground: Ground, form: Form, result: Result) -> Stream:
@@ -259,6 +270,8 @@ class Run:
         result, ground, journal = self.result, self.ground, self.stream.journal
         result.deaths = ground.deaths()
         result.never_reached = sorted(ground.ordered.keys() - result.deaths.keys())
+        if self.form.every_boundary:
+            result.find([Finding("harness", f"nobody died at {it}") for it in result.never_reached])
         result.checkouts = len(journal.checkouts)
         result.visits = dict(journal.visits)
         result.states = dict(
@@ -291,7 +304,7 @@ def crowd(ground: Ground, stream: Stream, form: Form, result: Result, tell: Tell
     told(sale, result, tell)
     pages = flood.waiting_buyers(ground, stream, buyers=form.pages, seconds=form.pages_seconds)
     told(pages, result, tell)
-    result.find(checks.check_money(ground))
+    result.find([*checks.check_rows(ground), *checks.check_money(ground)])
     complaints = (*result.tally.complaints, *stream.journal.failures)
     result.find([Finding("buyers", complaint) for complaint in complaints])
     result.checkouts += len(stream.journal.checkouts)

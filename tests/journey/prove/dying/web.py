@@ -6,4 +6,6 @@ dying.mortal_commits()  # before the views take `ring` from its module
 
 from shop.wsgi import application  # noqa: E402
 
+dying.mortal_receipts()
+
 __all__ = ["application"]
