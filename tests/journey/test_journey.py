@@ -2,11 +2,19 @@
 
 from __future__ import annotations
 
+import os
+import signal
+import threading
+from concurrent.futures import ThreadPoolExecutor
+
 from redis import Redis
+from requests.adapters import HTTPAdapter
+from urllib3.util import Retry
 
 from tests.support.buyers import Buyer, together, until
-from tests.support.shopfloor import ShopFloor
+from tests.support.shopfloor import MUG, ShopFloor
 
+PATIENT_TO_CONNECT = Retry(connect=100, read=0, backoff_factor=0.1, backoff_max=1)
 STEPS = (
     "checkout.validate_cart",
     "checkout.create_order",
@@ -98,3 +106,35 @@ def test_without_redis_a_post_is_accepted_and_goes_on_when_redis_is_back(floor: 
         redis.start()
 
     buyer.wait(checkout, "awaiting_payment")
+
+
+def test_a_rolling_restart_among_buyers_fails_none_of_their_requests(floor: ShopFloor):
+    stack, over = floor.stack, threading.Event()
+
+    def buy_on() -> list[tuple[Buyer, dict]]:
+        """Connects again where nobody listened, as a proxy does; whoever was let in is answered."""
+        bought = []
+        while not over.is_set():
+            buyer = Buyer(stack.base_url)
+            buyer.http.mount("http://", HTTPAdapter(max_retries=PATIENT_TO_CONNECT))
+            buyer.http.headers["Connection"] = "close"  # one that rests between two may be closed
+            buyer.come(sku=MUG)
+            bought.append((buyer, buyer.post()))
+        return bought
+
+    with ThreadPoolExecutor(6) as pool:
+        running = [pool.submit(buy_on) for _ in range(6)]
+        parent, *serving = sorted(stack.pids("web"))
+        os.kill(parent, signal.SIGHUP)
+        try:
+            until(lambda: not set(serving) & set(stack.pids("web")), seconds=60)
+            for name in ("worker", "gateway", "sweeper"):
+                stack.restart(name)
+        finally:
+            over.set()
+
+    pairs = [pair for it in running for pair in it.result()]
+    buyers, checkouts = zip(*pairs, strict=True)
+    wait_all(list(buyers), list(checkouts), "awaiting_payment")
+    payable = floor.payable_orders(list(checkouts))
+    assert len(payable) == len({order_id for _, order_id in payable}) == len(pairs)

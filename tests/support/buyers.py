@@ -37,15 +37,18 @@ class Buyer:
     ) -> Self:
         """A new guest who has put this variant into the cart, `found` before or looked for now."""
         buyer = cls(base_url)
-        tokens = buyer.call("POST", "/api/auth/guest/", expect=201)
-        buyer.http.headers["Authorization"] = f"Bearer {tokens['access']}"
-        product, variant = found or buyer.find(sku)
-        buyer.call(
+        buyer.come(sku=sku, quantity=quantity, found=found)
+        return buyer
+
+    def come(self, *, sku: str, quantity: int = 1, found: tuple[Json, Json] | None = None) -> None:
+        tokens = self.call("POST", "/api/auth/guest/", expect=201)
+        self.http.headers["Authorization"] = f"Bearer {tokens['access']}"
+        product, variant = found or self.find(sku)
+        self.call(
             "POST",
             "/api/cart/add/",
             {"product_id": product["id"], "variant_id": variant["id"], "quantity": quantity},
         )
-        return buyer
 
     def find(self, sku: str) -> tuple[Json, Json]:
         for product in self.call("GET", "/api/products/")["results"]:
