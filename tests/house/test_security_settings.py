@@ -182,3 +182,14 @@ def test_another_host_by_a_proxys_header_is_not_believed(tmp_path: Path):
     )
 
     assert answer["headers"]["Location"] == "/admin/login/?next=/ops/"
+
+
+def test_who_knocks_under_a_false_name_does_not_fill_the_log(tmp_path: Path):
+    knock = json.dumps([{"path": "/api/products/", "headers": {"host": "evil.example"}}] * 3)
+
+    done = run("-c", ASK, tmp_path=tmp_path, given=knock, LOG_LEVEL="INFO")
+
+    told = done.stdout + done.stderr
+    assert told.count('"status": 400') >= 3
+    assert "Traceback" not in told
+    assert "DisallowedHost" not in told
