@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, datetime
 
 import pytest
@@ -15,7 +16,10 @@ from shop.checkout.states import State
 from shop.checkout.webhooks import ReconcileWebhook
 from shop.orders import Order
 from shop.payments import inbox
-from shop.payments.ledger import GatewayOrder
+from shop.payments.ledger import GatewayOrder, Payment, PaymentStatus
+from shop.payments.refunds import Refund
+from tasks.app import QUEUES, ring, send_canary
+from tasks.checkout import VALIDATE_CART
 from tests.support.events import deliver, event_body
 from tests.support.shop import (
     TERMS,
@@ -193,3 +197,62 @@ def test_a_post_and_a_payment_of_the_older_checkout_do_not_deadlock(gateway, sta
 
     assert not [result for result in results if isinstance(result, Exception)]
     assert reload(job).state == State.PAID
+
+
+def test_one_key_for_two_requests_at_once_is_one_checkout_and_a_refusal():
+    buyer = make_buyer(now=NOW)
+    fill_cart(buyer, make_variant(), now=NOW)
+    elsewhere = replace(TERMS, shipping_address={**TERMS.shipping_address, "line1": "elsewhere"})
+
+    results = all_at_once(
+        *[
+            lambda terms=terms: post_checkout(buyer, key="one", terms=terms, now=NOW)
+            for terms in (TERMS, elsewhere) * 3
+        ]
+    )
+
+    kept = CheckoutJob.objects.get()
+    assert {type(result) for result in results} == {CheckoutJob, accept.KeyReused}
+    assert {job.pk for job in results if isinstance(job, CheckoutJob)} == {kept.pk}
+    assert len({isinstance(result, CheckoutJob) for result in results[::2]}) == 1
+
+
+def test_reports_that_two_workers_read_out_of_order_end_as_captured(gateway, standin):
+    job = make_payable(make_checkout(now=NOW), gateway, now=NOW)
+    payment = standin.pay(GatewayOrder.objects.get().gateway_order_id)
+    for status in ("captured", "authorized", "failed", "authorized", "captured", "failed"):
+        deliver(payment, name=f"payment.{status}", status=status, now=NOW)
+
+    results = all_at_once(*[lambda: run(ReconcileWebhook(), now=NOW)] * 4)
+
+    assert not [result for result in results if isinstance(result, Exception)]
+    assert Payment.objects.get().status == PaymentStatus.CAPTURED
+    assert reload(job).moves.filter(new=State.PAID).count() == 1
+
+
+def test_two_payments_that_two_workers_read_pay_once_and_one_goes_back(gateway, standin):
+    job = make_payable(make_checkout(now=NOW), gateway, now=NOW)
+    order_id = GatewayOrder.objects.get().gateway_order_id
+    first = standin.pay(order_id)
+    for payment in (first, first | {"id": "pay_Second00000001"}) * 2:
+        deliver(payment, now=NOW)
+
+    results = all_at_once(*[lambda: run(ReconcileWebhook(), now=NOW)] * 4)
+
+    assert not [result for result in results if isinstance(result, Exception)]
+    assert reload(job).state == State.PAID
+    refund = Refund.objects.get()
+    assert refund.payment.gateway_payment_id != Order.objects.get().paid_by
+    assert refund.amount_paise == job.amount_paise
+
+
+def test_rings_from_everywhere_at_once_are_one_message(redis):
+    all_at_once(*[lambda: ring(VALIDATE_CART, checkout_id="1")] * 16)
+
+    assert redis.llen("checkout") == 1
+
+
+def test_canaries_of_sweepers_that_wake_together_are_one_for_each_queue(redis):
+    all_at_once(*[lambda queue=queue: send_canary(queue) for queue in QUEUES * 4])
+
+    assert [redis.llen(queue) for queue in QUEUES] == [1] * len(QUEUES)

@@ -5,10 +5,10 @@ from __future__ import annotations
 from datetime import UTC, datetime
 
 import pytest
-from django.db import transaction
+from django.db import IntegrityError, transaction
 
-from shop import carts
-from shop.checkout import jobs, steps
+from shop import carts, stock
+from shop.checkout import accept, jobs, steps
 from shop.checkout.jobs import CheckoutJob
 from shop.checkout.states import State
 from shop.orders import Order
@@ -90,3 +90,43 @@ def test_a_cart_that_changes_under_the_post_is_ordered_as_it_was_at_one_moment()
         assert job.amount_paise == (1 + plates) * mug.price_paise
         assert job.cart_version <= after.version
     assert CheckoutJob.objects.exclude(state=State.CANCELLED).count() == 1
+
+
+def test_units_of_an_order_are_sold_or_released_and_that_once():
+    variant = make_variant(on_hand=5)
+    job = validated(variant)
+    create_order_alone(job)
+    order_id = reload(job).order_id
+
+    def within(leave) -> set[int]:
+        with transaction.atomic():
+            return leave([order_id])
+
+    results = all_at_once(*[lambda it=it: within(it) for it in [stock.sell, stock.release] * 4])
+
+    assert sorted(map(len, results)) == [0] * 7 + [1]
+    was_sold = {order_id} in results[::2]
+    assert stock_of(variant) == ((4, 0) if was_sold else (5, 0))
+
+
+def test_whoever_forgets_the_lock_is_refused_by_the_table():
+    variant = make_variant(on_hand=1)
+
+    results = all_at_once(*[lambda: stock.hold({variant.pk: 1})] * 8)
+
+    assert sum(isinstance(result, IntegrityError) for result in results) == 7
+    assert stock_of(variant) == (1, 1)
+
+
+def test_a_checkout_that_is_cancelled_from_many_tabs_frees_its_units_once():
+    variant = make_variant(on_hand=5)
+    job = validated(variant)
+    create_order_alone(job)
+
+    results = all_at_once(
+        *[lambda: accept.cancel(owner_id=job.owner_id, job_id=job.pk, now=NOW)] * 6
+    )
+
+    assert {result.state for result in results} == {State.CANCELLED}
+    assert reload(job).moves.filter(new=State.CANCELLED).count() == 1
+    assert stock_of(variant) == (5, 0)
