@@ -128,6 +128,19 @@ def test_two_senders_of_one_refund_send_it_once(paid, gateway, standin):
     assert Refund.objects.get().status == RefundStatus.PROCESSED
 
 
+def test_a_due_refund_is_claimed_by_one_of_many(paid):
+    staff = User.objects.create_superuser("staff@example.com", "x")
+    refunds.request(paid.order, amount_paise=None, note="broken", by_id=staff.pk, now=NOW)
+
+    def claimed() -> list[Refund]:
+        with transaction.atomic():
+            return refunds.claim_due(limit=5, now=NOW)
+
+    results = all_at_once(*[claimed] * 8)
+
+    assert sorted(map(len, results)) == [0] * 7 + [1]
+
+
 def test_a_sender_that_slept_past_its_claim_does_not_send_again(paid, gateway, standin):
     staff = User.objects.create_superuser("staff@example.com", "x")
     refunds.request(paid.order, amount_paise=None, note="broken", by_id=staff.pk, now=NOW)
