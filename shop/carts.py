@@ -97,6 +97,7 @@ class SyncEvent(models.Model):
     at = models.DateTimeField()
 
     class Meta:
+        verbose_name = "cart sync event"
         indexes = [BrinIndex(fields=["at"], name="sync_event_at", autosummarize=True)]
 
     def __str__(self) -> str:

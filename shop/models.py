@@ -4,6 +4,7 @@ from shop.accounts import User
 from shop.carts import Cart, CartItem, SyncEvent
 from shop.catalogue import Product, Variant
 from shop.checkout.accept import IdempotencyKey
+from shop.checkout.attempts import FailedAttempt
 from shop.checkout.jobs import CheckoutJob, Move
 from shop.checkout.trail import AuditEntry
 from shop.heartbeats import Heartbeat
@@ -23,6 +24,7 @@ __all__ = [
     "CartItem",
     "Case",
     "CheckoutJob",
+    "FailedAttempt",
     "GatewayMinute",
     "GatewayOrder",
     "GatewayPressure",

@@ -22,6 +22,7 @@ from django.db.models import Exists, F, OuterRef, QuerySet
 from shop.accounts import User
 from shop.carts import EMPTY_CHECKSUM, Cart, CartItem, SyncEvent
 from shop.checkout.accept import IdempotencyKey
+from shop.checkout.attempts import FailedAttempt
 from shop.checkout.jobs import CheckoutJob, Move
 from shop.checkout.states import State
 from shop.checkout.trail import AuditEntry
@@ -135,6 +136,11 @@ def _moves(since: datetime, before: datetime, limit: int) -> int:
     )
 
 
+def _failed_attempts(since: datetime, before: datetime, limit: int) -> int:
+    """Errors and tracebacks: of no use to anybody when the moves beside them have gone."""
+    return _delete(FailedAttempt.objects.filter(at__lt=before), limit)
+
+
 def _keys(since: datetime, before: datetime, limit: int) -> int:
     """A request with a key older than this is a new one."""
     return _delete(IdempotencyKey.objects.filter(created_at__lt=before), limit)
@@ -180,6 +186,7 @@ def _sessions(since: datetime, before: datetime, limit: int) -> int:
 RULES = (
     Rule("webhook bodies", "KEEP_WEBHOOK_BODIES_DAYS", _webhook_bodies),
     Rule("moves", "KEEP_MOVES_DAYS", _moves),
+    Rule("failed attempts", "KEEP_MOVES_DAYS", _failed_attempts),
     Rule("idempotency keys", "KEEP_KEYS_DAYS", _keys),
     Rule("guests", "KEEP_GUESTS_DAYS", _guests),
     Rule("guest carts", "KEEP_GUESTS_DAYS", _guest_carts),

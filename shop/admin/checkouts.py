@@ -23,6 +23,7 @@ from shop.admin.masking import masked
 from shop.admin.mends import Button, Mend, Mendable
 from shop.admin.parts import InRupees, Listing, ReadOnly, choice_filter, pill, took
 from shop.checkout import dossier, jobs, mending
+from shop.checkout.attempts import FailedAttempt
 from shop.checkout.dossier import Dossier
 from shop.checkout.jobs import CheckoutJob
 from shop.checkout.states import MOVES, STEP_OF, State
@@ -59,6 +60,20 @@ class StuckFilter(admin.SimpleListFilter):
         return queryset.filter(pk__in=jobs.stuck(now=timezone.now()).values("pk"))
 
 
+class StepFilter(admin.SimpleListFilter):
+    """Which step looks at it next."""
+
+    title = "step"
+    parameter_name = "step"
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
+        return [(step, step.replace("_", " ").capitalize()) for step in STEP_OF.values()]
+
+    def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
+        states = [state for state, step in STEP_OF.items() if step == self.value()]
+        return queryset.filter(state__in=states) if states else queryset
+
+
 class AgeFilter(admin.SimpleListFilter):
     """Unasked, the list shows the last day: what is older is looked for by a name or a state."""
 
@@ -67,7 +82,7 @@ class AgeFilter(admin.SimpleListFilter):
 
     def __init__(self, request: HttpRequest, params: Any, model: Any, model_admin: Any) -> None:
         super().__init__(request, params, model, model_admin)
-        asked = set(request.GET) & {"q", "stuck", "state__exact", "error_code__exact"}
+        asked = set(request.GET) & {"q", "stuck", "step", "state__exact", "error_code__exact"}
         self.unasked = "any" if asked else "day"
 
     def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
@@ -204,6 +219,13 @@ MENDS = (
 class ShownEvent:
     event: InboxEvent
     body: str
+    error: str
+
+
+@dataclass(frozen=True, slots=True)
+class ShownAttempt:
+    attempt: FailedAttempt
+    error: str
 
 
 @admin.register(CheckoutJob)
@@ -212,12 +234,14 @@ class CheckoutJobAdmin(InRupees, ReadOnly, Mendable, Listing):
     list_filter = (
         StuckFilter,
         choice_filter("state", State),
+        StepFilter,
         AgeFilter,
         choice_filter("error_code", FAILURE_CODES, "failure"),
     )
     search_fields = ("pk",)  # any: `get_search_results` knows better
     search_help_text = (
-        "Checkout id or its beginning, order number, Razorpay's order_…, pay_… or rfnd_…, e-mail"
+        "Checkout id or its beginning, order number (which is Razorpay's receipt), order_…, pay_…"
+        " or rfnd_…, e-mail"
     )
     list_select_related = ("order", "owner")
     ordering = ("-created_at",)
@@ -278,7 +302,13 @@ class CheckoutJobAdmin(InRupees, ReadOnly, Mendable, Listing):
                 "buttons": self.buttons(request, found.job),
                 "parts": self._parts(request, found),
                 "last_error": redacted(found.job.last_error),
-                "events": [ShownEvent(it, masked(bytes(it.body))) for it in found.events],
+                "failed_attempts": [
+                    ShownAttempt(it, redacted(it.error)) for it in found.failed_attempts
+                ],
+                "events": [
+                    ShownEvent(it, masked(bytes(it.body)), redacted(it.last_error))
+                    for it in found.events
+                ],
                 "flower_url": flower_search(found.job.pk),
                 "is_stuck": jobs.stuck(now=now).filter(pk=found.job.pk).exists(),
                 "now": now,

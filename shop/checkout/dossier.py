@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
+from shop.checkout.attempts import FailedAttempt
 from shop.checkout.jobs import CheckoutJob
 from shop.checkout.states import State
 from shop.checkout.trail import AuditEntry
@@ -17,6 +18,7 @@ from shop.payments.inbox import InboxEvent
 from shop.payments.ledger import GatewayOrder, Payment, PaymentStatus
 from shop.payments.refunds import Refund, RefundStatus
 
+MOST_ATTEMPTS = 20  # of those that failed, the latest
 MOST_EVENTS = 50  # a payment has three or four
 
 
@@ -35,6 +37,7 @@ class Stage:
 class Dossier:
     job: CheckoutJob
     stages: list[Stage]
+    failed_attempts: list[FailedAttempt]  # the latest first
     lines: list[OrderLine]
     gateway_orders: list[GatewayOrder]
     payments: list[Payment]
@@ -84,6 +87,7 @@ def read(job_id: uuid.UUID) -> Dossier:
     return Dossier(
         job=job,
         stages=_stages(job),
+        failed_attempts=list(job.failed_attempts.order_by("-id")[:MOST_ATTEMPTS]),
         lines=list(OrderLine.objects.filter(order_id=order_id)),
         gateway_orders=gateway_orders,
         payments=payments,

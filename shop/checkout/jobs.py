@@ -21,6 +21,7 @@ from django.db.models import F, Q, QuerySet
 
 from shop import instruments, rows, stock
 from shop.carts import Cart
+from shop.checkout.attempts import FailedAttempt
 from shop.checkout.states import OPEN, State, check_move
 from shop.orders import FrozenLine, Order
 
@@ -78,6 +79,7 @@ class CheckoutJob(models.Model):
     updated_at = models.DateTimeField()
 
     class Meta:
+        verbose_name = "checkout"
         constraints = [
             models.UniqueConstraint(
                 fields=["cart"],
@@ -260,13 +262,15 @@ def apply(decided: Sequence[tuple[CheckoutJob, Outcome]], *, now: datetime) -> R
     report = Report()
     changes = [_change(job, outcome) for job, outcome in decided if not isinstance(outcome, Ignore)]
     written = _write(changes, now=now)
-    moved = []
+    moved, troubled = [], []
     for change in changes:
         if change.job.pk not in written:
             report.counts["lost"] += 1
             continue
         report.counts[change.counted_as] += 1
         report.job_ids.append(change.job.pk)
+        if change.last_error:
+            troubled.append(change)
         if change.new != change.old:
             moved.append(change)
             report.entered.setdefault(change.new, change.job.pk)
@@ -277,9 +281,25 @@ def apply(decided: Sequence[tuple[CheckoutJob, Outcome]], *, now: datetime) -> R
             if change.job.order_id and change.new in {State.FAILED, State.CANCELLED, State.EXPIRED}
         ]
     )
+    if troubled:
+        _note_attempts(troubled, now=now)
     if moved:
         transaction.on_commit(lambda: _count(moved, now=now), robust=True)
     return report
+
+
+def _note_attempts(troubled: Sequence[_Change], *, now: datetime) -> None:
+    """Keep for operations what went wrong this time. One statement."""
+    FailedAttempt.objects.bulk_create(
+        FailedAttempt(
+            job=change.job,
+            state=change.old,
+            number=change.attempts,
+            error=change.last_error,
+            at=now,
+        )
+        for change in troubled
+    )
 
 
 def _count(moved: Sequence[_Change], *, now: datetime) -> None:

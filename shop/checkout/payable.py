@@ -171,17 +171,15 @@ def _outcome(work: Wanted, answer: Found | GatewayError, *, now: datetime) -> Ou
             return _later(work, BUSY, answer, now=now)
         case NothingAsked(because=Unreachable() as error):
             return _later(work, BUSY, error, now=now)
-        case NothingAsked(because=error):
-            return _later(work, CONFIRMING, error, now=now)
         case _:
             return _later(work, CONFIRMING, answer, now=now)
 
 
-def _later(work: Wanted, buyer_sees: str, error: GatewayError | None, *, now: datetime) -> Outcome:
+def _later(work: Wanted, buyer_sees: str, error: GatewayError, *, now: datetime) -> Outcome:
     """Try again with growing pauses, as long as the order may hold its units."""
     if now >= work.row.created_at + timedelta(seconds=settings.HOLD_SECONDS):
         return Fail("gateway_unavailable", GIVEN_UP, last_error=str(error))
     pause = backoff(work.job.attempts)
     if isinstance(error, Unreachable) and error.retry_after_seconds:
         pause = max(pause, timedelta(seconds=error.retry_after_seconds))
-    return Wait(now + pause, buyer_sees, last_error=str(error or ""))
+    return Wait(now + pause, buyer_sees, last_error=str(error))

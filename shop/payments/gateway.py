@@ -61,7 +61,7 @@ class NothingAsked(GatewayError):
     """
 
     def __init__(self, because: GatewayError | None = None) -> None:
-        super().__init__(str(because or "nothing found yet"))
+        super().__init__(str(because or "no order with our receipt is listed yet"))
         self.because = because
 
 

@@ -45,6 +45,7 @@ class InboxEvent(models.Model):
     last_error = models.TextField(blank=True)
 
     class Meta:
+        verbose_name = "webhook"
         ordering = ("id",)
         constraints = [
             models.CheckConstraint(

@@ -43,6 +43,7 @@ class GatewayOrder(models.Model):
     checks = models.PositiveIntegerField(default=0)
 
     class Meta:
+        verbose_name = "Razorpay order"
         constraints = [
             models.UniqueConstraint(
                 fields=["order"],

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from django import template
+from django.conf import settings
 
 from shop.admin.parts import pill, took
 from shop.money import format_inr
@@ -11,3 +12,8 @@ register = template.Library()
 register.filter("inr", format_inr)
 register.filter("pill", pill)
 register.filter("took", took)
+
+
+@register.simple_tag
+def flower_url() -> str:
+    return str(settings.FLOWER_URL)

@@ -22,7 +22,7 @@ class Officer:
         self.page.get_by_label("Email").fill(f"{role}@pakka.local")
         self.page.get_by_label("Password").fill(visitor.floor.stack.environment["ADMIN_PASSWORD"])
         self.page.get_by_role("button", name="Log in").click()
-        expect(self.page.get_by_role("link", name="Checkout jobs")).to_be_visible()
+        expect(self.page.get_by_role("link", name="Checkouts", exact=True).first).to_be_visible()
 
     @classmethod
     def arrive(cls, visitors: Callable[..., Visitor], role: str, **options: object) -> Officer:

@@ -191,6 +191,15 @@ def test_unasked_the_list_shows_the_last_day_and_a_state_shows_all(admin, now):
     assert listed(admin, error_code__exact="out_of_stock") == set()
 
 
+def test_checkouts_are_found_by_the_step_that_looks_at_them_next(admin, now):
+    ordered = place_order(make_checkout(now=now), now=now)
+    fresh = make_checkout(now=now)
+
+    assert listed(admin, step="validate_cart") == {fresh.pk}
+    assert listed(admin, step="create_razorpay_order") == {ordered.pk}
+    assert listed(admin, step="nonsense") == {fresh.pk, ordered.pk}
+
+
 def test_a_list_costs_the_same_for_one_row_and_for_many(
     admin, now, django_assert_max_num_queries, django_assert_num_queries
 ):
@@ -285,6 +294,34 @@ def test_a_checkout_shows_all_about_it(viewer, paid, settings):
     ):
         assert expected in page, expected
     assert 'name="_save"' not in page
+
+
+def test_a_checkout_shows_each_attempt_that_failed(viewer, now):
+    job = make_checkout(now=now)
+    for number in (1, 2):
+        attempt = f"Traceback …\nKeyError: 'cause {number}' planted@secret.example"
+        job.failed_attempts.create(state="queued", number=number, error=attempt, at=now)
+
+    page = page_of(viewer, job)
+
+    assert page.index("cause 2") < page.index("cause 1")
+    assert "<strong>validate_cart</strong>, attempt 2" in page
+    assert "planted@" not in page
+
+
+def test_a_webhook_that_was_given_up_says_why_on_the_checkout_s_page(viewer, paid):
+    InboxEvent.objects.update(handled_at=None, due_at=None, last_error="KeyError: 'a bug of ours'")
+
+    assert "a bug of ours" in page_of(viewer, paid)
+
+
+def test_operations_and_flower_are_one_click_from_every_page(admin, client, settings):
+    settings.FLOWER_URL = "https://flower.example"
+
+    for url in (reverse("admin:index"), reverse(LIST), reverse("ops")):
+        page = admin.get(url).content.decode()
+        for href in (reverse("ops"), reverse(LIST), "https://flower.example"):
+            assert f'href="{href}"' in page, (url, href)
 
 
 def test_a_page_costs_the_same_however_much_there_is(

@@ -33,6 +33,9 @@ def test_it_tells_all_that_matters(payable, standin, now, capsys):
     deliver(standin.pay(GatewayOrder.objects.get().gateway_order_id), now=now)
     run(ReconcileWebhook(), now=now)
     CheckoutJob.objects.update(last_error="ValueError: asha@secret.example")
+    payable.failed_attempts.create(
+        state="ordered", number=2, error="Traceback\nHTTP 500: asha@secret.example", at=now
+    )
 
     call_command("checkout", payable.order.number)
 
@@ -45,6 +48,7 @@ def test_it_tells_all_that_matters(payable, standin, now, capsys):
         f"{Payment.objects.get().gateway_payment_id} (captured), ₹22,488.96",
         "payment.captured, settled",
         "ValueError: ",
+        "create_razorpay_order, attempt 2: HTTP 500",
     ):
         assert expected in printed, expected
     assert "asha@secret" not in printed

@@ -98,6 +98,34 @@ def test_looking_does_not_put_off_the_end_of_the_lag(job, impatient, gateway, st
     assert reload(job).state == State.AWAITING_PAYMENT
 
 
+def test_each_attempt_that_failed_is_kept_with_its_reason(job, impatient, gateway, standin, now):
+    standin.set_faults({"kind": "server_error", "route": "orders.create"})
+    run_remote(STEP, impatient, now=now)
+    run_remote(STEP, gateway, now=now + timedelta(seconds=5))
+    assert "no order with our receipt" in reload(job).last_error
+
+    run_remote(STEP, gateway, now=now + LAG)
+
+    assert (reload(job).state, reload(job).last_error) == (State.AWAITING_PAYMENT, "")
+    created, looked_up = job.failed_attempts.all()
+    assert (created.step, created.number, created.at) == ("create_razorpay_order", 1, now)
+    assert "HTTP 500" in created.error
+    assert (looked_up.number, looked_up.error) == (2, "no order with our receipt is listed yet")
+
+
+def test_after_the_hold_it_is_given_up_with_the_reason(job, impatient, gateway, standin, now):
+    standin.set_faults({"kind": "server_error", "route": "orders.create"})
+    run_remote(STEP, impatient, now=now)
+    late = job.order.created_at + timedelta(hours=1)
+    GatewayOrder.objects.update(asked_at=late)
+
+    run_remote(STEP, gateway, now=late)
+
+    job = reload(job)
+    assert (job.state, job.error_code) == (State.FAILED, "gateway_unavailable")
+    assert job.last_error == job.failed_attempts.last().error != "None"
+
+
 def test_after_the_lag_it_is_created_with_the_same_receipt(job, impatient, gateway, standin, now):
     standin.set_faults({"kind": "server_error", "route": "orders.create"})
     run_remote(STEP, impatient, now=now)

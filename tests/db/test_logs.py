@@ -205,8 +205,9 @@ def test_a_task_that_raises_keeps_no_secret_in_the_log_or_in_the_row(written, mo
 
     checkout_tasks.validate_cart(checkout_id=str(job.pk))
 
-    last_error = CheckoutJob.objects.get(pk=job.pk).last_error
-    for text in (written.getvalue(), last_error):
+    job = CheckoutJob.objects.get(pk=job.pk)
+    [attempt] = job.failed_attempts.all()
+    for text in (written.getvalue(), job.last_error, attempt.error):
         assert "ValueError" in text
         assert_nothing_planted_is_in(text)
 

@@ -15,6 +15,7 @@ from shop.accounts import User
 from shop.carts import Cart, CartItem, SyncEvent
 from shop.checkout import accept, snapshots, status
 from shop.checkout.accept import IdempotencyKey
+from shop.checkout.attempts import FailedAttempt
 from shop.checkout.jobs import CheckoutJob, Move
 from shop.checkout.trail import Action, Instruction, note
 from shop.checkout.webhooks import ReconcileWebhook
@@ -129,6 +130,14 @@ def test_the_moves_of_an_unpaid_end_go_when_their_time_has_come(now):
 
     assert CheckoutJob.objects.filter(pk=job.pk).exists()
     assert forget(181, now=now) == {}
+
+
+def test_why_attempts_failed_goes_with_the_moves(now):
+    job = cancelled(now=now)
+    FailedAttempt.objects.create(job=job, state="queued", number=1, error="a bug", at=now)
+
+    assert "failed attempts" not in forget(179, now=now)
+    assert forget(181, now=now)["failed attempts"] == 1
 
 
 def test_a_checkout_without_moves_can_still_be_read(now):

@@ -84,6 +84,13 @@ def told(it: Dossier, *, now: datetime) -> Iterator[str]:
     for stage in it.stages:
         lasted = took(stage.lasted) if stage.lasted is not None else "now"
         yield f"  {_time(stage.at)}  {stage.state:<17} {lasted:>7}  {stage.because}"
+    yield from _lines(
+        "attempts that failed",
+        (
+            f"{_time(one.at)}  {one.step}, attempt {one.number}: {redacted(one.gist)}"
+            for one in it.failed_attempts
+        ),
+    )
     yield from _lines("goods", (f"{li.units} × {li.sku} {li.name}" for li in it.goods))
     yield from _lines(
         "Razorpay orders",
