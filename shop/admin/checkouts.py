@@ -225,6 +225,7 @@ class ShownEvent:
 @dataclass(frozen=True, slots=True)
 class ShownAttempt:
     attempt: FailedAttempt
+    gist: str
     error: str
 
 
@@ -303,7 +304,8 @@ class CheckoutJobAdmin(InRupees, ReadOnly, Mendable, Listing):
                 "parts": self._parts(request, found),
                 "last_error": redacted(found.job.last_error),
                 "failed_attempts": [
-                    ShownAttempt(it, redacted(it.error)) for it in found.failed_attempts
+                    ShownAttempt(it, redacted(it.gist), redacted(it.error))
+                    for it in found.failed_attempts
                 ],
                 "events": [
                     ShownEvent(it, masked(bytes(it.body)), redacted(it.last_error))

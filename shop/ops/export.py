@@ -56,6 +56,34 @@ def series(found: Row) -> str:
     return to_csv(["from", "bucket_seconds", *columns], rows)
 
 
+def figures(found: Row) -> str:
+    """A line for each single figure of the page, under the name that it has in its JSON."""
+    standing = found["standing"]
+    named: Row = {
+        **{part: found["span"][part] for part in ("checkouts", "times", "webhooks", "carts")},
+        "now": {part: standing[part] for part in ("breaker", "webhooks", "stock")},
+        "queue_messages": {row["queue"]: row["messages"] for row in standing["queues"] or ()},
+        "last_heard_of": {row["name"]: row["at"] for row in standing["signs_of_life"]},
+    }
+    return to_csv(["figure", "value"], _flat("", named))
+
+
+def _flat(prefix: str, named: Row) -> Iterable[tuple[str, Any]]:
+    for name, value in named.items():
+        if isinstance(value, dict):
+            yield from _flat(f"{prefix}{name}.", value)
+        elif not isinstance(value, list):
+            yield f"{prefix}{name}", value
+
+
+def _money(found: Row) -> list[Row]:
+    standing = found["standing"]
+    return [
+        *({**row, "what": "refund", "kind": row["status"]} for row in standing["refunds"]["rows"]),
+        *({**row, "what": "case"} for row in standing["cases"]["rows"]),
+    ]
+
+
 def _at(values: Sequence[Any], place: int) -> Any:
     return values[place] if place < len(values) else None
 
@@ -70,6 +98,10 @@ def _table(part: Callable[[Row], Iterable[Row] | None], *columns: str) -> Callab
 
 EXPORTS: Mapping[str, Callable[[Row], str]] = {
     "series": series,
+    "figures": figures,
+    "steps": _table(lambda it: it["standing"]["steps"], "step", "waiting", "due", "oldest_due_at"),
+    "money": _table(_money, "what", "kind", "count", "oldest_at"),
+    "stock": _table(lambda it: it["standing"]["stock"]["top"], "sku", "name", "held", "on_hand"),
     "stuck": _table(
         lambda it: it["standing"]["stuck"]["rows"],
         *("checkout", "order", "state", "reason", "attempts", "due_at", "created_at"),

@@ -11,7 +11,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from django.conf import settings
-from django.db.models import Count, Min, Sum
+from django.db.models import Count, Min, Q, QuerySet, Sum
 from django.urls import reverse
 
 from shop import heartbeats, redis_client
@@ -121,20 +121,47 @@ def signs_of_life(*, now: datetime) -> list[Row]:
 
 def stuck(*, now: datetime) -> Row:
     """Checkouts that something keeps from moving, the longest due first, and why."""
-    rows = jobs.stuck(now=now).order_by("due_at").select_related("order")
-    shown = [_stuck_row(job, now=now) for job in rows[:MOST_ROWS]]
-    count = len(shown) if len(shown) < MOST_ROWS else rows.count()
-    return {"count": count, "rows": shown}
+    rows = jobs.stuck(now=now)
+    longest = rows.order_by("due_at").select_related("order")[:MOST_ROWS]
+    reasons = _by_reason(rows)
+    return {
+        "count": sum(row["count"] for row in reasons),
+        "reasons": reasons,
+        "rows": [_stuck_row(job) for job in longest],
+    }
 
 
-def _stuck_row(job: CheckoutJob, *, now: datetime) -> Row:
+def _by_reason(stuck: QuerySet[CheckoutJob]) -> list[Row]:
+    """How many are stuck for each reason, and since when; the most frequent first."""
+    found: dict[str, Row] = {}
+    groups = stuck.order_by().values(
+        "state",
+        is_tired=Q(attempts__gte=STUCK_ATTEMPTS),
+        is_claimed=Q(claim__isnull=False),
+    )
+    for group in groups.annotate(count=Count("id"), oldest_at=Min("created_at")):
+        count, oldest_at = group["count"], group["oldest_at"]
+        why = reason(
+            state=group["state"], is_tired=group["is_tired"], is_claimed=group["is_claimed"]
+        )
+        row = found.setdefault(why, {"reason": why, "count": 0, "oldest_at": oldest_at})
+        row["count"] += count
+        row["oldest_at"] = min(row["oldest_at"], oldest_at)
+    return sorted(found.values(), key=lambda row: (-row["count"], row["oldest_at"]))
+
+
+def _stuck_row(job: CheckoutJob) -> Row:
     error = job.last_error.strip().splitlines()
     return {
         "checkout": str(job.pk),
         "order": job.order.number if job.order else "",
         "link": reverse("admin:shop_checkoutjob_change", args=[job.pk]),
         "state": job.state,
-        "reason": reason(job, now=now),
+        "reason": reason(
+            state=job.state,
+            is_tired=job.attempts >= STUCK_ATTEMPTS,
+            is_claimed=job.claim is not None,
+        ),
         "attempts": job.attempts,
         "due_at": job.due_at,
         "created_at": job.created_at,
@@ -142,12 +169,12 @@ def _stuck_row(job: CheckoutJob, *, now: datetime) -> Row:
     }
 
 
-def reason(job: CheckoutJob, *, now: datetime) -> str:
-    """Why a checkout is stuck, as far as its row can say."""
-    if job.attempts >= STUCK_ATTEMPTS:
-        at_gateway = job.state == State.ORDERED
+def reason(*, state: str, is_tired: bool, is_claimed: bool) -> str:
+    """Why a checkout is stuck, as far as its row can say. Pure."""
+    if is_tired:
+        at_gateway = state == State.ORDERED
         return "Razorpay does not make its order" if at_gateway else "the step raises"
-    return "its worker went away" if job.claim else "no worker takes it"
+    return "its worker went away" if is_claimed else "no worker takes it"
 
 
 # --- money that needs a person -------------------------------------------------------------------

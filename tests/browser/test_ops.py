@@ -14,6 +14,7 @@ from django.contrib.auth.hashers import make_password
 from playwright.sync_api import Page, expect
 
 from tests.browser.visitor import PHONE, Visitor
+from tests.support.buyers import ADDRESS
 from tests.support.shopfloor import ShopFloor
 
 DESK = {"width": 1440, "height": 900}
@@ -70,11 +71,8 @@ def busy(floor: ShopFloor) -> ShopFloor:
     buyers[0].wait(ready[0], "paid")
     buyers[1].call("POST", ready[1]["links"]["cancel"], expect=202)
     buyers[3].call("DELETE", "/api/cart/")
-    buyers[3].http.post(
-        f"{floor.stack.base_url}/api/checkouts/",
-        json={"payment_method": "razorpay", "shipping_address": {}},
-        timeout=20,
-    )
+    terms = {"payment_method": "razorpay", "shipping_address": ADDRESS}
+    buyers[3].call("POST", "/api/payments/create-from-cart/", terms, expect=400)
     return floor
 
 
@@ -125,7 +123,8 @@ def test_every_panel_has_its_figures(staff: Staff, busy: ShopFloor):
         "gateway": "Create Razorpay order",
         "webhooks": "coming in",
         "stock": "TEA-100",
-        "carts": "Carts in use",
+        "carts": "refused: cart_empty",
+        "breaker": "breaker closed",
         "stuck": "Nothing is stuck.",
     }.items():
         expect(page.locator(f"[data-{panel}]")).to_contain_text(words)

@@ -312,6 +312,26 @@ def test_what_is_stuck_says_why(now, changes, reason):
     assert (found["rows"][0]["checkout"], found["rows"][0]["reason"]) == (str(job.pk), reason)
 
 
+def test_what_is_stuck_is_counted_by_reason_beyond_what_is_listed(now, monkeypatch):
+    monkeypatch.setattr(standing, "MOST_ROWS", 1)
+    jobs = [make_checkout(now=now + n * MINUTE) for n in range(4)]
+    CheckoutJob.objects.filter(pk=jobs[0].pk).update(attempts=3)
+    CheckoutJob.objects.filter(pk__in=[jobs[1].pk, jobs[3].pk]).update(attempts=9, state="ordered")
+
+    found = standing.stuck(now=now + 5 * MINUTE)
+
+    assert found["reasons"] == [
+        {
+            "reason": "Razorpay does not make its order",
+            "count": 2,
+            "oldest_at": jobs[1].created_at,
+        },
+        {"reason": "the step raises", "count": 1, "oldest_at": jobs[0].created_at},
+        {"reason": "no worker takes it", "count": 1, "oldest_at": jobs[2].created_at},
+    ]
+    assert (found["count"], len(found["rows"])) == (4, 1)
+
+
 def test_held_units_are_shown_and_holds_past_their_end(gateway, now):
     variant = make_variant(on_hand=5)
     job = make_payable(make_checkout(variant, quantity=2, now=now), gateway, now=now)
@@ -405,6 +425,34 @@ def test_the_series_is_a_line_for_each_bucket(staff):
     assert lines[0].startswith("from,bucket_seconds,started,payable,paid")
     assert sum(int(line.split(",")[2]) for line in lines[1:]) == 1
     assert len(lines) in {61, 62}
+
+
+@pytest.mark.parametrize(
+    ("name", "line"),
+    [
+        ("figures", "checkouts.totals.paid,1"),
+        ("figures", "checkouts.funnel.payable,1"),
+        ("figures", "times.paid.p99,60.0"),
+        ("figures", "webhooks.missed,0"),
+        ("figures", "carts.empty_attempts,0"),
+        ("figures", "now.breaker,ok"),
+        ("figures", "now.webhooks.forged,0"),
+        ("figures", "queue_messages.gateway,0"),
+        ("steps", "create_order,0,0,"),
+        ("money", "case,dispute,1,"),
+        ("stock", ",Jar,1,10"),
+    ],
+)
+def test_what_the_page_shows_is_there_as_csv(name, line, staff, gateway, standin):
+    now = timezone.now() - timedelta(minutes=2)
+    job = paid(gateway, standin, now=now)
+    case = cases.Open(job.order_id, cases.CaseKind.DISPUTE, "disp_1", "a bank wants money back")
+    cases.open_cases([case], now=now)
+    place_order(make_checkout(make_variant(name="Jar"), now=now), now=now)
+
+    lines = staff.get(reverse("ops_table", args=[name])).content.decode().splitlines()
+
+    assert [it for it in lines if line in it], lines
 
 
 def test_there_is_no_table_of_another_name(staff):

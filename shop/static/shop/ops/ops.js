@@ -61,7 +61,7 @@ function show(answer) {
     if (span[name]) chart.draw(drawings[/** @type {keyof typeof drawings} */ (name)](span));
   }
   find("stuck-count", root).textContent = standing.stuck.count ? String(standing.stuck.count) : "";
-  find("breaker", root).textContent = standing.breaker === "ok" ? "" : standing.breaker;
+  find("breaker", root).textContent = panels.breaker(standing.breaker);
   for (const per of root.querySelectorAll("[data-per]")) per.textContent = perBucket(span.bucket_seconds);
   tell(find("as-of", root), `${spoken(span)} · as of ${clock.exact(Date.parse(standing.as_of))}`);
   keepAges(root, Date.now());

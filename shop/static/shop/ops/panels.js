@@ -132,9 +132,19 @@ export function reasons({ reasons: rows }) {
   ];
 }
 
+/** What the circuit breaker before Razorpay is at. @param {string} state */
+export const breaker = (state) => (state === "ok" ? "breaker closed" : `left alone: breaker ${state}`);
+
 /** @param {any} standing */
-export function stuck({ stuck: { rows } }) {
+export function stuck({ stuck: { reasons, rows } }) {
+  const counted = facts(
+    reasons.map((/** @type {any} */ it) => [
+      it.reason,
+      make("span", {}, `${count(it.count)} · oldest `, since(it.oldest_at)),
+    ]),
+  );
   return [
+    ...(reasons.length ? [counted] : []),
     table(
       "Stuck checkouts",
       [
