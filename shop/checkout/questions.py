@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 from shop.checkout.jobs import Report, backoff
 from shop.checkout.settle import settle
 from shop.payments import reconcile
-from shop.payments.gateway import Gateway, GatewayError, News, PaymentFact, Unreachable
+from shop.payments.gateway import Declined, Gateway, GatewayError, News, PaymentFact, Unreachable
 from shop.payments.ledger import GatewayOrder
 
 
@@ -35,9 +35,12 @@ class CheckPayments:
         facts: list[PaymentFact] = []
         told: list[tuple[GatewayOrder, datetime]] = []
         silent: list[GatewayOrder] = []
+        refused: list[GatewayOrder] = []
         pause = timedelta()
         for (row, asked_at), answer in answers:
-            if isinstance(answer, GatewayError):
+            if isinstance(answer, Declined):
+                refused.append(row)
+            elif isinstance(answer, GatewayError):
                 silent.append(row)
                 pause = max(pause, _pause(row, answer))
             else:
@@ -47,7 +50,8 @@ class CheckPayments:
         report = settle(News(payments=tuple(facts)), via="fetch", now=now)
         reconcile.answered(told, now=now)
         reconcile.not_answered(silent, until=now + pause)
-        report.counts.update(asked=len(told), unanswered=len(silent))
+        reconcile.refused(refused, now=now)
+        report.counts.update(asked=len(told), unanswered=len(silent), refused=len(refused))
         return report
 
 

@@ -104,6 +104,16 @@ def not_answered(due: Iterable[GatewayOrder], *, until: datetime) -> None:
     GatewayOrder.objects.filter(pk__in=[row.pk for row in due]).update(check_at=until)
 
 
+def refused(rows: Iterable[GatewayOrder], *, now: datetime) -> None:
+    """
+    Razorpay will not tell us about these, as of an order of another account. That is no news of
+    their money, and asking again gives the same answer: the next question is the ladder's.
+    """
+    for row in rows:
+        next_at = next_question_at(payable_at=row.created_at, now=now)
+        GatewayOrder.objects.filter(pk=row.pk).update(check_at=next_at)
+
+
 def stop_asking(row_ids: Collection[int]) -> None:
     """
     These Razorpay orders are paid: Razorpay takes no more money on them. Their twins, on which it

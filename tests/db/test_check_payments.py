@@ -57,6 +57,17 @@ def test_an_unanswered_question_is_put_again(job, gateway, standin, now):
     assert row().checked_at is None
 
 
+def test_a_question_that_is_refused_climbs_the_ladder_and_is_no_answer(job, gateway, now):
+    GatewayOrder.objects.update(gateway_order_id="order_of_others")
+
+    run_remote(STEP, gateway, now=now + timedelta(seconds=30))
+
+    assert row().check_at == now + timedelta(minutes=1)
+    assert row().checked_at is None
+    run_remote(STEP, gateway, now=now + timedelta(days=6))
+    assert row().check_at is None
+
+
 def test_a_question_asked_meanwhile_is_not_swallowed_by_an_older_answer(job, gateway, now):
     asked_at = now + timedelta(seconds=30)
     [work] = STEP.claim(limit=1, now=asked_at)
