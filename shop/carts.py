@@ -25,6 +25,7 @@ from django.db.models import F, Q
 from shop import rows
 from shop.accounts import User
 from shop.catalogue import Variant
+from shop.instruments import CARTS
 from shop.money import CURRENCY
 
 logger = logging.getLogger(__name__)
@@ -32,6 +33,7 @@ logger = logging.getLogger(__name__)
 LINE_UNITS_LIMIT = 100  # more of one thing is a wholesale order, or a slip of the finger
 LINES_LIMIT = 100
 EMPTY_CHECKSUM = zlib.crc32(b"[]")  # what an empty cart shows
+STALE = "stale"  # as metrics say it: storefronts have words of their own, any number of them
 REFUSED = "refused:"  # of a kind that we note; storefronts cannot send the colon
 FRESH_FOR = timedelta(minutes=1)  # reading a cart writes `updated_at` at most this often
 
@@ -354,6 +356,7 @@ def report_stale(
     """Note that a storefront's copy of the cart was stale, as the storefront tells it."""
     if not _is_active(owner_id):
         raise NoSuchBuyer(owner_id)
+    CARTS.labels(STALE).inc()
     SyncEvent.objects.create(
         owner_id=owner_id,
         kind=kind,
@@ -369,6 +372,7 @@ def note_refused(cart: Contents, *, code: str, version_seen: int | None, now: da
     Note for operations that a POST of this cart was refused. Best effort: what cannot be written is
     logged, and the buyer gets the refusal all the same.
     """
+    CARTS.labels(code).inc()
     try:
         SyncEvent.objects.create(
             owner_id=cart.owner_id,

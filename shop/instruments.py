@@ -57,3 +57,13 @@ REACHED = Histogram(
     ["state"],
     buckets=_PATIENT_SECONDS,
 )
+WEBHOOKS = Histogram(
+    "pakka_webhook_handled_seconds",
+    "From a webhook's coming in until it was handled.",
+    buckets=_PATIENT_SECONDS,
+)
+CARTS = Counter(
+    "pakka_cart_disagreements_total",
+    "Copies of carts that a storefront found stale, and POSTs refused over a cart, by their code.",
+    ["what"],
+)

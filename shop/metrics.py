@@ -43,6 +43,7 @@ from workers.addresses import celery_broker_url
 
 READ_AGAIN_AFTER_SECONDS = 5.0  # scrapers come in twos; nobody's page should cost the shop more
 HOLD_LAPSED_AFTER = timedelta(minutes=1)  # the sweeper asks Razorpay a last time before it releases
+MOST_CARTS = 50_000  # are counted, no more
 UNSETTLED = (State.IN_REVIEW, State.REFUNDING)
 
 
@@ -122,6 +123,7 @@ def _of_postgres(*, now: datetime) -> list[Metric]:
         found = [
             *_checkouts(now=now),
             *_stock(now=now),
+            *_carts(now=now),
             *_cases(),
             *_refunds(now=now),
             *_inbox(now=now),
@@ -209,6 +211,19 @@ def _stock(*, now: datetime) -> Iterator[Metric]:
     [[lapsed]] = _rows(_LAPSED, [now - HOLD_LAPSED_AFTER])
     yield _gauge("pakka_stock_held_units", "Units set aside for unpaid orders.", held)
     yield _gauge("pakka_stock_lapsed_units", "Of these, units held past their time.", lapsed)
+
+
+_CARTS = """
+    SELECT owner.is_guest, count(*)
+    FROM (SELECT owner_id FROM shop_cart WHERE updated_at >= %s LIMIT %s) AS cart
+    JOIN shop_user owner ON owner.id = cart.owner_id GROUP BY 1
+"""
+
+
+def _carts(*, now: datetime) -> Iterator[Metric]:
+    rows = dict(_rows(_CARTS, [now - timedelta(hours=1), MOST_CARTS]))
+    used = {"guest": rows.get(True, 0), "account": rows.get(False, 0)}
+    yield _by("pakka_carts_used_1h", "Carts read or changed in the last hour.", "owner", used)
 
 
 _OPEN_CASES = "SELECT kind, count(*) FROM shop_case WHERE closed_at IS NULL GROUP BY kind"

@@ -15,10 +15,11 @@ from datetime import datetime, timedelta
 from typing import Any, TypeVar
 
 from django.contrib.postgres.indexes import BrinIndex
-from django.db import connection, models
+from django.db import connection, models, transaction
 from django.db.models import Q, QuerySet
 
 from shop import rows
+from shop.instruments import WEBHOOKS
 from shop.payments.gateway import News
 from shop.payments.razorpay import dispute_fact, payment_fact, refund_fact
 
@@ -179,6 +180,12 @@ def handled(results: Sequence[tuple[InboxEvent, Reading, str]], *, now: datetime
             """,
             [now, rows.as_json(records)],
         )
+    transaction.on_commit(lambda: _count(results, now=now), robust=True)
+
+
+def _count(results: Sequence[tuple[InboxEvent, Reading, str]], *, now: datetime) -> None:
+    for event, _, _ in results:
+        WEBHOOKS.observe((now - event.received_at).total_seconds())
 
 
 def unreadable(*, now: datetime) -> QuerySet[InboxEvent]:

@@ -14,15 +14,28 @@ from django.utils import timezone
 from prometheus_client.parser import text_string_to_metric_families
 from prometheus_client.registry import CollectorRegistry
 
-from shop import heartbeats, metricfiles, metrics, redis_client
+from shop import carts, heartbeats, metricfiles, metrics, redis_client
+from shop.accounts import User
+from shop.checkout import accept
 from shop.checkout.jobs import CheckoutJob
 from shop.checkout.states import State
+from shop.checkout.webhooks import ReconcileWebhook
 from shop.payments import cases, inbox, pressure
 from shop.payments.gateway import OutcomeUnknown
 from shop.payments.ledger import Payment
 from tasks import checkout as checkout_tasks
 from tests.support.events import deliver
-from tests.support.shop import make_checkout, make_payable, make_variant, place_order, reload
+from tests.support.shop import (
+    fill_cart,
+    make_buyer,
+    make_checkout,
+    make_payable,
+    make_variant,
+    place_order,
+    post_checkout,
+    reload,
+    run,
+)
 
 pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("redis", "fresh")]
 
@@ -232,7 +245,9 @@ def test_what_is_done_is_not_read(now):
         for query in queries.captured_queries:
             cursor.execute(f"EXPLAIN {query['sql']}")
             plan = "\n".join(line for (line,) in cursor.fetchall())
-            for table in ("checkoutjob", "case", "refund", "inboxevent", "payment", "orderline"):
+            for table in (
+                *("checkoutjob", "case", "refund", "inboxevent", "payment", "orderline", "cart"),
+            ):
                 assert f"Seq Scan on shop_{table}" not in plan, plan
 
 
@@ -271,6 +286,51 @@ def test_gateway_calls_are_counted_by_operation_and_outcome(gateway, standin, no
 
     key = ("pakka_gateway_call_seconds_count", ("create_order", "ok"))
     assert scrape()[key] - before.get(key, 0) == 1
+
+
+def test_carts_in_use_are_counted_by_whose_they_are(now):
+    fill_cart(make_buyer(now=now), make_variant(), now=now)
+    fill_cart(make_buyer(now=now), make_variant(), now=now - timedelta(hours=2))
+    account = User.objects.create(email="asha@example.com", created_at=now)
+    fill_cart(account, make_variant(), now=now)
+
+    found = scrape(now=now + timedelta(minutes=1))
+
+    assert found["pakka_carts_used_1h", ("guest",)] == 1
+    assert found["pakka_carts_used_1h", ("account",)] == 1
+
+
+def test_carts_out_of_step_are_counted_by_words_of_ours_alone(now):
+    before = scrape()
+    buyer = make_buyer(now=now)
+    for kind in ("reloaded", "a_word_of_theirs"):
+        carts.report_stale(
+            buyer.pk, kind=kind, cart_id_seen=None, cart_version_seen=None, detail="", now=now
+        )
+    with pytest.raises(accept.CartEmpty):
+        post_checkout(buyer, now=now)
+
+    grown = {
+        labels: value - before.get((name, labels), 0)
+        for (name, labels), value in scrape().items()
+        if name == "pakka_cart_disagreements_total"
+    }
+
+    assert (grown.pop(("stale",)), grown.pop(("cart_empty",))) == (2, 1)
+    assert set(grown) <= {("cart_changed",)}
+
+
+@pytest.mark.django_db(transaction=True)
+def test_the_lag_of_webhooks_is_counted_when_they_are_handled(now):
+    before = scrape()
+    deliver({"id": "pay_1", "status": "captured"}, now=now)
+
+    run(ReconcileWebhook(), now=now + timedelta(seconds=40))
+
+    after = scrape()
+    for name, grown in (("count", 1), ("sum", 40)):
+        key = (f"pakka_webhook_handled_seconds_{name}", ())
+        assert after[key] - before.get(key, 0) == grown
 
 
 def test_batches_of_tasks_are_counted(now):

@@ -71,6 +71,7 @@ def test_alerts_and_dashboard_read_only_metrics_that_are_there(now):
         instrument.labels(*["test"] * len(instrument._labelnames)).observe(0)
     for instrument in (instruments.BATCHES, instruments.REACHED):
         instrument.labels("test").observe(0)
+    instruments.CARTS.labels("test").inc(0)
     instruments.MOVES.labels("test").inc(0)
     instruments.FAILURES.labels("test").inc(0)
     metrics.forget()
