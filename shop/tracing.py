@@ -32,7 +32,7 @@ def start() -> None:
         from opentelemetry.instrumentation.celery import CeleryInstrumentor
         from opentelemetry.instrumentation.django import DjangoInstrumentor
         from opentelemetry.instrumentation.psycopg import PsycopgInstrumentor
-        from opentelemetry.instrumentation.requests import RequestsInstrumentor
+        from opentelemetry.instrumentation.urllib3 import URLLib3Instrumentor
         from opentelemetry.sdk.trace import TracerProvider
         from opentelemetry.sdk.trace.export import BatchSpanProcessor
     except ImportError as error:
@@ -45,6 +45,6 @@ def start() -> None:
         DjangoInstrumentor,
         CeleryInstrumentor,
         PsycopgInstrumentor,
-        RequestsInstrumentor,
+        URLLib3Instrumentor,
     ):
         instrumentor().instrument()

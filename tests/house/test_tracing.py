@@ -1,7 +1,9 @@
 """Traces cost nothing where nobody wants them, and say what is missing where somebody does."""
 
+import ast
 import importlib.util
 import os
+import re
 import subprocess
 import sys
 
@@ -40,3 +42,21 @@ def test_who_asks_for_it_without_the_packages_is_told_what_to_install():
 
     assert done.returncode != 0
     assert "OTEL_EXPORTER_OTLP_ENDPOINT needs requirements-otel.txt" in done.stderr
+
+
+def imported_by(path: str) -> set[str]:
+    tree = ast.parse((REPOSITORY / path).read_text())
+    found = {name.name for it in ast.walk(tree) if isinstance(it, ast.Import) for name in it.names}
+    return found | {it.module or "" for it in ast.walk(tree) if isinstance(it, ast.ImportFrom)}
+
+
+def test_what_is_traced_is_what_makes_the_calls():
+    """The packages are not here to try it with; that the gateway changed its library once, is."""
+    wanted = (REPOSITORY / "requirements-otel.in").read_text()
+    traced = set(re.findall(r"^opentelemetry-instrumentation-(\w+)$", wanted, re.MULTILINE))
+    prefix = "opentelemetry.instrumentation."
+
+    assert {f"{prefix}{name}" for name in traced} == {
+        name for name in imported_by("shop/tracing.py") if name.startswith(prefix)
+    }
+    assert traced & imported_by("shop/payments/razorpay.py") == {"urllib3"}
