@@ -24,3 +24,10 @@ def format_inr(paise: int) -> str:
         head, pair = head[:-2], head[-2:]
         pairs.insert(0, pair)
     return f"{sign}₹{','.join([*pairs, tail])}.{cents:02d}"
+
+
+def format_amount(minor_units: int, currency: str) -> str:
+    """For operations. Of other currencies than ours we do not know how small their units are."""
+    if currency == CURRENCY:
+        return format_inr(minor_units)
+    return f"{minor_units} minor units of {currency}"

@@ -20,7 +20,7 @@ from shop.checkout import jobs, settle, trail
 from shop.checkout.jobs import Advance, CheckoutJob
 from shop.checkout.states import MOVES, State
 from shop.checkout.trail import Action, AuditEntry, Instruction, Refused
-from shop.money import format_inr
+from shop.money import format_amount, format_inr
 from shop.orders import Order, StockState
 from shop.payments import cases, inbox, ledger, reconcile, refunds
 from shop.payments.cases import Case, CaseKind
@@ -316,9 +316,7 @@ def _goes_back(sent: Sequence[Refund]) -> str:
 
 def _amount(it: Payment | Refund) -> str:
     payment = it.payment if isinstance(it, Refund) else it
-    if payment.currency == payment.gateway_order.currency:
-        return format_inr(it.amount_paise)
-    return f"{it.amount_paise} minor units of {payment.currency}"
+    return format_amount(it.amount_paise, payment.currency)
 
 
 def _checkout_of(order_id: int) -> uuid.UUID | None:

@@ -20,6 +20,7 @@ from shop import carts, orders, stock
 from shop.checkout import jobs
 from shop.checkout.jobs import Advance, CheckoutJob, Ignore, Outcome, Report
 from shop.checkout.states import State
+from shop.money import format_amount, format_inr
 from shop.orders import Order
 from shop.payments import cases, ledger, reconcile, refunds
 from shop.payments.cases import CaseKind
@@ -190,8 +191,9 @@ def _conflicts(order: Order, verdict: Verdict) -> tuple[cases.Open, ...]:
             order.pk,
             CaseKind.CONFLICT,
             payment.gateway_payment_id,
-            f"{payment.gateway_payment_id} does not fit the order: {payment.amount_paise} paise"
-            f" {payment.currency}, not {order.amount_paise} paise {order.currency}",
+            f"{payment.gateway_payment_id} does not fit the order:"
+            f" {format_amount(payment.amount_paise, payment.currency)},"
+            f" not {format_amount(order.amount_paise, order.currency)}",
         )
         for payment in verdict.conflicts
     )
@@ -232,9 +234,9 @@ def _dispute(facts: Sequence[DisputeFact], *, now: datetime) -> None:
     known = ledger.orders_of_payments({fact.gateway_payment_id for fact in facts})
     for fact in facts:
         if order_id := known.get(fact.gateway_payment_id):
-            text = f"is disputed: {fact.amount_paise} paise, {fact.phase} {fact.status}"
+            text = f"is disputed: {format_inr(fact.amount_paise)}, {fact.phase} {fact.status}"
             if fact.status == "lost":
-                text = f"dispute is lost: {fact.amount_paise} paise are gone"
+                text = f"dispute is lost: {format_inr(fact.amount_paise)} are gone"
             case = cases.Open(
                 order_id,
                 CaseKind.DISPUTE,

@@ -19,6 +19,7 @@ from django.conf import settings
 from django.db import models, transaction
 from django.db.models import F, Q, Sum
 
+from shop.money import format_inr
 from shop.orders import Order
 from shop.payments import cases
 from shop.payments.gateway import RefundFact
@@ -101,7 +102,7 @@ class Refund(models.Model):
         ]
 
     def __str__(self) -> str:
-        return f"refund of {self.amount_paise} paise ({self.status})"
+        return f"refund of {format_inr(self.amount_paise)} ({self.status})"
 
 
 class RefundRefused(Exception):

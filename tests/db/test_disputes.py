@@ -42,7 +42,7 @@ def test_a_dispute_opens_one_case_and_the_order_stays_paid(hear, paid):
     case = hear("created", "created")
 
     assert (case.reference[:5], case.stage) == ("disp_", "open")
-    assert "is disputed: 2248896 paise, chargeback open" in case.text
+    assert "is disputed: ₹22,488.96, chargeback open" in case.text
     assert reload(paid).state == State.PAID
 
 
@@ -56,7 +56,7 @@ def test_the_case_says_how_far_it_has_come(hear, name):
 
 
 def test_a_lost_dispute_says_that_the_money_is_gone(hear):
-    assert "dispute is lost: 2248896 paise are gone" in hear("created", "lost").text
+    assert "dispute is lost: ₹22,488.96 are gone" in hear("created", "lost").text
 
 
 @pytest.mark.parametrize("late", ["created", "under_review", "action_required", "won"])

@@ -140,7 +140,7 @@ def test_money_that_is_not_what_was_asked_for_goes_to_review(wrong, job, variant
 
     assert reload(job).state == State.IN_REVIEW
     assert stock_of(variant) == (3, 2)
-    assert "not 4497792 paise INR" in job.moves.last().because
+    assert "not ₹44,977.92" in job.moves.last().because
     assert Case.objects.get().kind == "conflict"
 
 
@@ -217,7 +217,7 @@ def test_a_dispute_is_a_case_and_the_order_stays_paid(job, standin, now):
     run(STEP, now=now)
 
     assert reload(job).state == State.PAID
-    assert "disputed: 500 paise" in Case.objects.get().text
+    assert "disputed: ₹5.00" in Case.objects.get().text
 
 
 def test_money_on_an_alias_pays_the_order(job, gateway, standin, now):

@@ -1,6 +1,6 @@
 import pytest
 
-from shop.money import format_inr, rupees
+from shop.money import format_amount, format_inr, rupees
 
 
 @pytest.mark.parametrize(
@@ -17,6 +17,11 @@ from shop.money import format_inr, rupees
 )
 def test_rupees_are_written_as_people_in_india_write_them(paise, written):
     assert format_inr(paise) == written
+
+
+def test_of_another_currency_no_more_is_said_than_we_know():
+    assert format_amount(150, "INR") == "₹1.50"
+    assert format_amount(150, "JPY") == "150 minor units of JPY"
 
 
 def test_the_json_number_has_the_paise_exactly():
