@@ -25,6 +25,7 @@ from shop.orders import OrderLine
 from shop.payments import hearing, inbox, pressure
 from shop.payments.cases import Case
 from shop.payments.refunds import Refund, RefundStatus
+from shop.redaction import redacted
 from shop.redis_client import RedisAway
 from shop.stock import StockLevel
 from tasks.app import QUEUES
@@ -151,7 +152,7 @@ def _by_reason(stuck: QuerySet[CheckoutJob]) -> list[Row]:
 
 
 def _stuck_row(job: CheckoutJob) -> Row:
-    error = job.last_error.strip().splitlines()
+    error = redacted(job.last_error).strip().splitlines()
     return {
         "checkout": str(job.pk),
         "order": job.order.number if job.order else "",

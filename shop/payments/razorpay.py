@@ -155,7 +155,7 @@ def payment_fact(entity: dict[str, Any]) -> PaymentFact:
         amount_refunded_paise=_paise(entity.get("amount_refunded") or 0),
         method=_text(entity.get("method") or ""),
         error_code=_text(entity.get("error_code") or ""),
-        error_description=_text(entity.get("error_description") or ""),
+        error_description=redacted(_text(entity.get("error_description") or "")),
     )
 
 

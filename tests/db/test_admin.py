@@ -17,11 +17,13 @@ from shop.checkout import mending
 from shop.checkout.jobs import CheckoutJob
 from shop.checkout.trail import Instruction
 from shop.checkout.webhooks import ReconcileWebhook
+from shop.ops import answers
 from shop.payments import cases, inbox
 from shop.payments.cases import Case, CaseKind
 from shop.payments.inbox import InboxEvent
 from shop.payments.ledger import GatewayOrder, Payment
 from shop.stock import StockLevel
+from tests.support import environment
 from tests.support.events import deliver
 from tests.support.shop import (
     fill_cart,
@@ -370,12 +372,13 @@ PLANTED = {
     "notes": {"planted-key@secret.example": "planted note", "id": "planted-id-in-notes"},
     "acquirer_data": {"rrn": "998877665544"},
     "a_field_of_tomorrow": "planted tomorrow",
+    "error_description": "The account of planted@secret.example was debited twice.",
     "number_of_tomorrow": 4111111111111111,
 }
 SECRETS = (
     "9812345670", "planted@", "planted.vpa", "4242", "Lanted", "PLAN0000001", "00112233445566",
     "planted-key", "planted note", "planted-id", "998877665544", "planted tomorrow",
-    "4111111111111111",
+    "4111111111111111", "planted-token", environment.KEY_SECRET,
 )  # fmt: skip
 
 
@@ -385,19 +388,28 @@ def planted(gateway, standin, now):
     payment = standin.pay(GatewayOrder.objects.get(order=job.order).gateway_order_id)
     deliver(payment, now=now, **PLANTED)
     run(ReconcileWebhook(), now=now)
-    traceback = "IntegrityError: Failing row contains (7, planted@secret.example, 9812345670)."
+    traceback = (
+        f"Authorization: Bearer planted-token {environment.KEY_SECRET}\n"
+        "IntegrityError: Failing row contains (7, planted@secret.example, 9812345670)."
+    )
     InboxEvent.objects.update(last_error=traceback)
+    job.failed_attempts.create(state="queued", number=1, error=traceback, at=now)
+    stuck = make_checkout(now=now)
     CheckoutJob.objects.update(last_error=traceback)
+    CheckoutJob.objects.filter(pk=stuck.pk).update(attempts=4)
     return job
 
 
 def test_no_page_shows_what_a_webhook_says_about_people(planted, admin):
+    answers.forget()
     event, payment = InboxEvent.objects.get(), Payment.objects.get()
     pages = [
         reverse("admin:shop_checkoutjob_change", args=[planted.pk]),
         reverse("admin:shop_inboxevent_change", args=[event.pk]),
         reverse("admin:shop_payment_change", args=[payment.pk]),
         reverse("admin:shop_inboxevent_mend", args=[event.pk, "replay"]),
+        reverse("ops_data"),
+        reverse("ops_table", args=["stuck"]),
         *(reverse(f"admin:shop_{table}_changelist") for table in SEEN),
     ]
     for url in pages:
