@@ -42,6 +42,12 @@ def test_compose_adds_the_databases_their_migration_and_the_rest_on_request():
     assert all("profiles" not in SERVICES[name] for name in set(SERVICES) - on_request)
 
 
+def test_the_admin_is_told_where_flower_is_shown():
+    assert SERVICES["web"]["environment"]["FLOWER_URL"].startswith(
+        "${FLOWER_URL:-http://127.0.0.1:"
+    )
+
+
 def test_no_process_starts_before_the_database_is_migrated():
     for name in PROCESSES:
         needed = SERVICES[name]["depends_on"]["migrate"]
