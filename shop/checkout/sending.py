@@ -1,4 +1,7 @@
-"""The remote step `send_refunds`: ask Razorpay for the refunds that are due, each once."""
+"""
+The remote step `send_refunds`: ask Razorpay for the refunds that are due, each once, and what
+became of those that it has not finished.
+"""
 
 from __future__ import annotations
 
@@ -9,9 +12,12 @@ from shop.checkout.jobs import Report
 from shop.checkout.settle import settle
 from shop.payments import refunds
 from shop.payments.gateway import Declined, Gateway, GatewayError, News, RefundFact, Unreachable
-from shop.payments.refunds import Hopeless, Refund
+from shop.payments.refunds import LOOK_AFTER, Hopeless, Refund, RefundStatus
 
 LONGEST_PAUSE = timedelta(hours=1)
+MOST_SELDOM = timedelta(
+    days=1
+)  # a refund that stays pending is asked about, for as long as it does
 
 
 class SendRefunds:
@@ -30,9 +36,9 @@ class SendRefunds:
         :raises Declined: refused, and there is no refund that is ours or that makes it needless.
         """
         payment_id = work.payment.gateway_payment_id
-        if work.attempts > 1:
+        if work.attempts > 1 or work.status == RefundStatus.PENDING:
             found = gateway.fetch_refunds(gateway_payment_id=payment_id)
-            if _covers(found, work):
+            if work.status == RefundStatus.PENDING or _covers(found, work):
                 return found
         try:
             sent = gateway.refund(
@@ -56,7 +62,10 @@ class SendRefunds:
         report = settle(News(refunds=tuple(facts)), via="fetch", hopeless=hopeless, now=now)
         for refund, answer in answers:
             if isinstance(answer, list):
-                report.counts["sent"] += 1
+                looked = refund.status == RefundStatus.PENDING
+                report.counts["asked about" if looked else "sent"] += 1
+                # Only what is pending still, as it was before, is under our claim now.
+                refunds.postpone(refund, until=now + _next_look(refund), last_error="")
             elif refund not in [it.refund for it in hopeless]:
                 report.counts["put off"] += 1
                 refunds.postpone(refund, until=now + _pause(refund, answer), last_error=str(answer))
@@ -77,13 +86,19 @@ def _is_among(found: Sequence[RefundFact], refund: Refund) -> bool:
 def _hopeless(refund: Refund, answer: list[RefundFact] | GatewayError) -> Hopeless | None:
     """
     A refusal may be an empty balance, which fills up: so even that is asked again for a day. What
-    has gone back without us will not go back again.
+    has gone back without us will not go back again. What Razorpay has is in its hands.
     """
+    if refund.status != RefundStatus.DUE:
+        return None
     if isinstance(answer, list) and not _is_among(answer, refund):
         return Hopeless(refund, "all of this payment has gone back without this refund")
     if isinstance(answer, Declined) and refund.attempts >= refunds.MOST_ATTEMPTS:
         return Hopeless(refund, str(answer))
     return None
+
+
+def _next_look(refund: Refund) -> timedelta:
+    return min(LOOK_AFTER * 2 ** min(refund.attempts, 20), MOST_SELDOM)
 
 
 def _pause(refund: Refund, error: GatewayError) -> timedelta:

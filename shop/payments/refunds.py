@@ -26,6 +26,7 @@ from shop.payments.gateway import RefundFact
 from shop.payments.ledger import Payment, PaymentStatus
 
 MOST_ATTEMPTS = 40  # with pauses of up to an hour: more than a day, for a balance to be filled up
+LOOK_AFTER = timedelta(hours=1)  # a pending refund's webhook is quicker, if it comes
 
 
 class RefundStatus(StrEnum):
@@ -72,7 +73,7 @@ class Refund(models.Model):
     key = models.CharField(max_length=40, unique=True)
     gateway_refund_id = models.CharField(max_length=64, unique=True, null=True, blank=True)
     status = models.CharField(max_length=10, default=RefundStatus.DUE)
-    due_at = models.DateTimeField(null=True, blank=True)  # when to send it, or to look for it
+    due_at = models.DateTimeField(null=True, blank=True)  # when to send it, or to ask about it
     claim = models.UUIDField(null=True, blank=True)
     attempts = models.PositiveIntegerField(default=0)
     last_error = models.CharField(max_length=300, blank=True)
@@ -288,7 +289,10 @@ def _promised(payment_ids: Collection[int]) -> dict[int, int]:
 
 
 def claim_due(*, limit: int, now: datetime) -> list[Refund]:
-    """Take refunds that are due to be sent, for `CLAIM_SECONDS`. Call inside a transaction."""
+    """
+    Take refunds that are due to be sent, or to be asked about, for `CLAIM_SECONDS`. Call inside a
+    transaction.
+    """
     due = list(
         Refund.objects.filter(due_at__lte=now)
         .select_related("payment__gateway_order")
@@ -336,8 +340,9 @@ def record(facts: Iterable[RefundFact], *, now: datetime) -> set[int]:
     """
     Write what `facts` say about refunds of payments that are ours. The ids of the orders concerned.
 
-    Forward only, so repeats and shuffles do no harm. A refund that we did not make is kept as made
-    elsewhere. Call inside a transaction that holds the lock of the orders' jobs.
+    Forward only, so repeats and shuffles do no harm. That one failed opens a case, also if it had
+    been processed. A refund that we did not make is kept as made elsewhere. Call inside a
+    transaction that holds the lock of the orders' jobs.
     """
     facts = list(facts)
     if not facts:
@@ -370,15 +375,16 @@ def _record_one(payment: Payment, fact: RefundFact, status: RefundStatus, *, now
             status=RefundStatus.DUE,
             created_at=now,
         )
+    if status is RefundStatus.FAILED:
+        _open_case(refund, "Razorpay says that the refund failed", now=now)
     if status not in FORWARD[refund.status]:
         return False
     refund.gateway_refund_id = fact.id
     refund.status = status
-    refund.due_at = refund.claim = None
+    refund.due_at = now + LOOK_AFTER if status is RefundStatus.PENDING else None
+    refund.claim = None
     refund.updated_at = now
     refund.save()
-    if status is RefundStatus.FAILED:
-        _open_case(refund, "Razorpay says that the refund failed", now=now)
     return True
 
 

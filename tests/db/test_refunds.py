@@ -139,6 +139,63 @@ def test_a_pending_refund_is_refunding_until_razorpay_says_otherwise(late, gatew
     assert reload(late).state == State.REFUNDED
 
 
+def test_a_pending_refund_is_asked_about_should_its_webhook_be_lost(late, gateway, standin, now):
+    standin.settings(refund_status="pending")
+    run_remote(STEP, gateway, now=now)
+    [refund] = standin.refunds()
+    standin.move_refund(refund["id"], "process")
+
+    run_remote(STEP, gateway, now=now + refunds.LOOK_AFTER)
+
+    assert reload(late).state == State.REFUNDED
+    assert Refund.objects.get().due_at is None
+    assert sum(standin.requests()["payments.refund"].values()) == 1
+
+
+def test_a_refund_that_stays_pending_is_asked_about_ever_more_seldom(late, gateway, standin, now):
+    standin.settings(refund_status="pending")
+    pauses = []
+    for _ in range(7):
+        run_remote(STEP, gateway, now=now)
+        due_at = Refund.objects.get().due_at
+        pauses.append((due_at - now).total_seconds() / 3600)
+        now = due_at
+
+    assert pauses == [1, 4, 8, 16, 24, 24, 24]
+    assert len(standin.refunds()) == 1
+
+
+def test_a_pending_refund_made_elsewhere_is_asked_about_and_never_sent(paid, gateway, standin, now):
+    standin.settings(refund_status="pending")
+    [payment] = standin.payments()
+    refund = standin.move_payment(payment["id"], "refund", amount=100)
+    deliver(payment, name="refund.created", refund=refund, now=now)
+    run(ReconcileWebhook(), now=now)
+    standin.move_refund(refund["id"], "process")
+
+    run_remote(STEP, gateway, now=now + refunds.LOOK_AFTER)
+
+    [kept] = Refund.objects.all()
+    assert (kept.reason, kept.status) == (RefundReason.ELSEWHERE, RefundStatus.PROCESSED)
+    assert "payments.refund" not in standin.requests()
+
+
+@pytest.mark.parametrize("words", [("failed", "processed"), ("processed", "failed")])
+def test_that_a_refund_failed_is_a_case_in_whatever_order_it_is_told(
+    words, late, gateway, standin, now
+):
+    standin.settings(refund_status="pending")
+    run_remote(STEP, gateway, now=now)
+    [refund], [payment] = standin.refunds(), standin.payments()
+
+    for word in words:
+        deliver(payment, name=f"refund.{word}", refund=refund | {"status": word}, now=now)
+        run(ReconcileWebhook(), now=now)
+
+    assert Refund.objects.get().status == RefundStatus.PROCESSED  # the final word
+    assert Case.objects.get().kind == "refund_failed"
+
+
 def test_a_refund_that_fails_is_a_case(late, gateway, standin, now):
     standin.settings(refund_status="pending")
     run_remote(STEP, gateway, now=now)
