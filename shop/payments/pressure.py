@@ -26,13 +26,19 @@ RATE_LIMITED_SECONDS = 2.0  # where a 429 does not say for how long
 class GatewayPressure(models.Model):
     """The one row (id 1): made by the first migration, locked only for moments."""
 
-    closed_until = models.DateTimeField(null=True, blank=True)
+    closed_until = models.DateTimeField(null=True, blank=True)  # the circuit breaker's
+    # What a 429 asked for. An answer to a call that was out at that moment does not end it.
+    limited_until = models.DateTimeField(null=True, blank=True)
     failures = models.PositiveIntegerField(default=0)  # calls in a row that got no answer
     calls_left = models.FloatField(default=0)  # of this second's budget
     refilled_at = models.DateTimeField(null=True, blank=True)
 
     def __str__(self) -> str:
-        return f"closed until {self.closed_until}" if self.closed_until else "open"
+        return f"left alone until {it}" if (it := self.left_alone_until) else "open"
+
+    @property
+    def left_alone_until(self) -> datetime | None:
+        return max(filter(None, (self.closed_until, self.limited_until)), default=None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +56,7 @@ def allow(wanted: int, *, now: datetime) -> Allowance:
     None while the gateway is left alone. After a break, one: whether it answers decides for all.
     """
     row = _locked()
-    if row.closed_until and now < row.closed_until:
+    if row.left_alone_until and now < row.left_alone_until:
         return Allowance(0, row)
     most = 1 if row.failures >= TRIPS_AFTER else wanted
     return Allowance(min(most, _refill(row, now=now)), row)
@@ -108,8 +114,8 @@ def learn(answers: Sequence[object], *, now: datetime) -> None:
             doubled = SHORTEST_BREAK * 2 ** min((row.failures - TRIPS_AFTER), 10)
             row.closed_until = now + min(doubled, LONGEST_BREAK)
         if limits:
-            limited_until = now + timedelta(seconds=max(limits))
-            row.closed_until = max(row.closed_until or limited_until, limited_until)
+            asked_for = now + timedelta(seconds=max(limits))
+            row.limited_until = max(row.limited_until or asked_for, asked_for)
         row.save()
 
 
@@ -130,8 +136,8 @@ def _locked() -> GatewayPressure:
 def state(*, now: datetime) -> str:
     """For health and operations: `ok`, `resting until …` or `probing`."""
     row = GatewayPressure.objects.filter(pk=1).first()
-    if row is None or (row.failures < TRIPS_AFTER and not row.closed_until):
+    if row is None:
         return "ok"
-    if row.closed_until and now < row.closed_until:
-        return f"resting until {row.closed_until:%H:%M:%S} UTC"
+    if row.left_alone_until and now < row.left_alone_until:
+        return f"resting until {row.left_alone_until:%H:%M:%S} UTC"
     return "probing" if row.failures >= TRIPS_AFTER else "ok"

@@ -20,6 +20,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from functools import cache, partial
 from importlib import metadata
+from math import isfinite
 from typing import Any, TypeVar
 from urllib.parse import urlencode, urlsplit
 from urllib.request import getproxies, proxy_bypass
@@ -45,6 +46,7 @@ from shop.redaction import redacted
 
 T = TypeVar("T")
 
+LONGEST_RETRY_AFTER_SECONDS = 3600.0  # more is no plan but a mistake, and would stop the shop
 LARGEST_ANSWER_BYTES = 8 * 1024 * 1024
 LONGEST_ID = 64
 
@@ -354,7 +356,9 @@ def _json(content: bytes) -> Any:
 
 
 def _retry_after(response: urllib3.BaseHTTPResponse) -> float | None:
+    """In seconds; None if it names none. `nan` and `inf` read as numbers, too."""
     try:
-        return max(0.0, float(response.headers["Retry-After"]))
+        seconds = float(response.headers["Retry-After"])
     except (KeyError, ValueError):
         return None
+    return min(max(0.0, seconds), LONGEST_RETRY_AFTER_SECONDS) if isfinite(seconds) else None

@@ -106,6 +106,19 @@ def test_a_429_slows_everybody_for_as_long_as_it_says(now):
     assert take(32, now=now + timedelta(seconds=7)) == 32
 
 
+@pytest.mark.parametrize("answer", [object(), DEAD], ids=["good", "none"])
+def test_calls_that_were_out_at_a_429_do_not_shorten_what_it_asked_for(answer, now):
+    pressure.learn([DEAD], now=now)
+    pressure.learn([LIMITED], now=now)
+
+    for _ in range(TRIPS_AFTER):
+        pressure.learn([answer], now=now)
+
+    assert take(32, now=now + timedelta(seconds=6)) == 0
+    assert "resting" in pressure.state(now=now + timedelta(seconds=6))
+    assert take(32, now=now + timedelta(seconds=7)) > 0
+
+
 def test_buyers_are_told_and_go_on_by_themselves(gateway, standin, now):
     job = place_order(make_checkout(now=now), now=now)
     pressure.learn([DEAD] * TRIPS_AFTER, now=now)
