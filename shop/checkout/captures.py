@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from shop.checkout.jobs import Report, backoff
 from shop.checkout.settle import settle
 from shop.payments import ledger
 from shop.payments.gateway import Declined, Gateway, GatewayError, News, PaymentFact
 from shop.payments.ledger import Payment, PaymentStatus
+
+LONGEST_PAUSE = timedelta(hours=1)
 
 
 class CapturePayments:
@@ -42,6 +44,12 @@ class CapturePayments:
         for payment, answer in answers:
             again = isinstance(answer, GatewayError) or answer.status == PaymentStatus.AUTHORIZED
             report.counts["put off" if again else "captured"] += 1
-            pause = backoff(payment.capture_attempts + 1)
-            ledger.capture_again(payment, at=now + pause if again else None)
+            ledger.capture_again(payment, at=now + _pause(payment, answer) if again else None)
         return report
+
+
+def _pause(payment: Payment, answer: PaymentFact | GatewayError) -> timedelta:
+    """What Razorpay will not capture stays authorised for days: it is tried ever more seldom."""
+    if isinstance(answer, GatewayError):
+        return backoff(payment.capture_attempts + 1)
+    return min(timedelta(seconds=2 ** min(payment.capture_attempts, 20)), LONGEST_PAUSE)

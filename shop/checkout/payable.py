@@ -155,7 +155,7 @@ def _first_question_at(orders: Sequence[RemoteOrder], *, now: datetime) -> datet
     """At once if a buyer has been at one of them, as after a long outage; else by the ladder."""
     if any(order.status != "created" for order in orders):
         return now
-    return reconcile.next_question_at(payable_at=now, now=now)
+    return reconcile.next_question_at(placed_at=now, now=now)
 
 
 def _outcome(work: Wanted, answer: Found | GatewayError, *, now: datetime) -> Outcome:

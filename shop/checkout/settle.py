@@ -215,7 +215,7 @@ def _deliver(paid: Sequence[tuple[CheckoutJob, Verdict]], *, now: datetime) -> N
     stock.sell([_order_id(job) for job, _ in paid])
     by = [(_order_id(job), verdict.paid_by) for job, verdict in paid if verdict.paid_by]
     orders.pay([(order_id, payment.gateway_payment_id) for order_id, payment in by], now=now)
-    reconcile.stop_asking([payment.gateway_order_id for _, payment in by])
+    reconcile.ask_once_more([payment.gateway_order_id for _, payment in by])
     bought: Counter[tuple[int, int]] = Counter()
     for job, _ in paid:
         for line in job.frozen_lines:

@@ -168,19 +168,21 @@ def expire(batch: Sequence[CheckoutJob], now: datetime) -> list[Outcome]:
     """
     End checkouts that nobody paid in time, after one last question to Razorpay.
 
-    The question is put by whoever answers `payments.check_payments`; until its answer is in, the
-    checkout waits, at most `LAST_QUESTION_GRACE`.
+    The question is put by whoever answers `payments.check_payments`; until its answer is in, and
+    while money that it found is on its way, the checkout waits, at most `LAST_QUESTION_GRACE`.
     """
-    asked = ledger.last_checks([job.order_id for job in batch if job.order_id])
+    order_ids = [job.order_id for job in batch if job.order_id]
+    asked = ledger.last_checks(order_ids)
+    money_on_its_way = ledger.with_money(order_ids)
     outcomes: list[Outcome] = []
     ask = []
     for job in batch:
         assert job.expires_at is not None
         assert job.order_id is not None
         checked_at = asked.get(job.order_id)
-        if (checked_at and checked_at >= job.expires_at) or (
-            now >= job.expires_at + LAST_QUESTION_GRACE
-        ):
+        is_answered = checked_at is not None and checked_at >= job.expires_at
+        is_unpaid = is_answered and job.order_id not in money_on_its_way
+        if is_unpaid or now >= job.expires_at + LAST_QUESTION_GRACE:
             outcomes.append(Advance(State.EXPIRED, "not paid in time"))
         else:
             ask.append(job.order_id)

@@ -156,8 +156,11 @@ def ask_for(
 
 
 def asked(row: GatewayOrder, *, at: datetime | None) -> None:
-    """Note since when a create call may be unaccounted for; None that there is none."""
-    GatewayOrder.objects.filter(pk=row.pk).update(asked_at=at)
+    """
+    Note since when a create call may be unaccounted for; None that there is none. Whoever has asked
+    after `row` was read knows better.
+    """
+    GatewayOrder.objects.filter(pk=row.pk, asked_at=row.asked_at).update(asked_at=at)
 
 
 _ADOPT = """
@@ -179,7 +182,10 @@ class Adoption:
 
 
 def adopt(adoptions: Sequence[Adoption], *, now: datetime) -> None:
-    """Keep the ids that Razorpay gave. A row that has one keeps it, so a repeat adds nothing."""
+    """
+    Keep the ids that Razorpay gave, each once. A row that has one keeps it: what comes later is an
+    alias.
+    """
     if not adoptions:
         return
     records = [
@@ -192,6 +198,8 @@ def adopt(adoptions: Sequence[Adoption], *, now: datetime) -> None:
     ]
     with connection.cursor() as cursor:
         cursor.execute(_ADOPT, [rows.as_json(records)])
+        # Whose claim had lapsed finds that another order was adopted: then theirs is its twin.
+        first_twin = 1 if cursor.rowcount == len(adoptions) else 0
     aliases = [
         GatewayOrder(
             order_id=adoption.row.order_id,
@@ -203,7 +211,7 @@ def adopt(adoptions: Sequence[Adoption], *, now: datetime) -> None:
             check_at=adoption.check_at,
         )
         for adoption in adoptions
-        for twin in adoption.orders[1:]
+        for twin in adoption.orders[first_twin:]
     ]
     if aliases:
         GatewayOrder.objects.bulk_create(aliases, ignore_conflicts=True)
@@ -411,7 +419,13 @@ def _is_right(order: Order, payment: Payment) -> bool:
 
 def has_money(order_id: int) -> bool:
     """Whether any payment of the order is authorised or captured."""
-    return Payment.objects.filter(
-        gateway_order__order_id=order_id,
+    return order_id in with_money([order_id])
+
+
+def with_money(order_ids: Collection[int]) -> set[int]:
+    """Those of these orders of which some payment is authorised or captured."""
+    found = Payment.objects.filter(
+        gateway_order__order_id__in=order_ids,
         status__in=[PaymentStatus.AUTHORIZED, PaymentStatus.CAPTURED],
-    ).exists()
+    )
+    return set(found.values_list("gateway_order__order_id", flat=True))

@@ -16,9 +16,8 @@ from django.db import connection
 from shop import rows
 from shop.payments.ledger import GatewayOrder
 
-# Since the order became payable. While the buyer is at the form, a lost webhook costs them at most
-# the step; afterwards only a late authorisation can still come, for up to five days
-# (razorpay.com/docs/payments/payments/late-authorisation: 3 days, elsewhere 5).
+# Since the order was placed. While the buyer is at the form, a lost webhook costs them at most the
+# step; afterwards only a late authorisation can still come.
 LADDER = (
     timedelta(seconds=30),
     timedelta(minutes=1),
@@ -32,16 +31,22 @@ LADDER = (
     timedelta(days=1),
     timedelta(days=2),
     timedelta(days=3),
-    timedelta(days=5, hours=1),
 )
 
+# A bank may authorise so long after the buyer tried to pay
+# (razorpay.com/docs/payments/payments/late-authorisation: 3 days, elsewhere 5).
+LATEST_AUTHORISATION = timedelta(days=5, hours=1)
 
-def next_question_at(*, payable_at: datetime, now: datetime) -> datetime | None:
+
+def next_question_at(*, placed_at: datetime, now: datetime) -> datetime | None:
     """The next rung of the ladder that lies ahead; None when nothing can come any more."""
-    for rung in LADDER:
-        if payable_at + rung > now:
-            return payable_at + rung
-    return None
+    rungs = (*(placed_at + rung for rung in LADDER), placed_at + _until_the_last())
+    return next((rung for rung in rungs if rung > now), None)
+
+
+def _until_the_last() -> timedelta:
+    """An order becomes payable as late as it may hold units, and is payable for as long again."""
+    return 2 * timedelta(seconds=settings.HOLD_SECONDS) + LATEST_AUTHORISATION
 
 
 def ask_now(order_ids: Collection[int], *, now: datetime) -> None:
@@ -91,7 +96,7 @@ def answered(told: Sequence[tuple[GatewayOrder, datetime]], *, now: datetime) ->
             "id": row.pk,
             "asked_at": asked_at,
             "claimed_until": row.check_at,
-            "next_at": next_question_at(payable_at=row.created_at, now=now),
+            "next_at": next_question_at(placed_at=row.created_at, now=now),
         }
         for row, asked_at in told
     ]
@@ -99,29 +104,34 @@ def answered(told: Sequence[tuple[GatewayOrder, datetime]], *, now: datetime) ->
         cursor.execute(_ANSWERED, [rows.as_json(records)])
 
 
-def not_answered(due: Iterable[GatewayOrder], *, until: datetime) -> None:
-    """Ask again at `until`."""
-    GatewayOrder.objects.filter(pk__in=[row.pk for row in due]).update(check_at=until)
+def not_answered(due: Sequence[GatewayOrder], *, until: datetime) -> None:
+    """Ask again at `until`, unless another time was set while our question was under way."""
+    claimed_until = {row.check_at for row in due}
+    GatewayOrder.objects.filter(pk__in=[row.pk for row in due], check_at__in=claimed_until).update(
+        check_at=until
+    )
 
 
-def refused(rows: Iterable[GatewayOrder], *, now: datetime) -> None:
+def refused(due: Iterable[GatewayOrder], *, now: datetime) -> None:
     """
     Razorpay will not tell us about these, as of an order of another account. That is no news of
     their money, and asking again gives the same answer: the next question is the ladder's.
     """
-    for row in rows:
-        next_at = next_question_at(payable_at=row.created_at, now=now)
+    for row in due:
+        next_at = next_question_at(placed_at=row.created_at, now=now)
         GatewayOrder.objects.filter(pk=row.pk).update(check_at=next_at)
 
 
-def stop_asking(row_ids: Collection[int]) -> None:
+def ask_once_more(row_ids: Collection[int]) -> None:
     """
-    These Razorpay orders are paid: Razorpay takes no more money on them. Their twins, on which it
-    would, stay on the ladder.
+    These Razorpay orders are paid. Razorpay takes no more money on them, and mostly gives back what
+    comes late; one last question finds what it kept. Their twins stay on the ladder.
     """
     with connection.cursor() as cursor:
         cursor.execute(
-            "UPDATE shop_gatewayorder SET check_at = NULL WHERE id = ANY(%s)", [rows.array(row_ids)]
+            "UPDATE shop_gatewayorder SET check_at = created_at + make_interval(secs => %s)"
+            " WHERE id = ANY(%s)",
+            [_until_the_last().total_seconds(), rows.array(row_ids)],
         )
 
 

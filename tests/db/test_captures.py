@@ -86,3 +86,19 @@ def test_a_payment_that_razorpay_captured_meanwhile_is_not_asked_about_again(gat
 
     assert reload(job).state == State.PAID
     assert Payment.objects.get().capture_at is None
+
+
+def test_what_razorpay_will_not_capture_is_tried_ever_more_seldom(job, gateway, standin, now):
+    refusal = '{"error": {"code": "BAD_REQUEST_ERROR", "description": "not for this account"}}'
+    standin.set_faults(
+        {"kind": "answer", "route": "payments.capture", "status": 400, "body": refusal}
+        | {"count": None}
+    )
+    pauses = []
+    for _ in range(14):
+        run_remote(STEP, gateway, now=now)
+        capture_at = Payment.objects.get().capture_at
+        pauses.append(int((capture_at - now).total_seconds()))
+        now = capture_at
+
+    assert pauses == [2**n for n in range(12)] + [3600, 3600]

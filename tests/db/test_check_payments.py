@@ -7,7 +7,9 @@ import pytest
 from shop.checkout.questions import CheckPayments
 from shop.checkout.states import State
 from shop.payments import reconcile
+from shop.payments.gateway import OutcomeUnknown
 from shop.payments.ledger import GatewayOrder, Payment
+from shop.payments.refunds import Refund, RefundReason
 from tests.support.shop import make_checkout, make_payable, reload, run_remote
 
 pytestmark = pytest.mark.django_db
@@ -40,12 +42,21 @@ def test_unpaid_it_climbs_the_ladder(job, gateway, now):
     assert row().checks == 1
 
 
-def test_a_paid_order_is_asked_about_no_more(job, gateway, standin, now):
+def test_a_paid_order_is_asked_about_once_more(job, gateway, standin, now):
+    """Two tabs, say, and a bank that takes days: money of which no webhook told."""
+    standin.settings(second_payment="keep")
+    slow = standin.pay(row().gateway_order_id, "created")
     standin.pay(row().gateway_order_id)
-
     run_remote(STEP, gateway, now=now + timedelta(seconds=30))
+    assert reload(job).state == State.PAID
+    assert row().check_at > now + timedelta(days=5)
+    standin.move_payment(slow["id"], "capture")
+
+    run_remote(STEP, gateway, now=row().check_at)
 
     assert row().check_at is None
+    [refund] = Refund.objects.all()
+    assert (refund.payment.gateway_payment_id, refund.reason) == (slow["id"], RefundReason.SURPLUS)
 
 
 def test_an_unanswered_question_is_put_again(job, gateway, standin, now):
@@ -66,6 +77,16 @@ def test_a_question_that_is_refused_climbs_the_ladder_and_is_no_answer(job, gate
     assert row().checked_at is None
     run_remote(STEP, gateway, now=now + timedelta(days=6))
     assert row().check_at is None
+
+
+def test_a_question_asked_meanwhile_is_not_put_off_by_a_lost_answer(job, now):
+    asked_at = now + timedelta(seconds=30)
+    [work] = STEP.claim(limit=1, now=asked_at)
+    reconcile.ask_now([job.order_id], now=asked_at + timedelta(seconds=1))
+
+    STEP.record([(work, OutcomeUnknown("no answer"))], now=asked_at + timedelta(seconds=10))
+
+    assert row().check_at == asked_at + timedelta(seconds=1)
 
 
 def test_a_question_asked_meanwhile_is_not_swallowed_by_an_older_answer(job, gateway, now):

@@ -7,7 +7,7 @@ from django.db import transaction
 
 from shop.checkout.payable import CreateRazorpayOrder
 from shop.checkout.states import State
-from shop.payments.gateway import refuse_inside_transaction
+from shop.payments.gateway import Unreachable, refuse_inside_transaction
 from shop.payments.ledger import GatewayOrder
 from shop.payments.razorpay import RazorpayGateway
 from tests.support import environment
@@ -150,6 +150,30 @@ def test_twins_are_kept_as_aliases(job, gateway, standin, now):
     rows = GatewayOrder.objects.filter(order=job.order)
     assert {row.gateway_order_id for row in rows} == {order["id"] for order in standin.orders()}
     assert rows.filter(is_alias=False).count() == 1
+
+
+def test_an_order_told_of_by_a_worker_whose_claim_had_lapsed_is_an_alias(
+    job, gateway, standin, now
+):
+    [slow] = STEP.claim(limit=1, now=now)
+    made = STEP.call(gateway, slow)
+    standin.settings(receipt_lag_seconds=600)  # longer than we reckon with
+    run_remote(STEP, gateway, now=now + LAG)
+
+    STEP.record([(slow, made)], now=now + LAG)
+
+    rows = GatewayOrder.objects.filter(order=job.order)
+    assert {row.gateway_order_id for row in rows} == {order["id"] for order in standin.orders()}
+    assert rows.get(is_alias=True).gateway_order_id == made.orders[0].id
+
+
+def test_a_worker_whose_claim_had_lapsed_does_not_make_others_forget_their_call(job, now):
+    [slow] = STEP.claim(limit=1, now=now)
+    STEP.claim(limit=1, now=now + LAG)  # its call may be under way
+
+    STEP.record([(slow, Unreachable("no connection"))], now=now + LAG)
+
+    assert GatewayOrder.objects.get().asked_at == now + LAG
 
 
 def test_a_twin_that_is_paid_is_adopted_before_an_older_one(job, gateway, standin, now):

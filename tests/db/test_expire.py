@@ -62,6 +62,31 @@ def test_money_found_by_the_last_question_pays(job, variant, gateway, standin):
     assert stock_of(variant) == (9, 0)
 
 
+def test_units_are_kept_for_money_on_its_way(job, variant, gateway, standin):
+    payment = standin.pay(GatewayOrder.objects.get().gateway_order_id, "authorized")
+    run(steps.EXPIRE, now=job.expires_at)
+    run_remote(CheckPayments(), gateway, now=job.expires_at)
+
+    run(steps.EXPIRE, now=job.expires_at + timedelta(seconds=10))
+
+    assert reload(job).state == State.AWAITING_PAYMENT
+    assert stock_of(variant) == (10, 1)
+    standin.move_payment(payment["id"], "capture")
+    run_remote(CheckPayments(), gateway, now=job.expires_at + timedelta(seconds=10))
+    assert reload(job).state == State.PAID
+
+
+def test_units_are_not_kept_for_ever_for_money_that_does_not_come(job, variant, gateway, standin):
+    standin.pay(GatewayOrder.objects.get().gateway_order_id, "authorized")
+    run(steps.EXPIRE, now=job.expires_at)
+    run_remote(CheckPayments(), gateway, now=job.expires_at)
+
+    run(steps.EXPIRE, now=job.expires_at + LAST_QUESTION_GRACE)
+
+    assert reload(job).state == State.EXPIRED
+    assert stock_of(variant) == (10, 0)
+
+
 def test_a_dead_gateway_does_not_hold_units_for_ever(job, variant):
     nobody = RazorpayGateway(
         key_id="k", key_secret="s", base_url="http://127.0.0.1:9", timeout_seconds=1, connections=1
