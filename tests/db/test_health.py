@@ -24,12 +24,15 @@ from workers.sweeper import listen
 pytestmark = pytest.mark.django_db
 
 
-def pay_three(gateway, standin, *, now):
-    for _ in range(3):
-        job = make_payable(make_checkout(now=now), gateway, now=now)
-        payment = standin.pay(GatewayOrder.objects.get(order=job.order).gateway_order_id)
-        reconcile.ask_now([job.order_id], now=now)
+def pay_one(gateway, standin, *, now):
+    job = make_payable(make_checkout(now=now), gateway, now=now)
+    payment = standin.pay(GatewayOrder.objects.get(order=job.order).gateway_order_id)
+    reconcile.ask_now([job.order_id], now=now)
     return payment
+
+
+def pay_three(gateway, standin, *, now):
+    return [pay_one(gateway, standin, now=now) for _ in range(3)][-1]
 
 
 def test_a_live_process_says_so(client):
@@ -131,11 +134,31 @@ def test_one_webhook_is_a_sign_of_life(gateway, standin, now):
     assert not listen(now=now)
 
 
-def test_an_hour_later_it_is_only_quiet(gateway, standin, now):
+def test_the_alarm_lasts_until_a_webhook_comes(gateway, standin, now):
+    payment = pay_three(gateway, standin, now=now)
+    run_remote(CheckPayments(), gateway, now=now)
+    assert listen(now=now + timedelta(hours=1))
+
+    deliver(payment, now=now + timedelta(hours=1))
+
+    assert not listen(now=now + timedelta(hours=1))
+    assert not listen(now=now + timedelta(hours=2))
+
+
+def test_a_shop_with_few_payments_hears_of_it_too(gateway, standin, now):
+    for hours in range(3):
+        assert not listen(now=now + timedelta(hours=hours))
+        pay_one(gateway, standin, now=now + timedelta(hours=hours))
+        run_remote(CheckPayments(), gateway, now=now + timedelta(hours=hours))
+
+    assert listen(now=now + timedelta(hours=2))
+
+
+def test_a_day_later_it_is_only_quiet(gateway, standin, now):
     pay_three(gateway, standin, now=now)
     run_remote(CheckPayments(), gateway, now=now)
 
-    assert not listen(now=now + timedelta(hours=1))
+    assert not listen(now=now + timedelta(days=1))
 
 
 # --- for containers ---

@@ -18,11 +18,12 @@ from shop import carts, heartbeats, metricfiles, metrics, redis_client
 from shop.accounts import User
 from shop.checkout import accept
 from shop.checkout.jobs import CheckoutJob
+from shop.checkout.questions import CheckPayments
 from shop.checkout.states import State
 from shop.checkout.webhooks import ReconcileWebhook
-from shop.payments import cases, inbox, pressure
+from shop.payments import cases, inbox, pressure, reconcile
 from shop.payments.gateway import OutcomeUnknown
-from shop.payments.ledger import Payment
+from shop.payments.ledger import GatewayOrder, Payment
 from tasks import checkout as checkout_tasks
 from tests.support.events import deliver
 from tests.support.shop import (
@@ -35,6 +36,7 @@ from tests.support.shop import (
     post_checkout,
     reload,
     run,
+    run_remote,
 )
 
 pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("redis", "fresh")]
@@ -172,6 +174,19 @@ def test_webhooks_wait_and_die(now):
 
     assert (seen["pakka_webhooks", ("waiting",)], seen["pakka_webhooks", ("dead",)]) == (2, 1)
     assert seen["pakka_webhook_oldest_seconds", ()] == 7
+
+
+def test_money_of_which_no_webhook_tells_is_an_alarm(gateway, standin, now):
+    jobs = [make_payable(make_checkout(now=now), gateway, now=now) for _ in range(3)]
+    for job in jobs:
+        standin.pay(GatewayOrder.objects.get(order=job.order).gateway_order_id)
+        reconcile.ask_now([job.order_id], now=now)
+    run_remote(CheckPayments(), gateway, now=now)
+
+    seen = scrape(now=now)
+
+    assert seen["pakka_payments_captured_10m", ("fetch",)] == 3
+    assert seen["pakka_webhooks_silent", ()] == 1
 
 
 def test_the_breaker_is_in_one_state(now):
