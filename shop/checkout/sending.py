@@ -74,9 +74,10 @@ class SendRefunds:
 
 
 def _covers(found: Sequence[RefundFact], refund: Refund) -> bool:
-    """Whether ours is among them, or they have given back all there was."""
+    """Whether ours is among them, or they have left less than it is."""
     gone_paise = sum(fact.amount_paise for fact in found if fact.status != "failed")
-    return _is_among(found, refund) or gone_paise >= refund.payment.amount_paise
+    left_paise = refund.payment.amount_paise - gone_paise
+    return _is_among(found, refund) or left_paise < refund.amount_paise
 
 
 def _is_among(found: Sequence[RefundFact], refund: Refund) -> bool:
@@ -86,12 +87,13 @@ def _is_among(found: Sequence[RefundFact], refund: Refund) -> bool:
 def _hopeless(refund: Refund, answer: list[RefundFact] | GatewayError) -> Hopeless | None:
     """
     A refusal may be an empty balance, which fills up: so even that is asked again for a day. What
-    has gone back without us will not go back again. What Razorpay has is in its hands.
+    has gone back without us, in whole or in part, will not go back again. What Razorpay has is in
+    its hands.
     """
     if refund.status != RefundStatus.DUE:
         return None
     if isinstance(answer, list) and not _is_among(answer, refund):
-        return Hopeless(refund, "all of this payment has gone back without this refund")
+        return Hopeless(refund, "so much is not left: it went back without this refund")
     if isinstance(answer, Declined) and refund.attempts >= refunds.MOST_ATTEMPTS:
         return Hopeless(refund, str(answer))
     return None

@@ -300,6 +300,19 @@ def test_what_went_back_in_parts_without_us_is_not_asked_for_for_ever(late, gate
     assert reload(late).state == State.REFUNDED
 
 
+def test_what_is_left_when_a_part_went_back_without_us_is_for_people(late, gateway, standin, now):
+    [payment] = standin.payments()
+    standin.move_payment(payment["id"], "refund", amount=100)
+
+    run_remote(STEP, gateway, now=now)
+
+    assert sum(standin.requests()["payments.refund"].values()) == 1
+    ours, elsewhere = Refund.objects.all()
+    assert (ours.status, elsewhere.amount_paise) == (RefundStatus.FAILED, 100)
+    assert reload(late).state == State.IN_REVIEW
+    assert refunds.left_of([ours.payment]) == {ours.payment_id: late.amount_paise - 100}
+
+
 def test_wrong_money_that_is_only_authorised_is_not_refunded(late, standin, now):
     [payment] = standin.payments()
     other = {"id": "pay_second", "amount": 5, "status": "authorized", "captured": False}
