@@ -323,3 +323,13 @@ def test_a_lost_dispute_takes_the_money_away(standin, client, payment):
     assert client.dispute.fetch(dispute["id"])["amount_deducted"] == 50_000
     assert standin.ledger()["totals"]["charged_back_paise"] == 50_000
     assert standin.ledger()["totals"]["net_paise"] == 0
+
+
+@pytest.mark.parametrize("end", [None, "lost"])
+def test_money_is_not_taken_away_twice(standin, payment, end):
+    dispute = standin.call("POST", f"payments/{payment['id']}/disputes")
+    if end:
+        standin.call("PATCH", f"disputes/{dispute['id']}", {"status": end})
+
+    with pytest.raises(requests.HTTPError, match="disputed already"):
+        standin.call("POST", f"payments/{payment['id']}/disputes")

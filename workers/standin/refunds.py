@@ -101,7 +101,7 @@ def _refuse_blocked(world: World, payment: Payment) -> None:
         raise world.refuse("refund_not_captured")
     if world.clock.now() - payment.created_at > SIX_MONTHS_SECONDS:
         raise world.refuse("refund_too_old")
-    if any(dispute.status in ("open", "under_review", "lost") for dispute in payment.disputes):
+    if _is_disputed(payment):
         raise world.refuse("refund_disputed")
 
 
@@ -160,9 +160,15 @@ def _expect_pending(refund: Refund) -> None:
 
 
 def open_dispute(world: World, payment: Payment, *, reason_code: str, phase: str) -> Dispute:
-    """A buyer's bank takes the payment up. While it is open, no refund. :raises IllegalMove."""
+    """
+    A buyer's bank takes the payment up. While it is open, no refund.
+
+    :raises IllegalMove: the payment is not captured, or disputed as it is.
+    """
     if payment.status != "captured":
         raise IllegalMove(f"payment {payment.id} is {payment.status}, must be captured")
+    if _is_disputed(payment):
+        raise IllegalMove(f"payment {payment.id} is disputed already")
     dispute = Dispute(
         id=world.new_id("disp"),
         payment=payment,
@@ -175,6 +181,10 @@ def open_dispute(world: World, payment: Payment, *, reason_code: str, phase: str
     payment.disputes.append(dispute)
     world.emit("payment.dispute.created", payment, dispute)
     return dispute
+
+
+def _is_disputed(payment: Payment) -> bool:
+    return any(it.status in ("open", "under_review", "lost") for it in payment.disputes)
 
 
 DisputeMove = Literal["under_review", "action_required", "won", "lost", "closed"]
