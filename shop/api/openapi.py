@@ -55,5 +55,5 @@ REPLAYED = _header(
     "Idempotent-Replayed", str, "`true`: the very same request came before.", on=[202]
 )
 IDEMPOTENCY_KEY = _header(
-    "Idempotency-Key", str, "At most 255 printable characters, new for each checkout.", on=False
+    "Idempotency-Key", str, "At most 255 printable characters, new for each request.", on=False
 )

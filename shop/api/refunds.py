@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import uuid
 from typing import Any
 
 from django.http import Http404
@@ -19,9 +20,16 @@ from shop.api.auth import caller_id
 from shop.api.carts import LARGEST_ID
 from shop.api.errors import ApiError
 from shop.api.limits import Throttle
-from shop.api.openapi import PRIVATE, THROTTLED, WITH_BODY, refusals
+from shop.api.openapi import (
+    IDEMPOTENCY_KEY,
+    PRIVATE,
+    REPLAYED,
+    THROTTLED,
+    WITH_BODY,
+    refusals,
+)
 from shop.checkout import mending
-from shop.checkout.trail import Instruction
+from shop.checkout.trail import AlreadyDone, Instruction
 from shop.money import rupees
 from shop.orders import Order
 from shop.payments.refunds import Refund, RefundRefused
@@ -75,28 +83,56 @@ class Refunds(APIView):
 
     @extend_schema(
         request=RefundIn,
-        responses={202: RefundOut} | refusals(PRIVATE, 403, 404, 409, THROTTLED, *WITH_BODY),
+        responses={202: RefundOut} | refusals(PRIVATE, 403, 404, 409, 422, THROTTLED, *WITH_BODY),
+        parameters=[IDEMPOTENCY_KEY, REPLAYED],
     )
     def post(self, request: Request, number: str) -> Response:
         """
         Give money of a paid order back: a part, or all that is left. Sent to Razorpay at once.
 
-        A repeat gives back more, as far as there is more: each request is a refund of its own.
+        The same `Idempotency-Key` again gives the same refund. Without one a repeat gives back
+        more, as far as there is more: each request is then a refund of its own.
         """
         given = RefundIn(data=request.data)
         given.is_valid(raise_exception=True)
         order = Order.objects.filter(number=number).first()
         if order is None:
             raise Http404
+        amount_paise = given.validated_data["amount_paise"]
+        by = Instruction(
+            caller_id(request),
+            given.validated_data["reason"],
+            timezone.now(),
+            _instruction_key(request),
+        )
         try:
-            refund = mending.refund(
-                order,
-                amount_paise=given.validated_data["amount_paise"],
-                by=Instruction(caller_id(request), given.validated_data["reason"], timezone.now()),
-            ).refund
+            refund = mending.refund(order, amount_paise=amount_paise, by=by).refund
         except RefundRefused as refused:
             raise ApiError(
                 409, "refund_refused", refused.message, {"left_paise": refused.left_paise}
             ) from refused
+        except AlreadyDone:
+            return _replayed(order, amount_paise, by)
         ring(SEND_REFUNDS, checkout_id=str(order.checkout.pk))
         return Response(refund_json(order, refund), status=status.HTTP_202_ACCEPTED)
+
+
+def _instruction_key(request: Request) -> uuid.UUID:
+    """The caller's own; without an `Idempotency-Key`, one that is never given twice."""
+    if given := request.headers.get("Idempotency-Key"):
+        return uuid.uuid5(uuid.NAMESPACE_OID, f"refund {caller_id(request)} {given}")
+    return uuid.uuid4()
+
+
+def _replayed(order: Order, amount_paise: int | None, by: Instruction) -> Response:
+    """:raises ApiError: the key was used for another order or amount."""
+    refund = Refund.objects.filter(payment__gateway_order__order=order, key=by.key.hex).first()
+    if refund is None or amount_paise not in {None, refund.amount_paise}:
+        raise ApiError(
+            422, "idempotency_key_reused", "This Idempotency-Key was used for another refund."
+        )
+    return Response(
+        refund_json(order, refund),
+        status=status.HTTP_202_ACCEPTED,
+        headers={"Idempotent-Replayed": "true"},
+    )

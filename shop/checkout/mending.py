@@ -127,14 +127,21 @@ class Refunded:
 
 def refund(order: Order, *, amount_paise: int | None, by: Instruction) -> Refunded:
     """
-    Give money of a paid order back; None: all that is left. The admin and the API come here.
+    Give money of a paid order back; None: all that is left. The admin and the API come here. The
+    refund's key is the instruction's.
 
     :raises RefundRefused: the order is not paid, or less is left than asked for.
     """
     with transaction.atomic():
+        jobs.lock(order_ids=[order.pk])  # of two repeats the second then sees the first's entry
         trail.refuse_repeat(by)
         wanted = refunds.request(
-            order, amount_paise=amount_paise, note=by.reason[:300], by_id=by.by_id, now=by.now
+            order,
+            amount_paise=amount_paise,
+            note=by.reason[:300],
+            by_id=by.by_id,
+            now=by.now,
+            key=by.key.hex,
         )
         entry = trail.note(
             by,

@@ -164,9 +164,10 @@ def request(
     note: str,
     by_id: int,
     now: datetime,
+    key: str = "",
 ) -> Refund:
     """
-    Write down a refund that staff asks for; None: all that is left. Sent soon after.
+    Write down a refund that staff asks for; None: all that is left. Sent soon after, under `key`.
 
     Locks the payment that paid the order, so that two requests cannot give back more than it was.
 
@@ -190,7 +191,7 @@ def request(
             reason=RefundReason.REQUESTED,
             note=note,
             requested_by_id=by_id,
-            key=new_key(),
+            key=key or new_key(),
             due_at=now,
             created_at=now,
             updated_at=now,

@@ -48,6 +48,27 @@ def test_more_than_is_left_is_refused_and_says_how_much_is(paid, staff):
     assert answer.json()["details"] == {"left_paise": 100}
 
 
+def test_a_request_repeated_under_its_key_is_the_same_refund(paid, staff):
+    request = {"reason": "a part", "amount_paise": 100}
+
+    first, again = (staff.post(path(paid), request, idempotency_key="k-1") for _ in range(2))
+
+    assert (again.status_code, again.json()) == (202, first.json())
+    assert again["Idempotent-Replayed"] == "true"
+    assert Refund.objects.count() == 1
+    assert staff.post(path(paid), request, idempotency_key="k-2").status_code == 202
+    assert Refund.objects.count() == 2
+
+
+def test_a_key_of_another_refund_is_refused(paid, staff):
+    staff.post(path(paid), {"reason": "a part", "amount_paise": 100}, idempotency_key="k-1")
+
+    answer = staff.post(path(paid), {"reason": "more", "amount_paise": 200}, idempotency_key="k-1")
+
+    assert (answer.status_code, answer.json()["code"]) == (422, "idempotency_key_reused")
+    assert Refund.objects.count() == 1
+
+
 def test_the_buyer_cannot_help_themselves(paid):
     buyer = Caller(tokens(paid.owner)["access"])
 
