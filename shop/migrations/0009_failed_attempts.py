@@ -9,7 +9,7 @@ class Migration(migrations.Migration):
     use. Only adds: what runs already neither reads nor writes the new table.
     """
 
-    dependencies = [("shop", "0007_restart_of_workers")]
+    dependencies = [("shop", "0008_limits_of_the_gateway")]
 
     operations = [
         migrations.CreateModel(
