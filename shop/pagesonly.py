@@ -1,5 +1,5 @@
 """
-Django's middleware for pages: sessions, forms, who is signed in, messages. The API has tokens.
+Django's middleware for pages: sessions, who is signed in, messages. The API has tokens.
 
 Each of them looks into every request and every answer, a seventh of what a status read cost
 (docs/decisions/speed.md). Requests to the API pass them by.
@@ -12,7 +12,6 @@ from django.contrib.messages import middleware as messages
 from django.contrib.sessions import middleware as sessions
 from django.http import HttpRequest
 from django.http.response import HttpResponseBase
-from django.middleware import csrf
 from django.utils.deprecation import MiddlewareMixin
 
 API_PATH = "/api/"
@@ -27,10 +26,6 @@ class PagesOnly(MiddlewareMixin):
 
 class SessionMiddleware(PagesOnly, sessions.SessionMiddleware):
     pass
-
-
-class CsrfViewMiddleware(PagesOnly, csrf.CsrfViewMiddleware):
-    """Every view of the API is exempt: no browser adds a token to a request by itself."""
 
 
 class AuthenticationMiddleware(PagesOnly, auth.AuthenticationMiddleware):

@@ -104,7 +104,7 @@ MIDDLEWARE = [
     "whitenoise.middleware.WhiteNoiseMiddleware",
     "shop.pagesonly.SessionMiddleware",
     "django.middleware.common.CommonMiddleware",
-    "shop.pagesonly.CsrfViewMiddleware",
+    "django.middleware.csrf.CsrfViewMiddleware",
     "shop.pagesonly.AuthenticationMiddleware",
     "shop.pagesonly.MessageMiddleware",
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
