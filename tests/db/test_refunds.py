@@ -1,8 +1,11 @@
 """Money back: each once, never more than came, and nobody forgets it on the way."""
 
 from datetime import timedelta
+from importlib import import_module
 
 import pytest
+from django.db import connection
+from django.utils import timezone
 
 from shop.accounts import User
 from shop.checkout import accept, snapshots, status
@@ -150,6 +153,21 @@ def test_a_pending_refund_is_asked_about_should_its_webhook_be_lost(late, gatewa
     assert reload(late).state == State.REFUNDED
     assert Refund.objects.get().due_at is None
     assert sum(standin.requests()["payments.refund"].values()) == 1
+
+
+def test_refunds_pending_from_an_older_version_are_asked_about(late, gateway, standin, now):
+    standin.settings(refund_status="pending")
+    run_remote(STEP, gateway, now=now)
+    Refund.objects.update(due_at=None)  # as older code left them
+    with connection.cursor() as cursor:
+        cursor.execute(
+            import_module("shop.migrations.0010_pending_refunds_are_asked_about").MAKE_DUE
+        )
+    standin.move_refund(standin.refunds()[0]["id"], "process")
+
+    run_remote(STEP, gateway, now=timezone.now())
+
+    assert reload(late).state == State.REFUNDED
 
 
 def test_a_refund_that_stays_pending_is_asked_about_ever_more_seldom(late, gateway, standin, now):
