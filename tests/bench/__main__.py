@@ -47,7 +47,7 @@ def main() -> int:
             profile(shop, given)
             return 0
         kept = {
-            "command": f"python -m tests.bench {shlex.join(sys.argv[1:])}".strip(),
+            "command": command(given),
             "day": f"{datetime.now(UTC):%Y-%m-%d}",
             "machine": facts,
             "size": given.size,
@@ -70,6 +70,12 @@ def arguments() -> argparse.Namespace:
     words.add_argument("--profile", nargs="+", choices=PROCESSES, metavar="ROLE")
     words.add_argument("--json", type=Path, default=KEPT_IN / "bench.json")
     return words.parse_args()
+
+
+def command(given: argparse.Namespace) -> str:
+    """As somebody else would call it: where the JSON goes is their own business."""
+    words = [word for word in sys.argv[1:] if word not in {"--json", str(given.json)}]
+    return f"make bench BENCH_ARGS='{shlex.join(words)}'" if words else "make bench"
 
 
 def measure(shop: Pakka, given: argparse.Namespace) -> dict[str, Any]:
