@@ -135,10 +135,12 @@ def answer(task: str) -> bool:
         if wait_seconds > 0:
             time.sleep(wait_seconds)
         _began[task] = time.monotonic()
-        with suppress(RedisAway):  # the flag ends by itself
-            redis_client.call(lambda it: it.delete(_flag(task)))
     finally:
         waiting.release()
+    # Only now: a run that came while we waited has left its flag to us, and one that rings from
+    # here on finds nobody waiting.
+    with suppress(RedisAway):  # the flag ends by itself
+        redis_client.call(lambda it: it.delete(_flag(task)))
     return True
 
 

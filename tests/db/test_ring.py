@@ -1,8 +1,10 @@
 """The doorbell: at most one unanswered ring of a task, and never a buyer who waits for Redis."""
 
 import time
+from collections.abc import Callable
 
 import pytest
+from redis import Redis
 
 from shop import redis_client
 from tasks import checkout, payments
@@ -42,6 +44,25 @@ def test_a_run_that_finds_another_waiting_leaves_the_rows_and_the_flag_to_it(red
     assert reload(job).state == "queued"
     assert redis.exists(f"ring:{checkout.VALIDATE_CART}")
     assert checkout.validate_cart(checkout_id="1") == f"advanced 1: {job.pk}"
+
+
+def test_a_ring_on_the_heels_of_an_answer_is_left_to_nobody(redis, monkeypatch):
+    """Its flag would stay, and silence all others until it ends by itself."""
+    said: list[bool] = []
+
+    def clear_and_be_rung(command: Callable[[Redis], object]) -> object:
+        cleared = command(redis)
+        if not said:
+            said.append(False)
+            ring(checkout.VALIDATE_CART, checkout_id="2")
+            said[0] = answer(checkout.VALIDATE_CART)  # its message, in another thread
+        return cleared
+
+    monkeypatch.setattr(redis_client, "call", clear_and_be_rung)
+    answer(checkout.VALIDATE_CART)
+
+    assert said == [True]
+    assert not redis.exists(f"ring:{checkout.VALIDATE_CART}")
 
 
 def test_runs_of_a_task_keep_their_distance(redis, monkeypatch):
