@@ -66,15 +66,18 @@ def insert(model: type[Row], instances: Sequence[Row]) -> Sequence[Row]:
 
 
 @cache
-def insertion(model: type[models.Model]) -> str:
-    """An INSERT of rows that come as JSON (`as_json` of their `values`), without its RETURNING."""
+def insertion(model: type[models.Model], *, rows: str = "json_to_recordset") -> str:
+    """
+    An INSERT of rows that come as JSON (`as_json` of their `values`), without its RETURNING. Of one
+    row that comes by itself (`as_json_object`) with `json_to_record`.
+    """
     names = ", ".join(column for column, _ in _written(model))
     types = ", ".join(
         f"{field.column} {field.db_type(connection)}" for field in _given_fields(model)
     )
     return (
         f"INSERT INTO {model._meta.db_table} ({names})"
-        f" SELECT {names} FROM json_to_recordset(%s::json) AS given ({types})"
+        f" SELECT {names} FROM {rows}(%s::json) AS given ({types})"
     )
 
 
@@ -86,6 +89,10 @@ def values(instance: models.Model) -> dict[str, Any]:
 def as_json(records: Iterable[Mapping[str, Any]]) -> str:
     """Records as one parameter, for `json_to_recordset`; JSON's null is read as SQL's."""
     return orjson.dumps(list(records)).decode()
+
+
+def as_json_object(record: Mapping[str, Any]) -> str:
+    return orjson.dumps(record).decode()
 
 
 def array(ids: Iterable[int | UUID]) -> str:

@@ -158,9 +158,15 @@ DATABASES["default"]["OPTIONS"] |= {
     "server_side_binding": True,
     "prepare_threshold": 3,
 }
+# Planned once: Postgres would plan anew for each array, taking its length for news. And the rows of
+# a batch are looked up one by one: Postgres, which takes any JSON for a hundred rows, would read
+# tables of some thousand whole to join them.
+PLANS_OF_WORKERS = (
+    " -c plan_cache_mode=force_generic_plan"
+    " -c enable_seqscan=off -c enable_hashjoin=off -c enable_mergejoin=off"
+)
 if ROLE == "worker":
-    # Planned once: Postgres would plan anew for each array, taking its length for news.
-    DATABASES["default"]["OPTIONS"]["options"] += " -c plan_cache_mode=force_generic_plan"
+    DATABASES["default"]["OPTIONS"]["options"] += PLANS_OF_WORKERS
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 
 # --- Redis and Celery --------------------------------------------------------------------------

@@ -225,8 +225,8 @@ def _insert_first(job: CheckoutJob, *, key: str, request_hash: str) -> bool:
 
     :raises IntegrityError: the same key came at the same time. Nothing is changed then.
     """
-    statement = _INSERT_FIRST.format(insertion=rows.insertion(CheckoutJob))
-    given = rows.as_json([rows.values(job)])
+    statement = _INSERT_FIRST.format(insertion=rows.insertion(CheckoutJob, rows="json_to_record"))
+    given = rows.as_json_object(rows.values(job))
     with connection.cursor() as cursor:
         cursor.execute(statement, [given, key, key, request_hash, key])
         return bool(cursor.rowcount)

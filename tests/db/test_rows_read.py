@@ -1,0 +1,116 @@
+"""What a checkout reads does not grow with the tables: nobody looks through old rows."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import datetime
+
+import pytest
+from django.conf import settings
+from django.db import connection
+
+from shop.checkout import steps
+from shop.checkout.jobs import CheckoutJob
+from shop.checkout.payable import CreateRazorpayOrder
+from shop.checkout.webhooks import ReconcileWebhook
+from shop.payments import inbox
+from shop.payments.ledger import GatewayOrder
+from shop.payments.razorpay import RazorpayGateway
+from tests.bench.grown import grow
+from tests.support.api import Caller, granted
+from tests.support.events import event_body
+from tests.support.shop import (
+    fill_cart,
+    make_buyer,
+    make_variant,
+    new_key,
+    post_checkout,
+    run,
+    run_remote,
+)
+from tests.support.standin import StandIn
+
+pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("redis")]
+
+OLD = 5_000
+# Those that grow with every checkout and stay; what is bought leaves its cart.
+TABLES = [
+    f"shop_{name}"
+    for name in (
+        *("user", "cart", "checkoutjob", "idempotencykey", "move"),
+        *("order", "orderline", "gatewayorder", "payment", "inboxevent"),
+    )
+]
+
+
+def buy(gateway: RazorpayGateway, standin: StandIn, *, now: datetime) -> None:
+    """From the cart to paid, the last step by a webhook."""
+    buyer = make_buyer(now=now)
+    fill_cart(buyer, make_variant(), make_variant(), now=now)
+    job = post_checkout(buyer, key=new_key(), now=now)
+    run(steps.VALIDATE_CART, now=now)
+    run(steps.CREATE_ORDER, now=now)
+    run_remote(CreateRazorpayOrder(), gateway, now=now)
+    remote = GatewayOrder.objects.get(order__checkout=job.pk)
+    payment = standin.pay(remote.gateway_order_id)
+    body = event_body("payment.captured", payment)
+    inbox.receive(event_id=f"evt_{payment['id']}", body=body, now=now)
+    run(ReconcileWebhook(), now=now)
+    assert CheckoutJob.objects.get(pk=job.pk).state == "paid"
+
+
+@pytest.fixture
+def old_rows(gateway, standin, now) -> None:
+    buy(gateway, standin, now=now)
+    grow(connection.connection.info.dsn, checkouts=OLD)
+    with connection.cursor() as cursor:
+        cursor.execute("ANALYZE")  # what autovacuum does in time
+
+
+@contextmanager
+def nobody_looks_through_a_table() -> Iterator[None]:
+    before = scanned()
+    yield
+    assert scanned() == before
+
+
+def scanned() -> dict[str, int]:
+    """How many rows were read by looking through a table whole."""
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT pg_stat_force_next_flush()")
+        cursor.execute(
+            "SELECT relname, seq_tup_read FROM pg_stat_user_tables WHERE relname = ANY(%s)",
+            [TABLES],
+        )
+        found = dict(cursor.fetchall())
+    assert len(found) == len(TABLES)
+    return found
+
+
+def test_a_post(old_rows):
+    buyer = Caller.guest()
+    buyer.add(make_variant())
+
+    with nobody_looks_through_a_table():
+        granted(buyer.post_checkout(key=new_key()), 202)
+
+
+def test_a_look(old_rows):
+    buyer = Caller.guest()
+    checkout = buyer.check_out()
+
+    with nobody_looks_through_a_table():
+        buyer.status(checkout)
+
+
+def test_workers(old_rows, gateway, standin, now):
+    with connection.cursor() as cursor:
+        for setting in re.findall(r"-c (\S+)", settings.PLANS_OF_WORKERS):
+            cursor.execute(f"SET {setting}")
+    try:
+        with nobody_looks_through_a_table():
+            buy(gateway, standin, now=now)
+    finally:
+        connection.close()
