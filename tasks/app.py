@@ -30,9 +30,13 @@ os.environ.setdefault("DJANGO_SETTINGS_MODULE", "shop.settings")
 # long at most. Also the longest a ring waits in a queue before a second one may join it.
 RING_SECONDS = 5
 
-# Runs of a task, in one process, begin so far apart: at 20 a second each finds what came meanwhile,
-# and a checkout costs less the more of them there are. One that is alone does not wait.
+# Runs of a task, in one process, begin so far apart: each finds what came meanwhile, and a checkout
+# costs less the more of them there are. One that is alone does not wait. Who found company will
+# find more of it: that waits longer, as far as buyers do not notice.
 PACE_SECONDS = 0.05
+PACE_SECONDS_PER_NEIGHBOUR = 0.01
+LONGEST_PACE_SECONDS = 0.15
+_paces: dict[str, float] = {}  # of each task, in seconds, as its last run has set it
 _began: dict[str, float] = {}  # the last run of each task, on the monotonic clock
 _waiting: defaultdict[str, Lock] = defaultdict(Lock)  # held by the run that waits for its time
 
@@ -123,7 +127,7 @@ def answer(task: str) -> bool:
     """
     Say that we look now. Call before looking, so that a ring that comes while we work is sent.
 
-    Waits until `PACE_SECONDS` have passed since the last run of this task began: what comes
+    Waits until the pace of this task (`keep_pace`) has passed since its last run began: what comes
     meanwhile is not rung for, and shares the cost of this run. False while another run of it waits
     here: that one will look, and find our rows too, so this one has nothing to do.
     """
@@ -131,7 +135,8 @@ def answer(task: str) -> bool:
     if not waiting.acquire(blocking=False):
         return False
     try:
-        wait_seconds = _began.get(task, -PACE_SECONDS) + PACE_SECONDS - time.monotonic()
+        pace_seconds = _paces.get(task, PACE_SECONDS)
+        wait_seconds = _began.get(task, -pace_seconds) + pace_seconds - time.monotonic()
         if wait_seconds > 0:
             time.sleep(wait_seconds)
         _began[task] = time.monotonic()
@@ -142,6 +147,17 @@ def answer(task: str) -> bool:
     with suppress(RedisAway):  # the flag ends by itself
         redis_client.call(lambda it: it.delete(_flag(task)))
     return True
+
+
+def keep_pace(task: str, *, rows: int) -> None:
+    """
+    Set when the next run of this task may begin, from the `rows` that this one found. Who found as
+    many as one may take has left some: then at once.
+    """
+    neighbours = max(0, rows - 1)
+    seconds = min(PACE_SECONDS + PACE_SECONDS_PER_NEIGHBOUR * neighbours, LONGEST_PACE_SECONDS)
+    has_left_some = rows >= min(settings.BATCH_SIZE, settings.GATEWAY_BATCH_SIZE)
+    _paces[task] = 0.0 if has_left_some else seconds
 
 
 def _flag(task: str) -> str:

@@ -17,7 +17,7 @@ from shop.checkout.payable import CreateRazorpayOrder
 from shop.checkout.states import State
 from shop.instruments import BATCHES
 from shop.payments.razorpay import RazorpayGateway
-from tasks.app import answer, app, ring
+from tasks.app import answer, app, keep_pace, ring
 
 VALIDATE_CART = "checkout.validate_cart"
 CREATE_ORDER = "checkout.create_order"
@@ -73,7 +73,9 @@ def _ring_again(task: str, ids: dict[str, str]) -> Callable[[], None]:
 
 
 def _ring_onward(task: str, report: Report) -> str:
-    BATCHES.labels(task).observe(report.counts.total())
+    rows = report.counts.total()
+    BATCHES.labels(task).observe(rows)
+    keep_pace(task, rows=rows)
     for state, job_id in report.entered.items():
         if state in RINGS:
             ring(RINGS[state], checkout_id=str(job_id))

@@ -8,7 +8,16 @@ from redis import Redis
 
 from shop import redis_client
 from tasks import checkout, payments
-from tasks.app import PACE_SECONDS, _began, _waiting, answer, ring
+from tasks.app import (
+    LONGEST_PACE_SECONDS,
+    PACE_SECONDS,
+    _began,
+    _paces,
+    _waiting,
+    answer,
+    keep_pace,
+    ring,
+)
 from tests.support.shop import make_checkout, reload
 
 
@@ -65,16 +74,55 @@ def test_a_ring_on_the_heels_of_an_answer_is_left_to_nobody(redis, monkeypatch):
     assert not redis.exists(f"ring:{checkout.VALIDATE_CART}")
 
 
-def test_runs_of_a_task_keep_their_distance(redis, monkeypatch):
+@pytest.fixture
+def slept(redis, monkeypatch) -> list[float]:
+    """What runs have waited for their time, on a clock that they alone move."""
     slept: list[float] = []
     monkeypatch.setattr(time, "monotonic", lambda: 100.0 + sum(slept))
     monkeypatch.setattr(time, "sleep", slept.append)
     _began.clear()
+    _paces.clear()
+    return slept
 
+
+def test_runs_of_a_task_keep_their_distance(slept):
     for task in (checkout.VALIDATE_CART, checkout.CREATE_ORDER, checkout.VALIDATE_CART):
         answer(task)
 
     assert slept == [pytest.approx(PACE_SECONDS)]  # the third waited for the first
+
+
+@pytest.mark.parametrize(
+    ("rows", "pace_seconds"),
+    [(0, PACE_SECONDS), (1, PACE_SECONDS), (4, 0.08), (50, LONGEST_PACE_SECONDS)],
+)
+def test_who_found_company_waits_longer_for_more(slept, rows, pace_seconds):
+    answer(checkout.VALIDATE_CART)
+    keep_pace(checkout.VALIDATE_CART, rows=rows)
+
+    answer(checkout.VALIDATE_CART)
+
+    assert slept == [pytest.approx(pace_seconds)]
+
+
+def test_who_left_some_is_followed_at_once(slept, settings):
+    answer(checkout.VALIDATE_CART)
+    keep_pace(checkout.VALIDATE_CART, rows=settings.BATCH_SIZE)
+
+    answer(checkout.VALIDATE_CART)
+
+    assert slept == []
+
+
+@pytest.mark.django_db
+def test_a_run_sets_the_pace_by_what_it_found(slept, now):
+    for _ in range(3):
+        make_checkout(now=now)
+
+    checkout.validate_cart()
+    checkout.validate_cart()
+
+    assert slept == [pytest.approx(0.07)]
 
 
 def test_tasks_do_not_silence_each_other(redis):
