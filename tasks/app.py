@@ -34,7 +34,7 @@ RING_SECONDS = 5
 # costs less the more of them there are. One that is alone does not wait. Who found company will
 # find more of it: that waits longer, as far as buyers do not notice.
 PACE_SECONDS = 0.05
-PACE_SECONDS_PER_NEIGHBOUR = 0.01
+PACE_SECONDS_PER_NEIGHBOUR = 0.015
 LONGEST_PACE_SECONDS = 0.15
 _paces: dict[str, float] = {}  # of each task, in seconds, as its last run has set it
 _began: dict[str, float] = {}  # the last run of each task, on the monotonic clock

@@ -33,7 +33,12 @@ TRIES = 5  # to win or lose the race of equal POSTs; each try finds what beat th
 class IdempotencyKey(models.Model):
     """A key a buyer sent, and the checkout it stands for. Forgotten after `KEEP_KEYS_DAYS`."""
 
-    owner = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.CASCADE, related_name="+")
+    owner = models.ForeignKey(
+        settings.AUTH_USER_MODEL,
+        on_delete=models.CASCADE,
+        related_name="+",
+        db_index=False,  # `idempotency_key_once_per_owner` begins with it
+    )
     key = models.CharField(max_length=255)
     request_hash = models.CharField(max_length=64)
     job = models.ForeignKey(CheckoutJob, on_delete=models.CASCADE, related_name="keys")
