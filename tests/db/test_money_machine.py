@@ -27,7 +27,6 @@ import hypothesis
 import pytest
 import requests
 from django.db import connection, transaction
-from django.db.models import QuerySet
 from django.test import override_settings
 from hypothesis import HealthCheck
 from hypothesis import strategies as st
@@ -46,18 +45,17 @@ from shop.checkout.jobs import CheckoutJob
 from shop.checkout.payable import CreateRazorpayOrder
 from shop.checkout.questions import CheckPayments
 from shop.checkout.sending import SendRefunds
-from shop.checkout.states import FINAL, State
+from shop.checkout.states import State
 from shop.checkout.webhooks import ReconcileWebhook
-from shop.orders import Order, StockState
 from shop.payments import reconcile, refunds
-from shop.payments.cases import Case, CaseKind
+from shop.payments.cases import Case
 from shop.payments.gateway import GatewayError
 from shop.payments.inbox import InboxEvent
-from shop.payments.ledger import GatewayOrder, Payment, PaymentStatus
+from shop.payments.ledger import GatewayOrder, Payment
 from shop.payments.pressure import GatewayPressure
 from shop.payments.razorpay import RazorpayGateway
-from shop.payments.refunds import Refund, RefundReason, RefundRefused, RefundStatus
-from tests.support import environment
+from shop.payments.refunds import Refund, RefundRefused
+from tests.support import environment, money_books
 from tests.support.events import deliver
 from tests.support.shop import (
     make_buyer,
@@ -144,7 +142,6 @@ FATES = st.fixed_dictionaries(
         **dict.fromkeys(REMOTE, BEFORE_A_WRITE | AFTER_A_CALL),
     },
 )
-BY_RULE = (RefundReason.LATE, RefundReason.SURPLUS)
 
 DUE = """
     SELECT DISTINCT state FROM shop_checkoutjob WHERE due_at <= %(now)s
@@ -166,32 +163,6 @@ def due(now: datetime) -> list[str]:
         found = [name for (name,) in cursor.fetchall()]
     order = [*LOCAL, *REMOTE]
     return sorted((STEP_OF.get(name, name) for name in found), key=order.index)
-
-
-def units_of(orders: list[Order]) -> int:
-    return sum(line.units for order in orders for line in order.lines.all())
-
-
-def sent_of(payment: Payment) -> int:
-    """What the shop believes it sent back of it, in paise."""
-    done = payment.refunds.filter(status=RefundStatus.PROCESSED)
-    return sum(refund.amount_paise for refund in done)
-
-
-def left_of(payment: Payment) -> int:
-    return payment.amount_paise - sent_of(payment)
-
-
-def payments_in_open_cases(job: CheckoutJob) -> QuerySet[Payment]:
-    """Captured money of the order that does not pay it and that a case tells people of."""
-    cases = Case.objects.filter(order=job.order, closed_at=None)
-    captured = Payment.objects.filter(
-        gateway_order__order=job.order, status=PaymentStatus.CAPTURED
-    ).exclude(gateway_payment_id=job.order.paid_by)
-    if job.state == State.IN_REVIEW and cases.exists():
-        return captured
-    failed = cases.filter(kind=CaseKind.REFUND_FAILED).values("reference")
-    return captured.filter(refunds__key__in=failed).distinct()
 
 
 class Crash(BaseException):
@@ -507,12 +478,20 @@ class MoneyMachine(RuleBasedStateMachine):
             if not self.work_once():
                 return
 
-    # --- the books -------------------------------------------------------------------------------
+    # --- the end  -------------------------------------------------------------------------------
 
     def teardown(self) -> None:
         try:
             self.come_to_rest()
-            self.compare_the_books()
+            jobs = [reload(job) for job in self.jobs]
+            money_books.compare(
+                jobs,
+                self.standin,
+                self.disputes.values(),
+                stock=stock_of(self.variant),
+                seeded_units=SEEDED_UNITS,
+            )
+            self.remember(jobs)
         finally:
             self.leave()
 
@@ -587,67 +566,6 @@ class MoneyMachine(RuleBasedStateMachine):
             deliver(payments[dispute["payment_id"]], name=name, dispute=dispute, now=self.now)
         self.work_off()
 
-    def compare_the_books(self) -> None:
-        moved = self.standin.ledger()
-        jobs = [reload(job) for job in self.jobs]
-        for job in jobs:
-            state = State(job.state)
-            assert state in FINAL | {State.IN_REVIEW}, f"{job.pk} rests as {state}"
-            assert job.moves.filter(new=State.PAID).count() <= 1
-        paid = [job.order for job in jobs if job.state == State.PAID]
-        in_review = [job.order for job in jobs if job.state == State.IN_REVIEW]
-        held = [order for order in in_review if order.stock_state == StockState.HELD]
-        assert stock_of(self.variant) == (SEEDED_UNITS - units_of(paid), units_of(held))
-        paying = [self.payment_of(order) for order in paid]
-        in_cases = [it for job in jobs if job.order for it in payments_in_open_cases(job)]
-        self.compare_payments(moved["payments"], looked_after=[*paying, *in_cases])
-        self.compare_refunds(jobs, paying)
-        self.compare_disputes()
-        totals = moved["totals"]
-        kept_paise, in_cases_paise = (sum(map(left_of, them)) for them in (paying, in_cases))
-        assert totals["captured_paise"] == kept_paise + totals["refunded_paise"] + in_cases_paise
-        self.remember(jobs)
-
-    def payment_of(self, order: Order) -> Payment:
-        payment = Payment.objects.get(gateway_payment_id=order.paid_by)
-        assert (payment.amount_paise, payment.currency) == (order.amount_paise, order.currency)
-        return payment
-
-    def compare_payments(self, moved: dict[str, Any], *, looked_after: list[Payment]) -> None:
-        """What is left of each payment is an order's or a case's, and of all others nothing."""
-        rows = Payment.objects.filter(gateway_payment_id__in=moved)
-        known = {payment.gateway_payment_id: payment for payment in rows}
-        left = {payment.gateway_payment_id: left_of(payment) for payment in looked_after}
-        for payment_id, payment in moved.items():
-            gone_paise = payment["refunded_paise"] + payment["charged_back_paise"]
-            assert gone_paise <= payment["captured_paise"]
-            left_paise = payment["captured_paise"] - payment["refunded_paise"]
-            assert left_paise == left.get(payment_id, 0), f"{payment_id} is nobody's"
-            if payment_id in known:
-                sent_paise = payment["refunded_paise"] + payment["released_paise"]
-                assert sent_paise == sent_of(known[payment_id])
-
-    def compare_refunds(self, jobs: list[CheckoutJob], paying: list[Payment]) -> None:
-        """Each refund there is one row here, and no rule gave back what pays an order."""
-        rows = Refund.objects.filter(payment__gateway_order__order__checkout__in=jobs)
-        here = {
-            row.gateway_refund_id: (row.payment.gateway_payment_id, row.amount_paise, row.status)
-            for row in rows.select_related("payment")
-            if row.gateway_refund_id
-        }
-        known = set(Payment.objects.values_list("gateway_payment_id", flat=True))
-        there = {
-            it["id"]: (it["payment_id"], it["amount"], it["status"])
-            for it in self.standin.refunds()
-            if it["payment_id"] in known
-        }
-        assert here == there
-        asked_for = {it["id"]: it["receipt"] for it in self.standin.refunds() if it["receipt"]}
-        rows_of_ours = rows.filter(gateway_refund_id__in=asked_for)
-        assert dict(rows_of_ours.values_list("gateway_refund_id", "key")) == asked_for
-        assert not rows.filter(gateway_refund_id=None).exclude(status=RefundStatus.FAILED)
-        assert not rows.filter(payment__in=paying, reason__in=BY_RULE)
-
     def remember(self, jobs: list[CheckoutJob]) -> None:
         self.seen.update(f"a checkout rests as {job.state}" for job in jobs)
         cases = Case.objects.filter(order__checkout__in=jobs)
@@ -656,12 +574,6 @@ class MoneyMachine(RuleBasedStateMachine):
         self.seen.update(f"a refund, {it.reason}, {it.status}" for it in refunds)
         if GatewayOrder.objects.filter(order__checkout__in=jobs, is_alias=True).exists():
             self.seen["a twin"] += 1
-
-    def compare_disputes(self) -> None:
-        for dispute in self.disputes.values():
-            if Payment.objects.filter(gateway_payment_id=dispute["payment_id"]).exists():
-                case = Case.objects.get(kind=CaseKind.DISPUTE, reference=dispute["id"])
-                assert case.stage == dispute["status"]
 
     def leave(self) -> None:
         """Take what this run left due out of the way of the next."""

@@ -1,0 +1,130 @@
+"""
+The books of money, ours beside the stand-in's, row by row: for checkouts at rest, to the paisa.
+
+What Razorpay captured = what paid orders keep + what went back + what open cases tell of.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from django.db.models import QuerySet
+
+from shop.checkout.jobs import CheckoutJob
+from shop.checkout.states import FINAL, State
+from shop.orders import Order, StockState
+from shop.payments.cases import Case, CaseKind
+from shop.payments.ledger import Payment, PaymentStatus
+from shop.payments.refunds import Refund, RefundReason, RefundStatus
+from tests.support.standin import StandIn
+
+BY_RULE = (RefundReason.LATE, RefundReason.SURPLUS)
+
+
+def compare(
+    jobs: Sequence[CheckoutJob],
+    standin: StandIn,
+    disputes: Iterable[dict[str, Any]],
+    *,
+    stock: tuple[int, int],
+    seeded_units: int,
+) -> None:
+    """
+    Compare the books of `jobs`, which are all that was ever paid for at the stand-in. `stock` is
+    (on hand, held) of their one variant, of which there were `seeded_units`.
+    """
+    moved = standin.ledger()
+    for job in jobs:
+        state = State(job.state)
+        assert state in FINAL | {State.IN_REVIEW}, f"{job.pk} rests as {state}"
+        assert job.moves.filter(new=State.PAID).count() <= 1
+    paid = [job.order for job in jobs if job.state == State.PAID]
+    in_review = [job.order for job in jobs if job.state == State.IN_REVIEW]
+    held = [order for order in in_review if order.stock_state == StockState.HELD]
+    assert stock == (seeded_units - _units_of(paid), _units_of(held))
+    paying = [_payment_of(order) for order in paid]
+    in_cases = [it for job in jobs if job.order for it in _payments_in_open_cases(job)]
+    _compare_payments(moved["payments"], looked_after=[*paying, *in_cases])
+    _compare_refunds(jobs, paying, there=standin.refunds())
+    _compare_disputes(disputes)
+    totals = moved["totals"]
+    kept_paise, in_cases_paise = (sum(map(_left_of, them)) for them in (paying, in_cases))
+    assert totals["captured_paise"] == kept_paise + totals["refunded_paise"] + in_cases_paise
+
+
+def _payment_of(order: Order) -> Payment:
+    payment = Payment.objects.get(gateway_payment_id=order.paid_by)
+    assert (payment.amount_paise, payment.currency) == (order.amount_paise, order.currency)
+    return payment
+
+
+def _compare_payments(moved: dict[str, Any], *, looked_after: list[Payment]) -> None:
+    """What is left of each payment is an order's or a case's, and of all others nothing."""
+    rows = Payment.objects.filter(gateway_payment_id__in=moved)
+    known = {payment.gateway_payment_id: payment for payment in rows}
+    left = {payment.gateway_payment_id: _left_of(payment) for payment in looked_after}
+    for payment_id, payment in moved.items():
+        gone_paise = payment["refunded_paise"] + payment["charged_back_paise"]
+        assert gone_paise <= payment["captured_paise"]
+        left_paise = payment["captured_paise"] - payment["refunded_paise"]
+        assert left_paise == left.get(payment_id, 0), f"{payment_id} is nobody's"
+        if payment_id in known:
+            sent_paise = payment["refunded_paise"] + payment["released_paise"]
+            assert sent_paise == _sent_of(known[payment_id])
+
+
+def _compare_refunds(
+    jobs: Sequence[CheckoutJob], paying: list[Payment], *, there: list[dict[str, Any]]
+) -> None:
+    """Each refund there is one row here, and no rule gave back what pays an order."""
+    rows = Refund.objects.filter(payment__gateway_order__order__checkout__in=jobs)
+    here = {
+        row.gateway_refund_id: (row.payment.gateway_payment_id, row.amount_paise, row.status)
+        for row in rows.select_related("payment")
+        if row.gateway_refund_id
+    }
+    known = set(Payment.objects.values_list("gateway_payment_id", flat=True))
+    assert here == {
+        it["id"]: (it["payment_id"], it["amount"], it["status"])
+        for it in there
+        if it["payment_id"] in known
+    }
+    asked_for = {it["id"]: it["receipt"] for it in there if it["receipt"]}
+    rows_of_ours = rows.filter(gateway_refund_id__in=asked_for)
+    assert dict(rows_of_ours.values_list("gateway_refund_id", "key")) == asked_for
+    assert not rows.filter(gateway_refund_id=None).exclude(status=RefundStatus.FAILED)
+    assert not rows.filter(payment__in=paying, reason__in=BY_RULE)
+
+
+def _compare_disputes(disputes: Iterable[dict[str, Any]]) -> None:
+    for dispute in disputes:
+        if Payment.objects.filter(gateway_payment_id=dispute["payment_id"]).exists():
+            case = Case.objects.get(kind=CaseKind.DISPUTE, reference=dispute["id"])
+            assert case.stage == dispute["status"]
+
+
+def _units_of(orders: list[Order]) -> int:
+    return sum(line.units for order in orders for line in order.lines.all())
+
+
+def _sent_of(payment: Payment) -> int:
+    """What the shop believes it sent back of it, in paise."""
+    done = payment.refunds.filter(status=RefundStatus.PROCESSED)
+    return sum(refund.amount_paise for refund in done)
+
+
+def _left_of(payment: Payment) -> int:
+    return payment.amount_paise - _sent_of(payment)
+
+
+def _payments_in_open_cases(job: CheckoutJob) -> QuerySet[Payment]:
+    """Captured money of the order that does not pay it and that a case tells people of."""
+    cases = Case.objects.filter(order=job.order, closed_at=None)
+    captured = Payment.objects.filter(
+        gateway_order__order=job.order, status=PaymentStatus.CAPTURED
+    ).exclude(gateway_payment_id=job.order.paid_by)
+    if job.state == State.IN_REVIEW and cases.exists():
+        return captured
+    failed = cases.filter(kind=CaseKind.REFUND_FAILED).values("reference")
+    return captured.filter(refunds__key__in=failed).distinct()
