@@ -1,8 +1,8 @@
 """
 Django's middleware for pages: sessions, who is signed in, messages. The API has tokens.
 
-Each of them looks into every request and every answer, a seventh of what a status read cost
-(docs/decisions/speed.md). Requests to the API pass them by.
+Each of them looks into every request and every answer, a seventh of what a status read cost.
+Requests to the API pass them by.
 """
 
 from __future__ import annotations

@@ -149,15 +149,14 @@ def answer(task: str) -> bool:
     return True
 
 
-def keep_pace(task: str, *, rows: int) -> None:
+def keep_pace(task: str, *, rows: int, limit: int) -> None:
     """
-    Set when the next run of this task may begin, from the `rows` that this one found. Who found as
-    many as one may take has left some: then at once.
+    Set when the next run of this task may begin, from the `rows` that this one found. Who found
+    `limit`, as many as one may take, has left some: then at once.
     """
     neighbours = max(0, rows - 1)
     seconds = min(PACE_SECONDS + PACE_SECONDS_PER_NEIGHBOUR * neighbours, LONGEST_PACE_SECONDS)
-    has_left_some = rows >= min(settings.BATCH_SIZE, settings.GATEWAY_BATCH_SIZE)
-    _paces[task] = 0.0 if has_left_some else seconds
+    _paces[task] = seconds if rows < limit else 0.0
 
 
 def _flag(task: str) -> str:

@@ -52,6 +52,7 @@ def local(task: str, step: runner.LocalStep[Any], **ids: str) -> str:
     if not answer(task):
         return LEFT
     report = runner.run_local(step, now=timezone.now(), ask_for_help=_ring_again(task, ids))
+    keep_pace(task, rows=report.counts.total(), limit=settings.BATCH_SIZE)
     return _ring_onward(task, report)
 
 
@@ -65,6 +66,7 @@ def remote(task: str, step: runner.RemoteStep[Any, Any], **ids: str) -> str:
         clock=timezone.now,
         ask_for_help=_ring_again(task, ids),
     )
+    keep_pace(task, rows=report.counts.total(), limit=settings.GATEWAY_BATCH_SIZE)
     return _ring_onward(task, report)
 
 
@@ -73,9 +75,7 @@ def _ring_again(task: str, ids: dict[str, str]) -> Callable[[], None]:
 
 
 def _ring_onward(task: str, report: Report) -> str:
-    rows = report.counts.total()
-    BATCHES.labels(task).observe(rows)
-    keep_pace(task, rows=rows)
+    BATCHES.labels(task).observe(report.counts.total())
     for state, job_id in report.entered.items():
         if state in RINGS:
             ring(RINGS[state], checkout_id=str(job_id))

@@ -2,7 +2,7 @@
 What is known about a checkout, read at one moment in one statement: all that its status tells.
 
 Hand-written, because storefronts ask for it more often than for anything else: through the ORM the
-same rows took four queries and three times the CPU (docs/decisions/speed.md).
+same rows took four queries and four times the CPU (docs/decisions/speed.md).
 """
 
 from __future__ import annotations

@@ -43,15 +43,13 @@ def main() -> int:
     with shop_in_a_directory_of_its_own() as shop:
         facts = machine.describe(shop.stack.services, load_at_start=load_at_start)
         print(report.heading(facts), flush=True)
-        if given.profile:
-            profile(shop, given)
-            return 0
+        measured = profile(shop, given) if given.profile else measure(shop, given)
         kept = {
             "command": command(given),
             "day": f"{datetime.now(UTC):%Y-%m-%d}",
             "machine": facts,
             "size": given.size,
-        } | measure(shop, given)
+        } | measured
     given.json.parent.mkdir(parents=True, exist_ok=True)
     given.json.write_text(json.dumps(kept, indent=2) + "\n")
     tell(f"kept as {given.json}")
@@ -105,9 +103,11 @@ def show(title: str, figures: Sequence[report.Figure]) -> list[dict[str, Any]]:
     return report.as_json(figures)
 
 
-def profile(shop: Pakka, given: argparse.Namespace) -> None:
+def profile(shop: Pakka, given: argparse.Namespace) -> dict[str, Any]:
+    """Where the time of these processes goes, printed, and by package as it is kept."""
     sizes = plan.SIZES[given.size]
     plan.warm_up(shop, sizes)
+    found: dict[str, Any] = {}
     for name in given.only:
         plan.prepare(name, shop, sizes)
         with profiles.recorded({role: shop.stack.pids(role) for role in given.profile}) as stacks:
@@ -117,6 +117,8 @@ def profile(shop: Pakka, given: argparse.Namespace) -> None:
             file.parent.mkdir(parents=True, exist_ok=True)
             file.write_text("\n".join(lines) + "\n")
             print(f"\n{name}, {role} ({file}: collapsed stacks)\n{profiles.summary(lines)}")
+            found[f"{name}, {role}"] = profiles.by_package(lines)
+    return {"profile": found}
 
 
 @contextmanager

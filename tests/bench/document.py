@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import sys
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -15,27 +16,29 @@ from typing import Any
 from tests.bench.report import REFERENCES, shown
 
 DOCUMENT = Path(__file__).resolve().parents[2] / "docs" / "speed.md"
+PACKAGES = 14
 VERDICT = {True: "", False: " ✗", None: ""}
 
 
 def main(files: Sequence[str]) -> int:
-    kept: dict[str, Any] = {}
-    for file in files:
-        kept |= json.loads(Path(file).read_text())
     text = DOCUMENT.read_text()
-    for name, lines in parts(kept).items():
-        text = replaced(text, name, "\n".join(lines))
+    for file in files:
+        for name, lines in parts(json.loads(Path(file).read_text())).items():
+            text = replaced(text, name, "\n".join(lines))
     DOCUMENT.write_text(text)
     return 0
 
 
 def parts(kept: Mapping[str, Any]) -> dict[str, list[str]]:
     """{mark: lines} of what is there."""
-    found = {"machine": machine(kept["machine"], command=kept["command"], day=kept["day"])}
+    found = {}
     if kept.get("figures"):
+        found["machine"] = machine(kept["machine"], command=kept["command"], day=kept["day"])
         found["figures"] = figures(kept["figures"])
     if kept.get("grown"):
         found["grown"] = bounded(kept["grown"], "figure, with the old rows")
+    if kept.get("profile"):
+        found["profile"] = profile(kept["profile"], command=kept["command"], day=kept["day"])
     if kept.get("soak"):
         found["memory"] = bounded(kept["soak"], "the process of each role that grew most")
     return found
@@ -75,6 +78,18 @@ def bounded(found: Sequence[Mapping[str, Any]], what: str) -> list[str]:
     for it in found:
         ours = f"{shown(it['ours'])}{VERDICT[it['ok']]}"
         lines.append(row(title(it), it["unit"], ours, it["target"]))
+    return lines
+
+
+def profile(found: Mapping[str, Mapping[str, float]], *, command: str, day: str) -> list[str]:
+    """The packages that take most, in per cent of a process's samples."""
+    together = Counter[str]()
+    for shares in found.values():
+        together.update(shares)
+    lines = [f"`{command}`, {day}", "", row("", *found), row("---", *["---"] * len(found))]
+    for package, _ in together.most_common(PACKAGES):
+        shares = (f"{of.get(package, 0):.0f} %" for of in found.values())
+        lines.append(row(package, *shares))
     return lines
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import signal
 import subprocess
 import sys
@@ -14,6 +15,8 @@ from pathlib import Path
 SAMPLES_PER_SECOND = 200
 LONGEST_SECONDS = 3600
 SHOWN = 30
+# `function (package/module.py:12)` at the end of a stack
+INNERMOST_FILE = re.compile(r"\(([^/():]+)[^():]*:\d+\)$")
 
 
 @contextmanager
@@ -45,6 +48,19 @@ def _record(pid: int, file: Path) -> subprocess.Popen[bytes]:
         "--rate", str(SAMPLES_PER_SECOND), "--duration", str(LONGEST_SECONDS),
     ]  # fmt: skip
     return subprocess.Popen(words, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+
+
+def by_package(stacks: Sequence[str]) -> dict[str, float]:
+    """Per cent of the samples in the code of each package itself, the most first."""
+    found: Counter[str] = Counter()
+    for line in stacks:
+        frames, _, samples = line.rpartition(" ")
+        file = INNERMOST_FILE.search(frames)
+        package = file[1].removesuffix(".py") if file else ""
+        is_pythons = package in sys.stdlib_module_names or package[:1] in {"", "<"}
+        found["Python's own" if is_pythons else package] += int(samples)
+    everything = max(1, found.total())
+    return {package: 100 * samples / everything for package, samples in found.most_common()}
 
 
 def summary(stacks: Sequence[str]) -> str:

@@ -98,16 +98,16 @@ def test_runs_of_a_task_keep_their_distance(slept):
 )
 def test_who_found_company_waits_longer_for_more(slept, rows, pace_seconds):
     answer(checkout.VALIDATE_CART)
-    keep_pace(checkout.VALIDATE_CART, rows=rows)
+    keep_pace(checkout.VALIDATE_CART, rows=rows, limit=100)
 
     answer(checkout.VALIDATE_CART)
 
     assert slept == [pytest.approx(pace_seconds)]
 
 
-def test_who_left_some_is_followed_at_once(slept, settings):
+def test_who_left_some_is_followed_at_once(slept):
     answer(checkout.VALIDATE_CART)
-    keep_pace(checkout.VALIDATE_CART, rows=settings.BATCH_SIZE)
+    keep_pace(checkout.VALIDATE_CART, rows=100, limit=100)
 
     answer(checkout.VALIDATE_CART)
 

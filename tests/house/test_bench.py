@@ -2,10 +2,14 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
+from tests.bench import document
 from tests.bench.pakka import PROCESSES
 from tests.bench.report import REFERENCES, WISHES
 from workers.addresses import REPOSITORY
@@ -40,3 +44,16 @@ def test_old_rows_and_a_soak_are_measured(tmp_path: Path):
     assert {figure["key"] for figure in kept["grown"]} >= {"rush.cpu_ms.total"}
     roles = {figure["key"] for figure in kept["soak"]}
     assert roles == {f"soak.{role}" for role in (*PROCESSES, "postgres", "redis")}
+
+
+def test_a_profile_says_which_packages_take_the_time(tmp_path: Path, monkeypatch):
+    kept = run(tmp_path, "--only", "rush", "--profile", "worker")
+    page = Path(shutil.copy(document.DOCUMENT, tmp_path))
+    monkeypatch.setattr(document, "DOCUMENT", page)
+
+    document.main([str(tmp_path / "bench.json")])
+
+    shares = kept["profile"]["rush, worker"]
+    assert sum(shares.values()) == pytest.approx(100)
+    assert {"celery", "shop"} <= set(shares)
+    assert f"| celery | {shares['celery']:.0f} % |" in page.read_text()

@@ -48,6 +48,17 @@ def test_the_admin_is_told_where_flower_is_shown():
     )
 
 
+@pytest.mark.parametrize("name", [*PROCESSES, "migrate", "standin"])
+def test_every_setting_reaches_the_shop_from_the_file(name: str):
+    assert SERVICES[name]["env_file"] == [{"path": ".env", "required": False}]
+
+
+def test_a_container_listens_where_its_port_is_mapped_to():
+    for name, setting in (("web", "PORT"), ("flower", "FLOWER_PORT"), ("standin", "STANDIN_PORT")):
+        [mapped] = SERVICES[name]["ports"]
+        assert mapped.endswith(f":{SERVICES[name]['environment'][setting]}")
+
+
 def test_no_process_starts_before_the_database_is_migrated():
     for name in PROCESSES:
         needed = SERVICES[name]["depends_on"]["migrate"]
