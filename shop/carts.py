@@ -226,6 +226,11 @@ def read(owner_id: int, *, now: datetime) -> Contents:
     return contents(owner_id) or cart  # someone was faster: theirs is the cart now
 
 
+def is_of_version(cart_id: int, version: int) -> bool:
+    """Whether nothing has changed in the cart since it was read with this version."""
+    return Cart.objects.filter(pk=cart_id, version=version).exists()
+
+
 def add(owner_id: int, *, variant_id: int, quantity: int, now: datetime) -> Contents:
     """
     Put `quantity` more units of a variant into the cart. A repeat adds again.

@@ -1,8 +1,9 @@
 """
 From a buyer's POST to a durable checkout, and back out again by cancelling.
 
-No lock is taken on the cart: one statement reads it whole, and a unique index lets a cart have one
-open checkout. Of twenty equal POSTs one inserts, the others find what it inserted.
+No lock is taken on the cart: one statement reads it whole, whoever inserts looks whether it is
+still of that version, and a unique index lets a cart have one open checkout. Of twenty equal POSTs
+one inserts, the others find what it inserted.
 """
 
 from __future__ import annotations
@@ -190,7 +191,7 @@ def accept(*, owner_id: int, terms: Terms, seen: Seen, key: str, now: datetime) 
                 return Accepted(job.pk, made=snapshots.of_new(job))
             return Accepted(_open(job, key=key, request_hash=request_hash, now=now))
         except IntegrityError:
-            pass  # an equal POST was faster, or this very one came before: look which
+            pass  # an equal POST was faster, this very one came before, or the cart changed: look
         except Refused as refused:
             refusal = refused
         # Only now: looking for every fresh key first would cost each POST a query.
@@ -204,7 +205,8 @@ def accept(*, owner_id: int, terms: Terms, seen: Seen, key: str, now: datetime) 
 
 
 # One statement and its commit for whoever has no open checkout and comes with a new key, which is
-# nearly everybody. It changes nothing where that is not so.
+# nearly everybody. It changes nothing where that is not so. A cart that is of another version by
+# now may have been bought meanwhile.
 _INSERT_FIRST = f"""
     WITH made AS (
         {{insertion}}
@@ -214,6 +216,9 @@ _INSERT_FIRST = f"""
         ) AND NOT EXISTS (
             SELECT FROM shop_idempotencykey AS known
             WHERE known.owner_id = given.owner_id AND known.key = %s
+        ) AND EXISTS (
+            SELECT FROM shop_cart AS cart
+            WHERE cart.id = given.cart_id AND cart.version = given.cart_version
         )
         ON CONFLICT DO NOTHING RETURNING id, owner_id, created_at
     ), kept AS (
@@ -239,7 +244,8 @@ def _insert_first(job: CheckoutJob, *, key: str, request_hash: str) -> bool:
 
 def _open(job: CheckoutJob, *, key: str, request_hash: str, now: datetime) -> uuid.UUID:
     """
-    :raises IntegrityError: the key is known, or an equal POST was faster. Nothing is changed then.
+    :raises IntegrityError: the key is known, an equal POST was faster, or the cart has changed
+        since it was read. Nothing is changed then.
     """
     with transaction.atomic():
         job_id = _find_or_insert(job, now=now)
@@ -286,6 +292,9 @@ def _find_or_insert(new: CheckoutJob, *, now: datetime) -> uuid.UUID:
         if job.order_id is not None and ledger.has_money(job.order_id):
             raise PaymentInProgress(job)
         superseded.append((job, Advance(State.CANCELLED, "superseded by a newer checkout")))
+    # Only now: whoever was paid while we waited for the lock has emptied the cart.
+    if not carts.is_of_version(new.cart_id, new.cart_version):
+        raise IntegrityError("the cart has changed since it was read")
     if superseded:
         jobs.apply(superseded, now=now)
     rows.insert(CheckoutJob, [new])

@@ -9,7 +9,7 @@ import pytest
 
 from shop import carts
 from shop.checkout import accept, jobs, steps
-from shop.checkout.accept import Seen
+from shop.checkout.accept import CartEmpty, Seen
 from shop.checkout.jobs import CheckoutJob
 from shop.checkout.payable import CreateRazorpayOrder
 from shop.checkout.states import State
@@ -28,6 +28,7 @@ from tests.support.shop import (
     make_checkout,
     make_payable,
     make_variant,
+    new_key,
     post_checkout,
     reload,
     run,
@@ -256,3 +257,32 @@ def test_canaries_of_sweepers_that_wake_together_are_one_for_each_queue(redis):
     all_at_once(*[lambda queue=queue: send_canary(queue) for queue in QUEUES * 4])
 
     assert [redis.llen(queue) for queue in QUEUES] == [1] * len(QUEUES)
+
+
+@pytest.mark.parametrize("moment", [(carts, "read"), (jobs, "lock_open")], ids=["read", "lock"])
+def test_a_cart_that_is_paid_while_it_is_posted_again_is_not_bought_twice(
+    gateway, standin, monkeypatch, moment
+):
+    """The webhook is settled after the POST has read the cart, before it has looked for jobs."""
+    buyer = make_buyer(now=NOW)
+    fill_cart(buyer, make_variant(), now=NOW)
+    job = make_payable(post_checkout(buyer, now=NOW), gateway, now=NOW)
+    remote = GatewayOrder.objects.get(order=job.order)
+    module, name = moment
+    true = getattr(module, name)
+
+    def pay() -> None:
+        deliver(standin.pay(remote.gateway_order_id), now=NOW)
+        run(ReconcileWebhook(), now=NOW)
+
+    def and_it_is_paid(*args, **kwargs):
+        monkeypatch.setattr(module, name, true)
+        before = true(*args, **kwargs) if name == "read" else None
+        all_at_once(pay)
+        return before or true(*args, **kwargs)
+
+    monkeypatch.setattr(module, name, and_it_is_paid)
+    with pytest.raises(CartEmpty):
+        post_checkout(buyer, key=new_key(), now=NOW)
+
+    assert [it.state for it in CheckoutJob.objects.filter(owner=buyer)] == [State.PAID]

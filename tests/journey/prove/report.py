@@ -136,7 +136,8 @@ def as_dict(result: Result, *, command: str) -> dict[str, Any]:
 
 def machine() -> str:
     memory_bytes = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    return f"{os.cpu_count()} cores, {memory_bytes / 2**30:.0f} GB, Linux {platform.release().partition('-')[0]}"
+    linux = platform.release().partition("-")[0]
+    return f"{os.cpu_count()} cores, {memory_bytes / 2**30:.0f} GB, Linux {linux}"
 
 
 def versions(result: Result) -> dict[str, str]:

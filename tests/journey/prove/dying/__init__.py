@@ -137,15 +137,16 @@ def mortal_tasks() -> None:
 
     answer = checkout.answer
 
-    def answered(task: str) -> None:
-        answer(task)
+    def answered(task: str) -> bool:
+        is_ours = answer(task)
         reach(f"{task.partition('.')[2]}:answered")
+        return is_ours
 
     def dying(carry: Callable[..., str]) -> Callable[..., str]:
         @wraps(carry)
         def called(task: str, step: Any, **ids: str) -> str:
             line = carry(task, step, **ids)
-            if line != "nothing due":
+            if line not in {"nothing due", checkout.LEFT}:
                 reach(f"{step.name}:rung")
             return line
 
