@@ -25,7 +25,7 @@ from django.db import InterfaceError, OperationalError, close_old_connections
 from django.utils import timezone
 
 from shop import heartbeats, metrics, retention
-from shop.checkout import jobs, runner, steps
+from shop.checkout import jobs, payable, runner, steps
 from shop.payments import hearing, inbox, ledger, reconcile, refunds
 from tasks.app import QUEUES, ring, send_canary
 from tasks.checkout import RINGS
@@ -38,7 +38,8 @@ OVERDUE_AFTER = timedelta(seconds=1)  # what is due for less has most likely jus
 
 def sweep(*, now: datetime) -> list[str]:
     """Look over everything once. Returns the tasks that were rung for. A repeat does no harm."""
-    runner.run_local(steps.EXPIRE, now=now, ask_for_help=lambda: None)
+    for step in (steps.EXPIRE, payable.GIVE_UP):
+        runner.run_local(step, now=now, ask_for_help=lambda: None)
     before = now - OVERDUE_AFTER
     overdue: list[tuple[str, dict[str, str]]] = [
         (RINGS[state], {"checkout_id": str(job_id)})

@@ -221,6 +221,20 @@ _DUE = """
 """
 
 
+def lock_due_and_held(
+    state: State, *, since: datetime, limit: int, now: datetime
+) -> list[CheckoutJob]:
+    """As `lock_due`, of those whose order holds its units since before `since`."""
+    return rows.select(CheckoutJob, _DUE_AND_HELD, [state, now, since, limit])
+
+
+_DUE_AND_HELD = """
+    WHERE state = %s AND due_at <= %s
+        AND order_id IN (SELECT id FROM shop_order WHERE created_at <= %s)
+    ORDER BY due_at, created_at LIMIT %s FOR NO KEY UPDATE SKIP LOCKED
+"""
+
+
 def lock(*, order_ids: Iterable[int]) -> list[CheckoutJob]:
     """The jobs of these orders, locked in id order until the transaction ends; waits its turn."""
     tail = "WHERE order_id = ANY(%s) ORDER BY id FOR NO KEY UPDATE"

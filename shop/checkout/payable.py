@@ -18,7 +18,7 @@ from django.conf import settings
 from shop.checkout import jobs
 from shop.checkout.jobs import Advance, CheckoutJob, Fail, Outcome, Report, Wait, backoff
 from shop.checkout.states import State, Step
-from shop.checkout.steps import payable_until
+from shop.checkout.steps import JobStep, payable_until
 from shop.payments import ledger, reconcile
 from shop.payments.gateway import (
     Declined,
@@ -177,9 +177,24 @@ def _outcome(work: Wanted, answer: Found | GatewayError, *, now: datetime) -> Ou
 
 def _later(work: Wanted, buyer_sees: str, error: GatewayError, *, now: datetime) -> Outcome:
     """Try again with growing pauses, as long as the order may hold its units."""
-    if now >= work.row.created_at + timedelta(seconds=settings.HOLD_SECONDS):
+    held_until = work.row.created_at + timedelta(seconds=settings.HOLD_SECONDS)
+    if now >= held_until:
         return Fail("gateway_unavailable", GIVEN_UP, last_error=str(error))
     pause = backoff(work.job.attempts)
     if isinstance(error, Unreachable) and error.retry_after_seconds:
         pause = max(pause, timedelta(seconds=error.retry_after_seconds))
-    return Wait(now + pause, buyer_sees, last_error=str(error))
+    return Wait(min(now + pause, held_until), buyer_sees, last_error=str(error))
+
+
+class _GiveUp(JobStep):
+    def lock_due(self, *, limit: int, now: datetime) -> list[CheckoutJob]:
+        since = now - timedelta(seconds=settings.HOLD_SECONDS)
+        return jobs.lock_due_and_held(self.state, since=since, limit=limit, now=now)
+
+
+def _give_up(batch: Sequence[CheckoutJob], _now: datetime) -> list[Outcome]:
+    return [Fail("gateway_unavailable", GIVEN_UP, last_error=job.last_error) for job in batch]
+
+
+# A local step: while the gateway is left alone hardly anybody is claimed, and so told by `_later`.
+GIVE_UP = _GiveUp("give_up", State.ORDERED, _give_up)

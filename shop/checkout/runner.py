@@ -15,7 +15,7 @@ from datetime import datetime
 from typing import Protocol, TypeVar
 
 from django.conf import settings
-from django.db import InterfaceError, OperationalError, transaction
+from django.db import InterfaceError, OperationalError, close_old_connections, transaction
 
 from shop.checkout.jobs import Report
 from shop.payments import pressure, usage
@@ -140,23 +140,48 @@ def run_remote(
 
     Answers that arrive together are recorded together. No transaction is open during a call; what
     is claimed and never recorded, because we died, is due again when the claim lapses.
+
+    :raises OperationalError, InterfaceError: some answers could not be recorded, in two tries. All
+        others are.
     """
     refuse_inside_transaction()
     with transaction.atomic():
         allowed = pressure.allow(settings.GATEWAY_BATCH_SIZE, now=clock())
         works = step.claim(limit=allowed.calls, now=clock()) if allowed.calls else []
         pressure.spend(allowed, len(works), now=clock())
-        if not allowed.calls:
+        if allowed.is_left_alone:
             step.excuse(now=clock())
-    if len(works) == settings.GATEWAY_BATCH_SIZE:
+    if len(works) == allowed.calls and not allowed.is_left_alone:
         ask_for_help()
     timed: list[Timed] = []
     calls = {threads.submit(_timed, step, gateway, work, timed): work for work in works}
     report = Report()
+    trouble: Exception | None = None
     for answers in _as_they_come(calls):
-        report.add(_record(step, answers, clock=clock))
-        pressure.learn([answer for _, answer in answers], now=clock())
+        try:
+            report.add(_record_in_two_tries(step, answers, clock=clock))
+        except (OperationalError, InterfaceError) as error:
+            trouble = error
     usage.record(step.name, timed, now=clock())
+    if trouble:
+        raise trouble
+    return report
+
+
+def _record_in_two_tries(
+    step: RemoteStep[Work, Answer],
+    answers: Sequence[tuple[Work, Answer | GatewayError]],
+    *,
+    clock: Clock,
+) -> Report:
+    """An answer that is lost costs a buyer a minute: a deadlock or a restart is waited out once."""
+    try:
+        report = _record(step, answers, clock=clock)
+    except (OperationalError, InterfaceError):
+        logger.warning("recording %s answers of %s again", len(answers), step.name, exc_info=True)
+        close_old_connections()
+        report = _record(step, answers, clock=clock)
+    pressure.learn([answer for _, answer in answers], now=clock())
     return report
 
 

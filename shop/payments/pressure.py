@@ -43,10 +43,14 @@ class GatewayPressure(models.Model):
 
 @dataclass(frozen=True, slots=True)
 class Allowance:
-    """So many calls may go out now. Holds the row's lock until the transaction ends."""
+    """
+    So many calls may go out now. Holds the row's lock until the transaction ends. `is_left_alone`:
+    none may, for longer than a moment.
+    """
 
     calls: int
     row: GatewayPressure
+    is_left_alone: bool = False
 
 
 def allow(wanted: int, *, now: datetime) -> Allowance:
@@ -57,7 +61,7 @@ def allow(wanted: int, *, now: datetime) -> Allowance:
     """
     row = _locked()
     if row.left_alone_until and now < row.left_alone_until:
-        return Allowance(0, row)
+        return Allowance(0, row, is_left_alone=True)
     most = 1 if row.failures >= TRIPS_AFTER else wanted
     return Allowance(min(most, _refill(row, now=now)), row)
 

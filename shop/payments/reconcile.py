@@ -44,6 +44,12 @@ def next_question_at(*, placed_at: datetime, now: datetime) -> datetime | None:
     return next((rung for rung in rungs if rung > now), None)
 
 
+def _last_question_at(*, placed_at: datetime, now: datetime) -> datetime | None:
+    """None if it was put already."""
+    last_at = placed_at + _until_the_last()
+    return last_at if last_at > now else None
+
+
 def _until_the_last() -> timedelta:
     """An order becomes payable as late as it may hold units, and is payable for as long again."""
     return 2 * timedelta(seconds=settings.HOLD_SECONDS) + LATEST_AUTHORISATION
@@ -76,16 +82,20 @@ def claim_due(*, limit: int, now: datetime) -> list[GatewayOrder]:
 
 
 # An order that someone asked to have checked while our question was under way is due at once: the
-# answer may be older than what they know. Only our own claim's `check_at` is moved on.
+# answer may be older than what they know. Only our own claim's `check_at` is moved on. Of a paid
+# order one question is left, see `ask_once_more`.
 _ANSWERED = """
     UPDATE shop_gatewayorder AS row
     SET checked_at = told.asked_at, checks = row.checks + 1,
         check_at = CASE
-            WHEN row.check_at = told.claimed_until THEN told.next_at ELSE row.check_at
+            WHEN row.check_at IS DISTINCT FROM told.claimed_until THEN row.check_at
+            WHEN placed.paid_at IS NULL OR row.is_alias THEN told.next_at
+            ELSE told.last_at
         END
     FROM json_to_recordset(%s::json) AS told (
-        id bigint, asked_at timestamptz, claimed_until timestamptz, next_at timestamptz)
-    WHERE row.id = told.id
+        id bigint, asked_at timestamptz, claimed_until timestamptz, next_at timestamptz,
+        last_at timestamptz), shop_order AS placed
+    WHERE row.id = told.id AND placed.id = row.order_id
 """
 
 
@@ -97,6 +107,7 @@ def answered(told: Sequence[tuple[GatewayOrder, datetime]], *, now: datetime) ->
             "asked_at": asked_at,
             "claimed_until": row.check_at,
             "next_at": next_question_at(placed_at=row.created_at, now=now),
+            "last_at": _last_question_at(placed_at=row.created_at, now=now),
         }
         for row, asked_at in told
     ]

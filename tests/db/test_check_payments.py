@@ -59,6 +59,20 @@ def test_a_paid_order_is_asked_about_once_more(job, gateway, standin, now):
     assert (refund.payment.gateway_payment_id, refund.reason) == (slow["id"], RefundReason.SURPLUS)
 
 
+def test_a_paid_order_that_is_asked_about_early_still_has_one_question_left(
+    job, gateway, standin, now
+):
+    """The browser comes back after the webhook."""
+    standin.pay(row().gateway_order_id)
+    run_remote(STEP, gateway, now=now + timedelta(seconds=30))
+    last_at = row().check_at
+    reconcile.ask_now([job.order_id], now=now + timedelta(seconds=31))
+
+    run_remote(STEP, gateway, now=now + timedelta(seconds=31))
+
+    assert row().check_at == last_at
+
+
 def test_an_unanswered_question_is_put_again(job, gateway, standin, now):
     standin.set_faults({"kind": "bad_gateway", "route": "orders.payments"})
 

@@ -4,14 +4,24 @@ from datetime import datetime, timedelta
 
 import pytest
 
+from shop.checkout import runner
 from shop.checkout.payable import CreateRazorpayOrder
 from shop.checkout.states import State
 from shop.payments import pressure
 from shop.payments.gateway import Declined, NothingAsked, OutcomeUnknown, Unreachable
 from shop.payments.pressure import SHORTEST_BREAK, TRIPS_AFTER
-from tests.support.shop import make_checkout, place_order, reload, run_remote
+from tests.support.shop import (
+    make_checkout,
+    make_variant,
+    place_order,
+    reload,
+    run_remote,
+    stock_of,
+)
+from tests.support.threads import inline
+from workers.sweeper import sweep
 
-pytestmark = pytest.mark.django_db
+pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("redis")]
 
 STEP = CreateRazorpayOrder()
 DEAD = OutcomeUnknown("no answer")
@@ -129,3 +139,63 @@ def test_buyers_are_told_and_go_on_by_themselves(gateway, standin, now):
 
     run_remote(STEP, gateway, now=now + timedelta(seconds=3))
     assert reload(job).state == State.AWAITING_PAYMENT
+
+
+def test_buyers_are_not_told_of_a_budget_that_is_used_up(gateway, now, settings):
+    """The next moment has some again, and somebody looks then."""
+    settings.GATEWAY_REQUESTS_PER_SECOND = 1
+    jobs = [place_order(make_checkout(now=now), now=now) for _ in range(2)]
+    help_asked: list[None] = []
+
+    def look() -> None:
+        runner.run_remote(
+            STEP,
+            gateway=gateway,
+            threads=inline(),
+            clock=lambda: now,
+            ask_for_help=lambda: help_asked.append(None),
+        )
+
+    look()
+    assert len(help_asked) == 1
+    look()
+
+    assert len(help_asked) == 2
+    assert sorted(reload(job).state for job in jobs) == [State.AWAITING_PAYMENT, State.ORDERED]
+    assert {reload(job).waiting_for for job in jobs} == {""}
+
+
+def test_nobody_asks_for_help_while_the_gateway_is_left_alone(gateway, now):
+    place_order(make_checkout(now=now), now=now)
+    pressure.learn([LIMITED], now=now)
+
+    runner.run_remote(
+        STEP, gateway=gateway, threads=inline(), clock=lambda: now, ask_for_help=pytest.fail
+    )
+
+
+def test_units_are_held_no_longer_though_the_gateway_is_left_alone(gateway, now, settings):
+    variant = make_variant()
+    job = place_order(make_checkout(variant, now=now), now=now)
+    for_an_hour = Unreachable("asked too often", retry_after_seconds=3600, is_rate_limit=True)
+    pressure.learn([for_an_hour], now=now)
+    held_until = now + timedelta(seconds=settings.HOLD_SECONDS)
+
+    sweep(now=held_until - timedelta(seconds=1))
+    assert reload(job).state == State.ORDERED
+    sweep(now=held_until)
+
+    job = reload(job)
+    assert (job.state, job.error_code) == (State.FAILED, "gateway_unavailable")
+    assert stock_of(variant) == (10, 0)
+
+
+def test_a_long_retry_after_ends_with_the_hold(standin, gateway, now, settings):
+    job = place_order(make_checkout(now=now), now=now)
+    standin.set_faults(
+        {"kind": "too_many_requests", "route": "orders.create", "retry_after_seconds": 3000}
+    )
+
+    run_remote(STEP, gateway, now=now)
+
+    assert reload(job).due_at == now + timedelta(seconds=settings.HOLD_SECONDS)

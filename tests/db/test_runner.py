@@ -1,6 +1,8 @@
 """One bad row must not stop its neighbours, and a worker that lost its claim must not finish."""
 
-from datetime import timedelta
+import time
+from concurrent.futures import ThreadPoolExecutor
+from datetime import datetime, timedelta
 
 import pytest
 from django.db import OperationalError, transaction
@@ -145,3 +147,56 @@ def test_the_result_line_names_what_moved_and_which(now):
     report = run(steps.VALIDATE_CART, now=now)
 
     assert report.summary() == f"advanced 1: {job.pk}"
+
+
+class TwoCalls:
+    """A remote step whose second answer comes well after the first; what is recorded is kept."""
+
+    name = "two_calls"
+
+    def __init__(self, *, tries_in_vain: int) -> None:
+        self.tries_in_vain = tries_in_vain  # to record the first answer
+        self.recorded: list[str] = []
+
+    def claim(self, *, limit, now):
+        return ["first", "second"]
+
+    def call(self, gateway, work):
+        time.sleep(0 if work == "first" else 10 * runner.GATHER_SECONDS)
+        return f"answer to the {work}"
+
+    def excuse(self, *, now):
+        raise AssertionError("the gateway is well")
+
+    def record(self, answers, *, now):
+        if answers[0][0] == "first" and self.tries_in_vain:
+            self.tries_in_vain -= 1
+            raise OperationalError("deadlock detected")
+        self.recorded += [answer for _, answer in answers]
+        return runner.Report()
+
+
+def run_two_calls(step: TwoCalls, *, now: datetime) -> None:
+    with ThreadPoolExecutor(2) as threads:
+        runner.run_remote(
+            step, gateway=None, threads=threads, clock=lambda: now, ask_for_help=lambda: None
+        )
+
+
+@pytest.mark.django_db(transaction=True)
+def test_an_answer_that_could_not_be_recorded_is_recorded_again(now):
+    step = TwoCalls(tries_in_vain=1)
+
+    run_two_calls(step, now=now)
+
+    assert step.recorded == ["answer to the first", "answer to the second"]
+
+
+@pytest.mark.django_db(transaction=True)
+def test_answers_that_cannot_be_recorded_do_not_take_others_with_them(now):
+    step = TwoCalls(tries_in_vain=2)
+
+    with pytest.raises(OperationalError, match="deadlock"):
+        run_two_calls(step, now=now)
+
+    assert step.recorded == ["answer to the second"]
