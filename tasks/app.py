@@ -6,6 +6,7 @@ A message only says "look": it may be lost, doubled or late. Rows say what is to
 
 from __future__ import annotations
 
+import logging
 import os
 import time
 from collections import defaultdict
@@ -26,9 +27,12 @@ from tasks import broker
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "shop.settings")
 
+logger = logging.getLogger(__name__)
+
 # A flag that outlives its ring, because the message was lost, keeps others from ringing for this
 # long at most. Also the longest a ring waits in a queue before a second one may join it.
 RING_SECONDS = 5
+_broker_avoided_until = 0.0  # by this process, on the monotonic clock
 
 # Runs of a task, in one process, begin so far apart: each finds what came meanwhile, and a checkout
 # costs less the more of them there are. One that is alone does not wait. Who found company will
@@ -74,17 +78,11 @@ def ring(task: str, **ids: str) -> None:
 
     Not sent while an earlier ring of this task is unanswered: whoever answers that takes all that
     is due. A lost ring is late, never fatal: the sweeper finds the rows by their `due_at`. A dead
-    broker costs one caller a fifth of a second every five seconds. The id of the request that we
-    work for goes along in the message's headers.
+    broker costs one caller a fifth of a second every five seconds; so does a dead Redis. The id of
+    the request that we work for goes along in the message's headers.
     """
-    try:
-        unanswered = not redis_client.call(
-            lambda it: it.set(_flag(task), 1, nx=True, ex=RING_SECONDS)
-        )
-    except RedisAway:
-        return
-    if not unanswered:
-        _send(task, ids)
+    if _raise_flag(task, seconds=RING_SECONDS):
+        _send(task, ids, flag=task)
 
 
 def send_canary(queue: str) -> None:
@@ -95,17 +93,28 @@ def send_canary(queue: str) -> None:
     pile up before a worker that is away.
     """
     seconds = settings.CANARY_SECONDS
+    flag = f"{CANARY}.{queue}"
+    if _raise_flag(flag, seconds=max(1, seconds // 2)):
+        _send(CANARY, {"queue": queue}, flag=flag, queue=queue, expires=seconds)
+
+
+def _raise_flag(name: str, *, seconds: int) -> bool:
+    """Whether we are to send: nobody has a moment ago, and neither Redis nor the broker is away."""
+    if time.monotonic() < _broker_avoided_until:
+        return False
     try:
-        first = redis_client.call(
-            lambda it: it.set(_flag(f"{CANARY}.{queue}"), 1, nx=True, ex=max(1, seconds // 2))
-        )
+        raised = redis_client.call(lambda it: it.set(_flag(name), 1, nx=True, ex=seconds))
     except RedisAway:
-        return
-    if first:
-        _send(CANARY, {"queue": queue}, queue=queue, expires=seconds)
+        return False
+    return bool(raised)
 
 
-def _send(task: str, ids: dict[str, str], **options: Any) -> None:
+def _send(task: str, ids: dict[str, str], *, flag: str, **options: Any) -> None:
+    """
+    Send, or leave the broker alone for `REDIS_AVOIDED_SECONDS`. It may be another server than
+    Redis, which throttles go on asking; and its `flag` is lowered, or nobody else would ring.
+    """
+    global _broker_avoided_until  # noqa: PLW0603 - of this process
     headers = {"request_id": logs.present_request_id()}
     try:
         # What Celery would find out for each message stands still: how the arguments look in
@@ -120,7 +129,9 @@ def _send(task: str, ids: dict[str, str], **options: Any) -> None:
             **options,
         )
     except BrokerAway as error:
-        redis_client.avoid(error)
+        _broker_avoided_until = time.monotonic() + settings.REDIS_AVOIDED_SECONDS
+        logger.warning("the broker is away: %r", error)
+        _lower_flag(flag)
 
 
 def answer(task: str) -> bool:
@@ -144,8 +155,7 @@ def answer(task: str) -> bool:
         waiting.release()
     # Only now: a run that came while we waited has left its flag to us, and one that rings from
     # here on finds nobody waiting.
-    with suppress(RedisAway):  # the flag ends by itself
-        redis_client.call(lambda it: it.delete(_flag(task)))
+    _lower_flag(task)
     return True
 
 
@@ -159,5 +169,10 @@ def keep_pace(task: str, *, rows: int, limit: int) -> None:
     _paces[task] = seconds if rows < limit else 0.0
 
 
-def _flag(task: str) -> str:
-    return f"ring:{task}"
+def _lower_flag(name: str) -> None:
+    with suppress(RedisAway):  # it ends by itself
+        redis_client.call(lambda it: it.delete(_flag(name)))
+
+
+def _flag(name: str) -> str:
+    return f"ring:{name}"

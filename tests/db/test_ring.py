@@ -1,9 +1,11 @@
 """The doorbell: at most one unanswered ring of a task, and never a buyer who waits for Redis."""
 
+import sys
 import time
 from collections.abc import Callable
 
 import pytest
+from kombu import Connection, pools
 from redis import Redis
 
 from shop import redis_client
@@ -15,10 +17,14 @@ from tasks.app import (
     _paces,
     _waiting,
     answer,
+    app,
     keep_pace,
     ring,
+    send_canary,
 )
 from tests.support.shop import make_checkout, reload
+
+DOORBELL = sys.modules[ring.__module__]  # `tasks.app` is the app in it
 
 
 def rings(redis, queue: str = "checkout") -> int:
@@ -148,6 +154,46 @@ def test_without_redis_a_ring_is_left_unsaid(redis, settings):
     finally:
         redis_client._client.cache_clear()
         redis_client.try_again()
+
+
+@pytest.fixture
+def broker_away(redis, monkeypatch):
+    """The broker is a server of its own, and refuses connections."""
+    nobody = Connection("redis://127.0.0.1:9", transport_options={"max_retries": 0})
+    monkeypatch.setattr(app.amqp, "_producer_pool", pools.producers[nobody])
+    monkeypatch.setattr(DOORBELL, "_broker_avoided_until", 0.0)
+
+
+@pytest.mark.usefixtures("broker_away")
+def test_without_the_broker_redis_is_asked_on():
+    """Throttles and guesses of passwords are counted there."""
+    ring(checkout.VALIDATE_CART, checkout_id="1")
+
+    assert redis_client.call(lambda it: it.ping())
+
+
+@pytest.mark.usefixtures("broker_away")
+def test_a_ring_that_could_not_be_sent_silences_nobody(redis):
+    ring(checkout.VALIDATE_CART, checkout_id="1")
+    DOORBELL._broker_avoided_until = 0.0  # another process
+    send_canary("gateway")
+
+    assert redis.keys() == []
+
+
+@pytest.mark.usefixtures("broker_away")
+def test_the_broker_is_left_alone_for_a_while(redis, monkeypatch):
+    ring(checkout.VALIDATE_CART, checkout_id="1")
+    monkeypatch.setattr(app.amqp, "_producer_pool", None)  # it is back
+
+    ring(checkout.VALIDATE_CART, checkout_id="2")
+    send_canary("gateway")
+    assert (rings(redis), rings(redis, "gateway"), redis.keys()) == (0, 0, [])
+
+    DOORBELL._broker_avoided_until = time.monotonic()
+    ring(checkout.VALIDATE_CART, checkout_id="3")
+    send_canary("gateway")
+    assert (rings(redis), rings(redis, "gateway")) == (1, 1)
 
 
 @pytest.mark.django_db
