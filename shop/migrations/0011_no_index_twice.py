@@ -4,10 +4,13 @@ from django.db import migrations, models
 
 
 def without(index, table, column):
-    """`index` dropped beside a running shop, and made again on the way back."""
+    """
+    `index` dropped beside a running shop, and made again on the way back: anew, because a try that
+    was cancelled leaves one that is INVALID, and there.
+    """
+    drop = f"DROP INDEX CONCURRENTLY IF EXISTS {index}"
     return migrations.RunSQL(
-        f"DROP INDEX CONCURRENTLY IF EXISTS {index}",
-        f"CREATE INDEX CONCURRENTLY {index} ON {table} ({column})",
+        [drop], [drop, f"CREATE INDEX CONCURRENTLY IF NOT EXISTS {index} ON {table} ({column})"]
     )
 
 
