@@ -8,7 +8,7 @@ import pytest
 from shop import redis_client
 from tasks.app import QUEUES
 from tests.support.events import deliver
-from tests.support.shop import make_checkout, make_payable, place_order
+from tests.support.shop import make_checkout, make_payable, place_order, reload
 from workers import sweeper
 from workers.sweeper import send_canaries, sweep
 
@@ -64,6 +64,19 @@ def test_the_end_of_the_hold_is_the_sweepers_own_business(gateway, now):
 
     job.refresh_from_db()
     assert "asking the bank" in job.waiting_for
+
+
+@pytest.mark.parametrize(("most_batches", "asked_about"), [(10, 5), (2, 4)])
+def test_full_batches_of_ended_holds_follow_each_other_up_to_a_bound(
+    gateway, now, settings, monkeypatch, most_batches, asked_about
+):
+    jobs = [make_payable(make_checkout(now=now), gateway, now=now) for _ in range(5)]
+    settings.BATCH_SIZE = 2
+    monkeypatch.setattr(sweeper, "EXPIRY_BATCHES", most_batches)
+
+    sweep(now=jobs[-1].expires_at)
+
+    assert sum("asking the bank" in reload(job).waiting_for for job in jobs) == asked_about
 
 
 # --- what it does beside sweeping ---
