@@ -147,16 +147,20 @@ def _keys(since: datetime, before: datetime, limit: int) -> int:
 
 
 def _guests(since: datetime, before: datetime, limit: int) -> int:
-    """Guests who never checked out, with their carts. Their tokens ran out long ago."""
-    old = User.objects.filter(
-        is_guest=True, is_staff=False, created_at__gte=since, created_at__lt=before
-    )
+    """
+    Guests who never checked out, with their carts. Their tokens ran out long ago.
+
+    Who used the cart later than they came is found by the cart: the mark has passed them by then.
+    """
     gone = (
-        old.exclude(Exists(Cart.objects.filter(owner_id=OuterRef("pk"), updated_at__gte=before)))
+        User.objects.filter(is_guest=True, is_staff=False, created_at__lt=before)
+        .exclude(Exists(Cart.objects.filter(owner_id=OuterRef("pk"), updated_at__gte=before)))
         .exclude(Exists(CheckoutJob.objects.filter(owner_id=OuterRef("pk"))))
         .exclude(Exists(Order.objects.filter(owner_id=OuterRef("pk"))))
     )
-    ids = _locked(gone, limit)
+    ids = _locked(gone.filter(created_at__gte=since), limit) or _locked(
+        gone.filter(cart__updated_at__gte=since, cart__updated_at__lt=before), limit
+    )
     User.objects.filter(pk__in=ids).delete()
     return len(ids)
 

@@ -223,6 +223,17 @@ def test_a_guest_whose_cart_is_in_use_stays(now):
     assert "guests" not in forget(31, now=now)
 
 
+def test_a_guest_whose_cart_was_in_use_for_days_goes_that_much_later(now):
+    guest = make_buyer(now=now)
+    fill_cart(guest, make_variant(), now=now + 5 * DAY)
+
+    for days in (31, 33, 34.9):  # the mark moves on meanwhile
+        assert forget(days, now=now) == {}
+    assert forget(35.1, now=now) == {"guests": 1}
+
+    assert not User.objects.exists()
+
+
 def test_a_guest_who_checked_out_stays_with_an_empty_cart(now):
     job = cancelled(now=now)
     version = Cart.objects.get().version
