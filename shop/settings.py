@@ -154,7 +154,8 @@ DATABASES["default"]["OPTIONS"] |= {
     " -c idle_in_transaction_session_timeout=30000",
     "connect_timeout": 3,
     # Statements come again and again: each connection prepares what it has sent three times, which
-    # halves what Postgres spends on them. PgBouncer keeps up with that from 1.21 on.
+    # halves what Postgres spends on them. PgBouncer keeps up with that from 1.22 on, if
+    # max_prepared_statements is set: after a rollback psycopg sends DEALLOCATE ALL.
     "server_side_binding": True,
     "prepare_threshold": 3,
 }
