@@ -24,7 +24,7 @@ from shop.carts import EMPTY_CHECKSUM, Cart, CartItem, SyncEvent
 from shop.checkout.accept import IdempotencyKey
 from shop.checkout.attempts import FailedAttempt
 from shop.checkout.jobs import CheckoutJob, Move
-from shop.checkout.states import State
+from shop.checkout.states import UNPAID_ENDS
 from shop.checkout.trail import AuditEntry
 from shop.orders import Order
 from shop.payments.cases import Case
@@ -35,7 +35,6 @@ from shop.payments.usage import GatewayMinute
 BATCH_ROWS = 1000  # in a minute: more than a million a day
 MOST_BATCHES = 10_000  # of one kind at once
 
-UNPAID_ENDS = sorted({State.FAILED, State.CANCELLED, State.EXPIRED})
 BEGINNING = datetime(1970, 1, 1, tzinfo=UTC)
 # A row that was locked when its time came is met again, because the mark lags behind.
 MARK_LAGS = timedelta(days=1)
@@ -127,7 +126,7 @@ def _moves(since: datetime, before: datetime, limit: int) -> int:
     """
     job_order = OuterRef("job__order_id")
     old = Move.objects.filter(at__gte=since, at__lt=before)
-    ended = old.filter(job__state__in=UNPAID_ENDS, job__updated_at__lt=before)
+    ended = old.filter(job__state__in=sorted(UNPAID_ENDS), job__updated_at__lt=before)
     return _delete(
         ended.exclude(Exists(Payment.objects.filter(gateway_order__order_id=job_order)))
         .exclude(Exists(Case.objects.filter(order_id=job_order)))

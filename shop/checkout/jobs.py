@@ -22,7 +22,7 @@ from django.db.models import F, Q, QuerySet
 from shop import instruments, rows, stock
 from shop.carts import Cart
 from shop.checkout.attempts import FailedAttempt
-from shop.checkout.states import OPEN, State, check_move
+from shop.checkout.states import OPEN, UNPAID_ENDS, State, check_move
 from shop.orders import FrozenLine, Order
 
 MOST_ATTEMPTS = 6  # of something that raises: with `backoff`, half a minute
@@ -295,7 +295,7 @@ def apply(decided: Sequence[tuple[CheckoutJob, Outcome]], *, now: datetime) -> R
         [
             change.job.order_id
             for change in moved
-            if change.job.order_id and change.new in {State.FAILED, State.CANCELLED, State.EXPIRED}
+            if change.job.order_id and change.new in UNPAID_ENDS
         ]
     )
     if troubled:

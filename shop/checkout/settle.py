@@ -19,7 +19,7 @@ from django.conf import settings
 from shop import carts, orders, stock
 from shop.checkout import jobs
 from shop.checkout.jobs import Advance, CheckoutJob, Ignore, Outcome, Report
-from shop.checkout.states import State
+from shop.checkout.states import UNPAID_ENDS, State
 from shop.money import format_amount, format_inr
 from shop.orders import Order
 from shop.payments import cases, ledger, reconcile, refunds
@@ -28,7 +28,6 @@ from shop.payments.gateway import DisputeFact, News
 from shop.payments.ledger import GatewayOrder, Payment, PaymentStatus, Verdict
 from shop.payments.refunds import Refund, RefundReason, RefundStatus
 
-UNPAID_ENDS = frozenset({State.FAILED, State.CANCELLED, State.EXPIRED})
 GIVEN_BACK = frozenset({State.REFUNDING, State.REFUNDED})
 
 # A dispute goes forward only, as far as a case shows it. Its end may be reported before what led

@@ -43,6 +43,9 @@ OPEN = frozenset({State.QUEUED, State.VALIDATED, State.ORDERED, State.AWAITING_P
 # Nothing more is to be expected by the buyer; what money may still do, `MOVES` says.
 FINAL = frozenset({State.PAID, State.FAILED, State.CANCELLED, State.EXPIRED, State.REFUNDED})
 
+# Ends that no money was known at.
+UNPAID_ENDS = frozenset({State.FAILED, State.CANCELLED, State.EXPIRED})
+
 
 class Step(StrEnum):
     """The steps as the API and Flower name them."""
