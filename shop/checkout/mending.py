@@ -187,7 +187,7 @@ def resend(refund_id: int, *, by: Instruction) -> AuditEntry:
 def accept_money(job_id: uuid.UUID, *, by: Instruction) -> AuditEntry:
     """
     Take the money of a checkout in review as it is: the order is paid, its units sold, its cases
-    closed. Captured money beside that payment goes back by rule.
+    closed. All that is left of captured money beside that payment goes back.
 
     :raises Refused: no whole captured payment, or the units cannot be had any more.
     """
@@ -201,8 +201,11 @@ def accept_money(job_id: uuid.UUID, *, by: Instruction) -> AuditEntry:
             raise Refused(_why_no_money(order, money))
         if order.stock_state == StockState.RELEASED and not stock.hold_again(order):
             raise Refused("Its units were sold to others meanwhile. Give the money back.")
-        taken, *surplus = sorted(whole, key=lambda it: it.amount_paise != order.amount_paise)
+        taken = min(whole, key=lambda it: it.amount_paise != order.amount_paise)
+        surplus = [it for it in money if it != taken]
         settle.serve(job, taken, surplus, because="accepted by the shop", now=by.now)
+        # A payment has one refund by rule. Where that has failed, it takes one of ours.
+        refunds.give_back(surplus, note=by.reason, by_id=by.by_id, now=by.now)
         closed = _close(_cases_of(order), by)
         return _note(
             by,

@@ -15,7 +15,7 @@ from shop.checkout.sending import SendRefunds
 from shop.checkout.states import State
 from shop.checkout.trail import AlreadyDone, AuditEntry, Instruction, Refused
 from shop.checkout.webhooks import ReconcileWebhook
-from shop.payments import cases, inbox
+from shop.payments import cases, inbox, refunds
 from shop.payments.cases import Case, CaseKind
 from shop.payments.inbox import InboxEvent
 from shop.payments.ledger import GatewayOrder, Payment
@@ -344,6 +344,41 @@ def test_money_beside_the_accepted_payment_goes_back(in_review, standin, by, now
     assert (refund.reason, refund.amount_paise) == (
         RefundReason.SURPLUS, in_review.amount_paise - 100,
     )  # fmt: skip
+
+
+def test_what_is_left_of_a_payment_beside_the_accepted_one_goes_back(in_review, standin, by, now):
+    """A part of it went back before."""
+    deliver(standin.payments()[0], id="pay_second", now=now)
+    run(ReconcileWebhook(), now=now)
+    first, second = Payment.objects.order_by("id")
+    part = {"id": "rfnd_part", "payment_id": second.gateway_payment_id, "amount": 100}
+    deliver(
+        standin.payments()[0], id="pay_second", name="refund.processed",
+        refund=part | {"status": "processed"}, now=now,
+    )  # fmt: skip
+    run(ReconcileWebhook(), now=now)
+
+    mending.accept_money(in_review.pk, by=by)
+
+    assert reload(in_review).order.paid_by == first.gateway_payment_id
+    rest = Refund.objects.get(payment=second, reason=RefundReason.SURPLUS)
+    assert rest.amount_paise == second.amount_paise - 100
+
+
+def test_money_beside_the_accepted_payment_goes_back_whose_refund_by_rule_failed(
+    in_review, standin, by, now
+):
+    deliver(standin.payments()[0], id="pay_second", now=now)
+    run(ReconcileWebhook(), now=now)
+    first = Payment.objects.earliest("id")
+    refunds.want([refunds.Wanted(first, RefundReason.LATE)], now=now)
+    Refund.objects.update(status=RefundStatus.FAILED, due_at=None)
+
+    mending.accept_money(in_review.pk, by=by)
+
+    assert reload(in_review).order.paid_by == "pay_second"
+    anew = Refund.objects.get(payment=first, reason=RefundReason.REQUESTED)
+    assert (anew.amount_paise, anew.due_at) == (first.amount_paise, now)
 
 
 def test_money_buys_nothing_that_others_bought_meanwhile(in_review, variant, by, now):
