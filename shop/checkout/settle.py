@@ -127,14 +127,18 @@ def decide(  # noqa: PLR0911 - one answer for each state of affairs
     """
     What `job` does about the money of its order. Holds units again, if late money can be served.
 
-    Surplus money goes back, whatever else is decided: once a payment, the table sees to that.
+    Surplus money goes back, whatever else is decided: once a payment, the table sees to that. Only
+    where a refund failed, all of it waits for people.
     """
     state = State(job.state)
     if state is State.IN_REVIEW:
         return Decision(Ignore(), cases=_conflicts(order, verdict))
     if state in GIVEN_BACK:
+        outcome = _given_back(state, sent_back)
+        if isinstance(outcome, Advance) and outcome.to is State.IN_REVIEW:
+            return Decision(outcome)
         surplus = [verdict.paid_by, *verdict.excess, *_captured(verdict.conflicts)]
-        return Decision(_given_back(state, sent_back), _all(surplus, RefundReason.LATE))
+        return Decision(outcome, _all(surplus, RefundReason.LATE))
     if state is State.PAID:
         return Decision(Ignore(), _all([*verdict.excess, *verdict.conflicts], RefundReason.SURPLUS))
     if verdict.conflicts:

@@ -440,6 +440,22 @@ def test_money_is_given_back_again_after_its_refund_failed(in_review, gateway, b
     assert reload(in_review).state == State.REFUNDED
 
 
+def test_a_refund_by_staff_that_failed_is_left_to_people_too(in_review, gateway, standin, by, now):
+    standin.settings(refund_status="pending")
+    mending.give_back(in_review.pk, by=by)
+    run_remote(SendRefunds(), gateway, now=now)
+    [refund], [payment] = standin.refunds(), standin.payments()
+
+    failed = refund | {"status": "failed"}
+    deliver(
+        payment, amount=in_review.amount_paise - 100, name="refund.failed", refund=failed, now=now
+    )
+    run(ReconcileWebhook(), now=now)
+
+    assert reload(in_review).state == State.IN_REVIEW
+    assert Refund.objects.get().status == RefundStatus.FAILED  # and no other beside it
+
+
 def test_money_that_has_gone_is_not_accepted(in_review, by):
     mending.give_back(in_review.pk, by=again(by))
     jobs.CheckoutJob.objects.update(state=State.IN_REVIEW)
