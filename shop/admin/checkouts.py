@@ -186,7 +186,7 @@ MENDS = (
         "give-back",
         "Give the money back",
         "All captured money of this checkout goes back to the buyer, its units return to the shelf,"
-        " its cases are closed.",
+        " its cases are closed. If all has gone back already, the checkout ends.",
         roles.REFUND,
         is_in_review,
         lambda job, by, _: mending.give_back(job.pk, by=by),

@@ -25,7 +25,7 @@ from shop.orders import Order, StockState
 from shop.payments import cases, inbox, ledger, reconcile, refunds
 from shop.payments.cases import Case, CaseKind
 from shop.payments.ledger import Payment, PaymentStatus
-from shop.payments.refunds import Refund
+from shop.payments.refunds import Refund, RefundStatus
 
 MOVING = frozenset({State.QUEUED, State.VALIDATED, State.ORDERED})
 
@@ -40,6 +40,8 @@ NOT_MOVING: dict[State, str] = {
     State.REFUNDED: "Its money went back: the buyer has to order again.",
     State.IN_REVIEW: "It waits for a decision: accept its money, or give it back.",
 }
+
+ONLY_AUTHORISED = "Its payment is only authorised so far. Capture it first, or let it lapse."
 
 
 def retry(job_id: uuid.UUID, *, by: Instruction) -> AuditEntry:
@@ -219,21 +221,24 @@ def accept_money(job_id: uuid.UUID, *, by: Instruction) -> AuditEntry:
 def give_back(job_id: uuid.UUID, *, by: Instruction) -> AuditEntry:
     """
     Send back all captured money of a checkout in review, and close its cases. Its units are
-    released.
+    released. If all of it has gone back without that, this ends the checkout.
 
-    :raises Refused: there is no captured money left.
+    :raises Refused: nothing is left to send, but money of it is authorised or still going back.
     """
     with transaction.atomic():
         trail.refuse_repeat(by)
         job, order = _in_review(job_id)
-        money = _captured(order)
-        sent = refunds.give_back(money, note=by.reason, by_id=by.by_id, now=by.now)
-        if not sent:
-            raise Refused(_why_no_money(order, money))
-        jobs.apply([(job, Advance(State.REFUNDING, "given back by the shop"))], now=by.now)
+        sent = refunds.give_back(_captured(order), note=by.reason, by_id=by.by_id, now=by.now)
+        if sent:
+            move, outcome = Advance(State.REFUNDING, "given back by the shop"), _goes_back(sent)
+        else:
+            _refuse_unless_gone(order)
+            outcome = "all of its money had gone back before"
+            move = Advance(State.REFUNDED, f"ended by the shop: {outcome}")
+        jobs.apply([(job, move)], now=by.now)
         stock.release([order.pk])
         closed = _close(_cases_of(order), by)
-        return _note(by, Action.GIVE_BACK, job, f"{_goes_back(sent)}; cases closed: {closed}")
+        return _note(by, Action.GIVE_BACK, job, f"{outcome}; cases closed: {closed}")
 
 
 def close_case(case_id: int, *, by: Instruction) -> AuditEntry:
@@ -306,8 +311,23 @@ def _why_no_money(order: Order, money: Sequence[Payment]) -> str:
     if money:
         return "Money of it is going back or has gone: what is left is no whole payment."
     if ledger.has_money(order.pk):
-        return "Its payment is only authorised so far. Capture it first, or let it lapse."
-    return "No captured money of it is known. Ask Razorpay first."
+        return ONLY_AUTHORISED
+    return "All of its money has gone back. Give it back, and the checkout ends."
+
+
+def _refuse_unless_gone(order: Order) -> None:
+    """
+    For an order of whose captured money nothing is left. A payment goes forward only, so that all
+    that put it in review has gone back, once nothing is on its way.
+
+    :raises Refused: a payment is authorised, or Razorpay has not said of every refund how it ended.
+    """
+    payments = Payment.objects.filter(gateway_order__order=order)
+    if payments.filter(status=PaymentStatus.AUTHORIZED).exists():
+        raise Refused(ONLY_AUTHORISED)
+    on_its_way = {RefundStatus.DUE, RefundStatus.PENDING}
+    if any(refund.status in on_its_way for refund in refunds.of_orders([order.pk])[order.pk]):
+        raise Refused("Its money is still going back. Wait until Razorpay says that it has gone.")
 
 
 def _cases_of(order: Order) -> QuerySet[Case]:

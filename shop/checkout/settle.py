@@ -105,7 +105,8 @@ def serve(
 ) -> None:
     """
     Operations take `payment` for the order's, whatever its amount: paid, units sold. `surplus`, the
-    captured money beside it, goes back by rule, as far as it has not yet. Call under the job's lock, with its units held.
+    captured money beside it, goes back by rule, as far as it has not yet. Call under the job's
+    lock, with its units held.
     """
     jobs.apply([(job, Advance(State.PAID, because))], now=now)
     _deliver([(job, Verdict(paid_by=payment))], now=now)

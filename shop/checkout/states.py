@@ -34,7 +34,8 @@ MOVES: dict[State, frozenset[State]] = {
     State.EXPIRED: LATE_MONEY,
     State.REFUNDING: frozenset({State.REFUNDED, State.IN_REVIEW}),
     State.REFUNDED: frozenset(),
-    State.IN_REVIEW: frozenset({State.PAID, State.REFUNDING}),
+    # Refunded at once: its money went back without us, and a person says that this is all.
+    State.IN_REVIEW: frozenset({State.PAID, State.REFUNDING, State.REFUNDED}),
 }
 
 # A cart has at most one checkout in these states, and its units may be held.

@@ -461,8 +461,88 @@ def test_money_that_has_gone_is_not_accepted(in_review, by):
     jobs.CheckoutJob.objects.update(state=State.IN_REVIEW)
 
     for decide in (mending.accept_money, mending.give_back):
-        with pytest.raises(Refused, match="going back or has gone"):
+        with pytest.raises(Refused, match="going back"):
             decide(in_review.pk, by=again(by))
+
+
+def hear_of_refund(payment, word, *, now, **changes):
+    """Somebody gave all of this payment back in Razorpay's dashboard."""
+    amount = Payment.objects.get(gateway_payment_id=payment["id"]).amount_paise
+    refund = {"id": "rfnd_dashboard", "payment_id": payment["id"], "amount": amount}
+    deliver(
+        payment, amount=amount, name=f"refund.{word}", refund=refund | {"status": word},
+        now=now, **changes,
+    )  # fmt: skip
+    run(ReconcileWebhook(), now=now)
+
+
+@pytest.mark.parametrize("status", ["refunded", "captured"])
+def test_a_review_whose_money_has_gone_back_without_us_is_ended_by_hand(
+    status, in_review, variant, standin, by, now
+):
+    hear_of_refund(standin.payments()[0], "processed", now=now, status=status)
+    assert reload(in_review).state == State.IN_REVIEW
+    with pytest.raises(Refused, match="gone"):
+        mending.accept_money(in_review.pk, by=again(by))
+
+    mending.give_back(in_review.pk, by=by)
+
+    assert reload(in_review).state == State.REFUNDED
+    assert stock_of(variant) == (3, 0)
+    assert not Case.objects.filter(closed_at=None).exists()
+    assert Refund.objects.get().reason == RefundReason.ELSEWHERE
+    assert the_entry() == (
+        "give_back", in_review.pk, "all of its money had gone back before; cases closed: 1",
+    )  # fmt: skip
+
+
+def test_a_review_whose_payment_was_never_captured_is_ended_by_hand(
+    in_review, variant, standin, by, now
+):
+    Payment.objects.update(status="authorized")
+    deliver(standin.payments()[0], status="refunded", captured=False, now=now)
+    run(ReconcileWebhook(), now=now)
+
+    mending.give_back(in_review.pk, by=by)
+
+    assert reload(in_review).state == State.REFUNDED
+    assert stock_of(variant) == (3, 0)
+
+
+def test_a_review_is_not_ended_before_razorpay_says_that_its_money_has_gone(
+    in_review, standin, by, now
+):
+    hear_of_refund(standin.payments()[0], "created", now=now)
+    with pytest.raises(Refused, match="going back"):
+        mending.give_back(in_review.pk, by=again(by))
+
+    hear_of_refund(standin.payments()[0], "processed", now=now)
+    mending.give_back(in_review.pk, by=by)
+
+    assert reload(in_review).state == State.REFUNDED
+
+
+def test_a_review_is_not_ended_while_a_payment_of_it_is_authorised(in_review, standin, by, now):
+    [payment] = standin.payments()
+    deliver(payment, id="pay_second", status="authorized", captured=False, now=now)
+    hear_of_refund(payment, "processed", now=now)
+
+    with pytest.raises(Refused, match="only authorised"):
+        mending.give_back(in_review.pk, by=by)
+
+    assert reload(in_review).state == State.IN_REVIEW
+
+
+def test_money_that_comes_after_a_review_was_ended_goes_back(in_review, standin, by, now):
+    [payment] = standin.payments()
+    hear_of_refund(payment, "processed", now=now)
+    mending.give_back(in_review.pk, by=by)
+
+    deliver(payment, id="pay_second", now=now)
+    run(ReconcileWebhook(), now=now)
+
+    assert reload(in_review).state == State.REFUNDED
+    assert Refund.objects.get(payment__gateway_payment_id="pay_second").reason == RefundReason.LATE
 
 
 @pytest.mark.parametrize("decide", [mending.accept_money, mending.give_back])

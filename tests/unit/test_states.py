@@ -32,6 +32,10 @@ def test_an_end_without_money_can_be_left_by_money_alone():
     assert {state for state in FINAL if MOVES[state] == LATE_MONEY} == UNPAID_ENDS
 
 
+def test_a_review_ends_with_its_money_kept_or_back():
+    assert MOVES[State.IN_REVIEW] == {State.PAID, State.REFUNDING, State.REFUNDED}
+
+
 def test_nobody_moves_into_an_open_state_but_from_the_one_before():
     into_open = {(old, new) for old, new in itertools.product(State, OPEN) if new in MOVES[old]}
     assert into_open == {
