@@ -77,6 +77,14 @@ def lock(variant_ids: Iterable[int]) -> Counter[int]:
     return Counter({level.variant_id: level.free for level in levels})
 
 
+def lock_lines(order_ids: Collection[int]) -> None:
+    """
+    Lock the rows of all variants of these orders at once. Call before `hold_again` of one of them
+    and `sell` of others: each by itself would take its rows in variant order, both together not.
+    """
+    lock(_units_of(order_ids))
+
+
 def hold(units: Mapping[int, int]) -> None:
     """Set `units` ({variant id: units}) aside. Call `lock` first, and hold no more than is free."""
     _add(held=units, on_hand={})

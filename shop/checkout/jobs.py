@@ -430,7 +430,10 @@ _WRITE = """
 
 
 def _write(changes: Sequence[_Change], *, now: datetime) -> set[uuid.UUID]:
-    """Write all changes in one statement. Returns the ids of the jobs that were still ours."""
+    """
+    Write all changes in one statement, the jobs in id order. Returns the ids of those that were
+    still ours.
+    """
     if not changes:
         return set()
     records = [
@@ -452,7 +455,7 @@ def _write(changes: Sequence[_Change], *, now: datetime) -> set[uuid.UUID]:
             "order_id": change.order_id,
             "expires_at": change.expires_at,
         }
-        for place, change in enumerate(changes)
+        for place, change in sorted(enumerate(changes), key=lambda it: it[1].job.pk)
     ]
     with connection.cursor() as cursor:
         cursor.execute(_WRITE, [rows.as_json(records), now, now])

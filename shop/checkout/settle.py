@@ -82,6 +82,8 @@ def _follow_money(concerned: Sequence[CheckoutJob], *, now: datetime) -> Report:
         return Report()
     placed = orders.of_ids([_order_id(job) for job in concerned])
     verdicts = ledger.verdicts(list(placed.values()))
+    if any(_is_late(job, verdicts[_order_id(job)]) for job in concerned):
+        stock.lock_lines(placed)  # what is held again and what is sold, in one order
     sent_back = refunds.of_orders(
         [_order_id(job) for job in concerned if State(job.state) in GIVEN_BACK]
     )
@@ -152,6 +154,10 @@ def decide(  # noqa: PLR0911 - one answer for each state of affairs
         Advance(State.PAID, f"{verdict.paid_by.gateway_payment_id} captured"),
         _all(verdict.excess, RefundReason.SURPLUS),
     )
+
+
+def _is_late(job: CheckoutJob, verdict: Verdict) -> bool:
+    return State(job.state) in UNPAID_ENDS and verdict.paid_by is not None
 
 
 def _can_serve_late(order: Order) -> bool:

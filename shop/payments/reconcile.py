@@ -109,7 +109,7 @@ def answered(told: Sequence[tuple[GatewayOrder, datetime]], *, now: datetime) ->
             "next_at": next_question_at(placed_at=row.created_at, now=now),
             "last_at": _last_question_at(placed_at=row.created_at, now=now),
         }
-        for row, asked_at in told
+        for row, asked_at in sorted(told, key=lambda it: it[0].pk)  # rows are taken in this order
     ]
     with connection.cursor() as cursor:
         cursor.execute(_ANSWERED, [rows.as_json(records)])
@@ -128,7 +128,7 @@ def refused(due: Iterable[GatewayOrder], *, now: datetime) -> None:
     Razorpay will not tell us about these, as of an order of another account. That is no news of
     their money, and asking again gives the same answer: the next question is the ladder's.
     """
-    for row in due:
+    for row in sorted(due, key=lambda it: it.pk):
         next_at = next_question_at(placed_at=row.created_at, now=now)
         GatewayOrder.objects.filter(pk=row.pk).update(check_at=next_at)
 

@@ -9,7 +9,7 @@ import pytest
 from django.db import connection
 from django.test.utils import CaptureQueriesContext
 
-from shop.checkout import steps
+from shop.checkout import accept, steps
 from shop.checkout.jobs import CheckoutJob, Report
 from shop.checkout.payable import CreateRazorpayOrder
 from shop.checkout.webhooks import ReconcileWebhook
@@ -67,5 +67,18 @@ def test_webhooks_of_payments(gateway, standin: StandIn, now):
             remote = GatewayOrder.objects.get(order__checkout=job)
             events.deliver(standin.pay(remote.gateway_order_id), now=now)
         return queries(lambda: run(ReconcileWebhook(), now=now), moves=count)
+
+    assert cost(MANY) == cost(1)
+
+
+def test_webhooks_of_payments_of_which_one_is_late(gateway, standin: StandIn, now):
+    def cost(count: int) -> int:
+        late, *rest = checkouts(1 + count, now=now)
+        for job in (late, *rest):
+            make_payable(job, gateway, now=now)
+            remote = GatewayOrder.objects.get(order__checkout=job)
+            events.deliver(standin.pay(remote.gateway_order_id), now=now)
+        accept.cancel(owner_id=late.owner_id, job_id=late.pk, now=now)
+        return queries(lambda: run(ReconcileWebhook(), now=now), moves=1 + count)
 
     assert cost(MANY) == cost(1)

@@ -1,0 +1,129 @@
+"""Rows are taken in one order: who waits for the first of them holds none that comes later."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+from django.db import connection, models, transaction
+
+from shop.checkout import accept, jobs
+from shop.checkout.jobs import CheckoutJob, Wait
+from shop.checkout.states import State
+from shop.checkout.webhooks import ReconcileWebhook
+from shop.payments import reconcile
+from shop.payments.ledger import GatewayOrder
+from shop.stock import StockLevel
+from tests.support.buyers import until
+from tests.support.events import deliver
+from tests.support.shop import make_checkout, make_payable, make_variant, reload, run, stock_of
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+NOW = datetime(2026, 11, 22, 6, 30, tzinfo=UTC)
+
+
+def somebody_waits() -> bool:
+    """
+    Whether a transaction waits for a row that this connection holds. Of `pg_stat_activity` a
+    transaction sees no more than at its first look.
+    """
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "SELECT EXISTS (SELECT FROM pg_locks"
+            " WHERE NOT granted AND pg_backend_pid() = ANY(pg_blocking_pids(pid)))"
+        )
+        return bool(cursor.fetchone()[0])
+
+
+def plan_as_in_large_tables() -> None:
+    """There each row is found by its key, in the order in which the statement names them."""
+    with connection.cursor() as cursor:
+        for way in ("seqscan", "bitmapscan", "hashjoin", "mergejoin"):
+            cursor.execute(f"SET LOCAL enable_{way} = off")
+
+
+def take(row: models.Model, *, nowait: bool = False) -> None:
+    type(row)._default_manager.select_for_update(no_key=True, nowait=nowait).get(pk=row.pk)
+
+
+def assert_order(work: Callable[[], Any], *, first: models.Model, later: models.Model) -> None:
+    """`work` waits for `first`, which somebody else has, and has not taken `later` by then."""
+
+    def on_its_own() -> None:
+        try:
+            with transaction.atomic():
+                plan_as_in_large_tables()
+                work()
+        finally:
+            connection.close()
+
+    with ThreadPoolExecutor(1) as pool:
+        with transaction.atomic():
+            take(first)
+            done = pool.submit(on_its_own)
+            until(somebody_waits)
+            take(later, nowait=True)
+        done.result(timeout=20)
+
+
+def test_late_money_and_money_in_time_take_stock_in_one_order(gateway, standin):
+    low, high = make_variant(on_hand=3), make_variant(on_hand=3)
+    paid_late, in_time = (
+        make_payable(make_checkout(it, now=NOW), gateway, now=NOW) for it in (high, low)
+    )
+    accept.cancel(owner_id=paid_late.owner_id, job_id=paid_late.pk, now=NOW)
+    for job in (paid_late, in_time):
+        remote = GatewayOrder.objects.get(order=job.order)
+        deliver(standin.pay(remote.gateway_order_id), now=NOW)
+
+    assert_order(
+        lambda: run(ReconcileWebhook(), now=NOW),
+        first=StockLevel.objects.get(pk=low.pk),
+        later=StockLevel.objects.get(pk=high.pk),
+    )
+
+    assert {reload(job).state for job in (paid_late, in_time)} == {State.PAID}
+    assert {stock_of(variant) for variant in (low, high)} == {(2, 0)}
+
+
+@pytest.fixture
+def rows(gateway, standin) -> list[GatewayOrder]:
+    for _ in range(2):
+        make_payable(make_checkout(now=NOW), gateway, now=NOW)
+    GatewayOrder.objects.update(check_at=None)
+    return list(GatewayOrder.objects.order_by("id"))
+
+
+BACKWARDS: dict[str, Callable[[list[GatewayOrder]], None]] = {
+    "answered": lambda rows: reconcile.answered([(row, NOW) for row in rows], now=NOW),
+    "not_answered": lambda rows: reconcile.not_answered(rows, until=NOW),
+    "refused": lambda rows: reconcile.refused(rows, now=NOW),
+    "ask_once_more": lambda rows: reconcile.ask_once_more([row.pk for row in rows]),
+    "ask_now": lambda rows: reconcile.ask_now([row.order_id for row in rows], now=NOW),
+}
+
+
+@pytest.mark.parametrize("name", BACKWARDS)
+def test_razorpay_orders_are_taken_in_the_order_of_their_ids(name, rows):
+    if name == "not_answered":
+        GatewayOrder.objects.update(check_at=NOW + timedelta(minutes=1))
+        rows = list(GatewayOrder.objects.order_by("id"))
+    first, later = rows
+
+    assert_order(lambda: BACKWARDS[name]([later, first]), first=first, later=later)
+
+
+def test_checkouts_are_written_in_the_order_of_their_ids():
+    for _ in range(2):
+        make_checkout(now=NOW)
+    first, later = CheckoutJob.objects.order_by("id")
+
+    assert_order(
+        lambda: jobs.apply([(job, Wait(NOW, "soon", "")) for job in (later, first)], now=NOW),
+        first=first,
+        later=later,
+    )
