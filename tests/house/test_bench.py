@@ -47,13 +47,13 @@ def test_old_rows_and_a_soak_are_measured(tmp_path: Path):
 
 
 def test_a_profile_says_which_packages_take_the_time(tmp_path: Path, monkeypatch):
-    kept = run(tmp_path, "--only", "rush", "--profile", "worker")
+    kept = run(tmp_path, "--only", "visits", "--profile", "web")
     page = Path(shutil.copy(document.DOCUMENT, tmp_path))
     monkeypatch.setattr(document, "DOCUMENT", page)
 
     document.main([str(tmp_path / "bench.json")])
 
-    shares = kept["profile"]["rush, worker"]
+    shares = kept["profile"]["visits, web"]
     assert sum(shares.values()) == pytest.approx(100)
-    assert {"celery", "shop"} <= set(shares)
-    assert f"| celery | {shares['celery']:.0f} % |" in page.read_text()
+    most, share = next(iter(shares.items()))
+    assert f"| {most} | {share:.0f} % |" in page.read_text()
