@@ -15,6 +15,12 @@ from django.db import connection, models
 SWEEPER = "sweeper"
 CANARY = "canary."  # with the name of a queue
 
+# The heartbeats of each process that serves no requests.
+OF_PROCESS = {
+    "sweeper": [SWEEPER],
+    "worker": [f"{CANARY}checkout", f"{CANARY}webhooks"],
+    "gateway": [f"{CANARY}gateway"],
+}
 SWEEPER_LATE_AFTER = timedelta(seconds=30)
 CANARIES_MISSED = 3  # periods without one, until a queue counts as one that nobody works on
 
@@ -56,7 +62,16 @@ def ages(queues: Collection[str], *, now: datetime) -> dict[str, timedelta | Non
     How long ago the sweeper, and the canary of each of these queues, were last heard of; None:
     never.
     """
-    names = [SWEEPER, *(CANARY + queue for queue in queues)]
+    return _ages([SWEEPER, *(CANARY + queue for queue in queues)], now=now)
+
+
+def works(process: str, *, now: datetime) -> bool:
+    """Whether every heartbeat of this process is fresh; False for one that has none."""
+    ages = _ages(OF_PROCESS.get(process, []), now=now)
+    return bool(ages) and not any(is_late(name, age) for name, age in ages.items())
+
+
+def _ages(names: list[str], *, now: datetime) -> dict[str, timedelta | None]:
     heard = dict(Heartbeat.objects.filter(name__in=names).values_list("name", "at"))
     return {name: now - heard[name] if name in heard else None for name in names}
 

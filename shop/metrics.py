@@ -8,7 +8,6 @@ does not grow with the years. `shop/instruments.py` has what is counted in passi
 
 from __future__ import annotations
 
-import os
 import threading
 import time
 from collections.abc import Iterable, Iterator
@@ -24,7 +23,6 @@ from prometheus_client import (
     CONTENT_TYPE_LATEST,
     CollectorRegistry,
     generate_latest,
-    start_http_server,
 )
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 from prometheus_client.metrics_core import Metric
@@ -69,18 +67,6 @@ def exposition(*, now: datetime) -> bytes:
     registry.register(Counted())
     registry.register(_Fixed(standing(now=now)))
     return generate_latest(registry)
-
-
-def serve() -> None:
-    """
-    Show what this machine has counted on `METRICS_PORT`, if it is set: for processes that share no
-    directory with a web process. Whoever reaches the port may read it.
-    """
-    if settings.METRICS_PORT:
-        registry = CollectorRegistry()
-        registry.register(Counted())
-        host = os.environ.get("HOST", "127.0.0.1")
-        start_http_server(settings.METRICS_PORT, addr=host, registry=registry)
 
 
 class Counted(Collector):

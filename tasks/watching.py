@@ -14,7 +14,7 @@ from typing import Any
 from celery import Task
 from celery.signals import setup_logging, task_postrun, task_prerun, worker_init, worker_ready
 
-from shop import logs, metrics
+from shop import logs, metrics_port
 from shop.instruments import FAILURES, TASKS
 
 logger = logging.getLogger("tasks")
@@ -30,7 +30,7 @@ def _leave_logging_alone(**_signal: object) -> None:
 @worker_init.connect
 def _show_metrics(**_signal: object) -> None:
     FAILURES.labels("internal_error")  # from nothing to one is no increase, from zero to one is
-    metrics.serve()
+    metrics_port.serve()
 
 
 @worker_ready.connect

@@ -31,6 +31,8 @@ class Postgres(Server):
             "max_connections": "200",
             "log_lock_waits": "on",
             "log_checkpoints": "off",
+            # The DETAIL of an error shows values of the row, such as a buyer's e-mail address.
+            "log_error_verbosity": "terse",
             "log_timezone": "UTC",
             # Files of ours, not of the machine: even after kill -9 nothing stays in /dev/shm.
             "dynamic_shared_memory_type": "mmap",

@@ -24,7 +24,7 @@ from django.conf import settings
 from django.db import InterfaceError, OperationalError, close_old_connections
 from django.utils import timezone
 
-from shop import heartbeats, metrics, retention
+from shop import heartbeats, metrics_port, retention
 from shop.checkout import jobs, payable, runner, steps
 from shop.payments import hearing, inbox, ledger, reconcile, refunds
 from tasks.app import QUEUES, ring, send_canary
@@ -116,7 +116,7 @@ def main() -> None:
     for signum in (signal.SIGTERM, signal.SIGINT):
         signal.signal(signum, lambda *_: stop.set())
     logger.info("sweeping every %s s", settings.SWEEP_SECONDS)
-    metrics.serve()
+    metrics_port.serve()
     rota = Rota()
     while not stop.wait(settings.SWEEP_SECONDS):
         now = timezone.now()

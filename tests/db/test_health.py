@@ -1,13 +1,17 @@
 """Alive, ready, whether somebody works, and whether we still hear of money by webhook."""
 
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
 from datetime import timedelta
 
 import pytest
-from django.db import connection
+import requests
 from django.db.migrations.recorder import MigrationRecorder
 from django.utils import timezone
 
-from shop import heartbeats
+from shop import heartbeats, metrics_port
 from shop.checkout.questions import CheckPayments
 from shop.checkout.webhooks import ReconcileWebhook
 from shop.payments import pressure, reconcile
@@ -164,27 +168,51 @@ def test_a_day_later_it_is_only_quiet(gateway, standin, now):
 # --- for containers ---
 
 
-def url_of_the_tests() -> str:
-    of = connection.settings_dict
-    return f"postgres://{of['USER']}@/{of['NAME']}?host={of['HOST'] or of['OPTIONS']['host']}"
+@pytest.fixture
+def metrics_environ(settings) -> Iterator[dict[str, str]]:
+    """The environment of a probe; METRICS_PORT answers."""
+    with socket.create_server(("127.0.0.1", 0)) as found:
+        settings.METRICS_PORT = found.getsockname()[1]
+    server = metrics_port.serve()
+    assert server
+    yield {"METRICS_PORT": str(settings.METRICS_PORT)}
+    server.shutdown()
+    server.server_close()
 
 
 @pytest.mark.django_db(transaction=True)
 @pytest.mark.parametrize("name", list(health.HEARTBEATS))
-def test_a_container_is_well_while_its_signs_of_life_are_fresh(name):
-    environ = {"DATABASE_URL": url_of_the_tests()}
-    assert not health.beats(name, environ)
+def test_a_container_is_well_while_its_signs_of_life_are_fresh(name, metrics_environ):
+    assert not health.answers(name, metrics_environ)
 
     everybody_works(at=timezone.now())
-    assert health.beats(name, environ)
+    assert health.answers(name, metrics_environ)
 
-    first = health.HEARTBEATS[name][0]
+    first = heartbeats.OF_PROCESS[name][0]
     heartbeats.Heartbeat.objects.filter(name=first).update(at=timezone.now() - timedelta(minutes=4))
-    assert not health.beats(name, environ)
-    assert not health.beats(name, {"DATABASE_URL": "postgres://nobody@127.0.0.1:9/x"})
+    assert not health.answers(name, metrics_environ)
+    assert not health.answers(name, {"METRICS_PORT": "9"})
+
+
+@pytest.mark.django_db(transaction=True)
+def test_the_metrics_port_shows_counts_too(metrics_environ):
+    url = f"http://127.0.0.1:{metrics_environ['METRICS_PORT']}"
+
+    assert requests.get(f"{url}/metrics", timeout=30).status_code == 200
+    assert requests.get(f"{url}/health/nobody", timeout=30).status_code == 503
 
 
 def test_containers_ask_for_the_signs_of_life_that_are_given():
-    asked = {beat for beats in health.HEARTBEATS.values() for beat in beats}
+    asked = {beat for beats in heartbeats.OF_PROCESS.values() for beat in beats}
 
+    assert set(heartbeats.OF_PROCESS) == set(health.HEARTBEATS)
     assert asked == {heartbeats.SWEEPER, *(heartbeats.CANARY + queue for queue in QUEUES)}
+
+
+def test_a_probe_imports_no_library_that_is_slow_to_start():
+    """A probe runs in every container every few seconds."""
+    text = "import sys; import workers.health; print(*sys.modules)"
+    done = subprocess.run([sys.executable, "-c", text], capture_output=True, text=True, check=True)
+
+    packages = {module.partition(".")[0] for module in done.stdout.split()}
+    assert not packages & {"django", "psycopg", "requests", "http", "asyncio", "celery", "ssl"}

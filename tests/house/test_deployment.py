@@ -112,6 +112,42 @@ def test_whoever_has_a_health_address_or_signs_of_life_is_asked_for_them():
         assert SERVICES[name]["healthcheck"]["test"][-2:] == ["workers.health", name]
 
 
+def test_one_service_builds_the_image_and_the_others_use_it():
+    """Six services that build make six images, and a later build recreates all of them."""
+    ours = {name: it for name, it in SERVICES.items() if it["image"].startswith("pakka:")}
+
+    assert set(ours) == {*PROCESSES, "migrate", "standin"}
+    assert [name for name, service in ours.items() if "build" in service] == ["migrate"]
+    assert {(it["image"], it["pull_policy"]) for it in ours.values()} == {
+        ("pakka:${PAKKA_VERSION:-latest}", "never")
+    }
+
+
+def test_valkey_runs_through_its_entrypoint_with_few_capabilities():
+    """The entrypoint gives up root. A shell that starts valkey-server itself does not."""
+    redis = SERVICES["redis"]
+
+    assert "entrypoint" not in redis
+    assert "exec docker-entrypoint.sh valkey-server" in redis["command"]
+    assert redis["cap_drop"] == ["ALL"]
+    assert redis["cap_add"] == ["CHOWN", "SETGID", "SETUID"]
+    assert redis["security_opt"] == ["no-new-privileges:true"]
+
+
+def test_the_image_has_a_compiled_standard_library():
+    """The root of a container is read-only: it would compile the library at each start."""
+    dockerfile = (REPOSITORY / "Dockerfile").read_text()
+    [command] = re.findall(r"^RUN (python -m compileall(?:.*\\\n)*.*)$", dockerfile, re.MULTILINE)
+
+    assert 'sysconfig.get_path("stdlib")' in command
+    assert command.endswith("shop tasks workers")
+    assert all(SERVICES[name]["read_only"] for name in [*PROCESSES, "migrate", "standin"])
+
+
+def test_the_databases_log_shows_no_values_of_rows():
+    assert "log_error_verbosity=terse" in SERVICES["postgres"]["command"]
+
+
 def test_the_image_does_not_run_as_root():
     dockerfile = (REPOSITORY / "Dockerfile").read_text()
 

@@ -29,6 +29,20 @@ def test_a_double_registration_makes_one_account():
     assert User.objects.get().email == EMAIL
 
 
+def test_a_double_registration_leaves_no_address_in_the_log_of_postgres(services):
+    """The DETAIL of a violated key shows its value."""
+    log = services.postgres.log
+    before = log.stat().st_size
+    credentials = {"email": EMAIL, "password": PASSWORD}
+
+    all_at_once(*[lambda: Caller().post("/api/auth/register/", credentials)] * 6)
+
+    with log.open() as reading:
+        reading.seek(before)
+        written = reading.read()
+    assert EMAIL not in written
+
+
 def test_a_guest_who_registers_twice_at_once_keeps_one_cart():
     guest, variant = Caller.guest(), make_variant()
     guest.add(variant)
