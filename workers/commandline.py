@@ -7,7 +7,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-from workers import demo, environment
+from workers import demo, environment, stopping
 from workers.addresses import data_dir_of
 from workers.devservices import Services
 from workers.follow import Follower
@@ -44,7 +44,7 @@ def guarded(command: Callable[[], int]) -> int:
 def up() -> int:
     """Start everything, say where it is, and keep it running until SIGINT or SIGTERM."""
     stack = Stack(announce=tell)
-    stop_on_signals(stack)
+    stopping.set_on_signals(stack.stop_asked)
     tell("starting PostgreSQL and Redis, then the shop ...")
     follower = Follower({name: stack.log_file(name) for name in stack.names})
     with follower:
@@ -64,7 +64,7 @@ def show_demo() -> int:
     """Start everything quietly, take one checkout through it, stop."""
     own = os.environ.get("DATA_DIR") or data_dir_of({}) / "demo"  # a stack that is up goes on
     stack = Stack(Path(own), announce=tell)
-    stop_on_signals(stack)
+    stopping.set_on_signals(stack.stop_asked)
     tell("starting PostgreSQL, Redis, the shop and a stand-in Razorpay ...")
     try:
         stack.start()
@@ -95,11 +95,6 @@ def run(command: list[str]) -> int:
         completed = environment.complete({**os.environ, **addresses}, data_dir=data_dir)
         signal.signal(signal.SIGINT, signal.SIG_IGN)  # a Ctrl-C is for the command
         return subprocess.run(command, env=completed, check=False).returncode
-
-
-def stop_on_signals(stack: Stack) -> None:
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, lambda _number, _frame: stack.stop_asked.set())
 
 
 def where_everything_is(stack: Stack) -> str:

@@ -15,7 +15,7 @@ from pathlib import Path
 from workers import process_tree
 from workers.servers import LEASH, LOG_ROTATED_AT_BYTES
 
-STOP_SECONDS = 10
+STOP_SECONDS = 7  # then SIGKILL: with the databases, a stack stops within ten
 RESTART_AFTER_SECONDS = 0.2  # doubling with each quick death, up to:
 RESTART_AT_MOST_SECONDS = 5.0
 LONGEST_SHOWN_CHARS = 300

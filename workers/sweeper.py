@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import logging
 import os
-import signal
 import threading
 from collections.abc import Callable
 from datetime import datetime, timedelta
@@ -30,6 +29,7 @@ from shop.payments import hearing, inbox, ledger, reconcile, refunds
 from tasks.app import QUEUES, ring, send_canary
 from tasks.checkout import RINGS
 from tasks.payments import CAPTURE, CHECK_PAYMENTS, RECONCILE_WEBHOOK, SEND_REFUNDS
+from workers import stopping
 
 logger = logging.getLogger("workers.sweeper")
 
@@ -113,8 +113,7 @@ class Rota:
 
 def main() -> None:
     stop = threading.Event()
-    for signum in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(signum, lambda *_: stop.set())
+    stopping.set_on_signals(stop)
     logger.info("sweeping every %s s", settings.SWEEP_SECONDS)
     metrics_port.serve()
     rota = Rota()
