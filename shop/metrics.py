@@ -28,7 +28,7 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector
 
-from shop import heartbeats, metricfiles, redis_client
+from shop import heartbeats, metricfiles, redis_client, retention
 from shop.api.webhooks import FORGED
 from shop.checkout.jobs import STUCK_AFTER, STUCK_ATTEMPTS
 from shop.checkout.states import OPEN, State
@@ -115,6 +115,7 @@ def _of_postgres(*, now: datetime) -> list[Metric]:
             *_inbox(now=now),
             *_ears(now=now),
             *_signs_of_life(now=now),
+            *_retention(),
         ]
     except (OperationalError, InterfaceError):
         return [_gauge("pakka_postgres_up", "Whether Postgres answered.", 0)]
@@ -291,6 +292,16 @@ def _signs_of_life(*, now: datetime) -> Iterator[Metric]:
         "Since a task last came through a queue and finished.",
         "queue",
         canaries,
+    )
+
+
+def _retention() -> Iterator[Metric]:
+    failing = {mark.name for mark in retention.failing()}
+    yield _by(
+        "pakka_retention_failing",
+        "1 for each rule of retention whose last run failed.",
+        "rule",
+        {rule.name: int(rule.name in failing) for rule in retention.RULES},
     )
 
 

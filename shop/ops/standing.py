@@ -14,7 +14,7 @@ from django.conf import settings
 from django.db.models import Count, Min, Q, QuerySet, Sum
 from django.urls import reverse
 
-from shop import heartbeats, redis_client
+from shop import heartbeats, redis_client, retention
 from shop.api.webhooks import FORGED
 from shop.checkout import jobs
 from shop.checkout.jobs import STUCK_ATTEMPTS, CheckoutJob
@@ -47,6 +47,7 @@ def figures(*, now: datetime) -> Row:
         "refunds": refunds(),
         "cases": cases(),
         "stock": stock(now=now),
+        "retention": failing_retention(),
     }
     return found | {"attention": attention(found)}
 
@@ -114,6 +115,14 @@ def signs_of_life(*, now: datetime) -> list[Row]:
             "link": reverse("admin:shop_heartbeat_change", args=[name]),
         }
         for name, age in heartbeats.ages(QUEUES, now=now).items()
+    ]
+
+
+def failing_retention() -> list[Row]:
+    """The rules of retention whose last run failed, and since when."""
+    return [
+        {"rule": mark.name, "since": mark.failing_since, "error": redacted(mark.error)}
+        for mark in retention.failing()
     ]
 
 
@@ -257,6 +266,10 @@ def attention(found: dict[str, Any]) -> list[Row]:
         for it in found["signs_of_life"]
         if it["is_late"]
     ]
+    failing = [
+        (True, "warn", f"Retention of {row['rule']} fails: {row['error']}", "")
+        for row in found["retention"]
+    ]
     given_up, stuck, overdue = (
         heard["given_up"],
         found["stuck"]["count"],
@@ -271,6 +284,7 @@ def attention(found: dict[str, Any]) -> list[Row]:
         (stuck, "warn", f"{_counted(stuck, 'checkout')} stuck", "#stuck"),
         (overdue, "warn", f"{_counted(overdue, 'hold')} past the end", "#stock"),
         (at_rest, "warn", f"Razorpay is left alone: {found['breaker']}", "#gateway"),
+        *failing,
         (found["queues"] is None, "warn", "Redis is away: checkouts move slowly", "#queues"),
     ]
     return [

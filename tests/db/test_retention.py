@@ -19,6 +19,7 @@ from shop.checkout.attempts import FailedAttempt
 from shop.checkout.jobs import CheckoutJob, Move
 from shop.checkout.trail import Action, Instruction, note
 from shop.checkout.webhooks import ReconcileWebhook
+from shop.merging import merge_guest
 from shop.orders import Order
 from shop.payments import cases, inbox, usage
 from shop.payments.inbox import InboxEvent
@@ -155,19 +156,6 @@ def test_open_checkouts_keep_their_moves(now):
     assert "moves" not in forget(1000, now=now)
 
 
-def test_what_was_looked_over_is_not_read_again_and_new_old_rows_are_found(now):
-    job = cancelled(now=now)
-    case = cases.Open(job.order_id, cases.CaseKind.CONFLICT, "pay_1", "what is this?")
-    cases.open_cases([case], now=now)
-    forget(200, now=now)
-    cancelled(
-        now=now + 19.5 * DAY
-    )  # its time comes at 199.5 days, within what the mark lags behind
-
-    assert forget(200, now=now)["moves"] == 3
-    assert retention.RetentionMark.objects.get(name="moves").until == now + 19 * DAY
-
-
 # --- webhooks ------------------------------------------------------------------------------------
 
 
@@ -255,6 +243,55 @@ def test_a_guest_whose_checkout_came_to_no_order_stays(now):
     assert User.objects.filter(pk=job.owner_id).exists()
 
 
+@pytest.mark.parametrize("has_order", [True, False])
+def test_a_guest_who_signed_in_stays_if_a_checkout_names_their_cart(now, has_order):
+    guest = make_buyer(now=now)
+    fill_cart(guest, make_variant(), now=now)
+    job = post_checkout(guest, now=now, key="k")
+    if has_order:
+        place_order(job, now=now)
+    account = User.objects.create(email="asha@example.com", created_at=now)
+    merge_guest(guest_id=guest.pk, into_id=account.pk, now=now)
+    _cancel(CheckoutJob.objects.get(), now=now)
+    stranger = make_buyer(now=now)
+
+    forgotten = forget(31, now=now)
+
+    assert forgotten["guests"] == 1
+    assert not User.objects.filter(pk=stranger.pk).exists()
+    assert CheckoutJob.objects.get().cart.owner_id == guest.pk
+
+
+def test_a_guest_who_signed_in_without_a_checkout_goes_with_all_that_is_left(now):
+    """A key that the account had used before stays with the guest, and refers to the checkout."""
+    account = User.objects.create(email="asha@example.com", created_at=now)
+    fill_cart(account, make_variant(), now=now)
+    job = _cancel(post_checkout(account, now=now, key="k"), now=now)
+    guest = make_buyer(now=now)
+    fill_cart(guest, make_variant(), now=now)
+    late = now + 5 * DAY
+    IdempotencyKey.objects.create(owner=guest, key="k", request_hash="", job=job, created_at=late)
+    SyncEvent.objects.create(owner=guest, kind="stale", at=late)
+    merge_guest(guest_id=guest.pk, into_id=account.pk, now=now)
+
+    assert forget(31, now=now)["guests"] == 1
+
+    assert not User.objects.filter(pk=guest.pk).exists()
+    assert not SyncEvent.objects.exists()
+    assert CheckoutJob.objects.filter(pk=job.pk).exists()
+
+
+def test_a_guest_who_is_named_in_what_people_did_stays(now):
+    guest = make_buyer(now=now)
+    note(Instruction(guest.pk, "was staff then", now), Action.RETRY, subject="a checkout",
+         outcome="due now", checkout_id=None)  # fmt: skip
+
+    assert forget(31, now=now) == {}
+
+    assert not retention.failing()
+    assert User.objects.filter(pk=guest.pk).exists()
+
+
 def test_accounts_and_their_carts_are_never_forgotten(now):
     account = User.objects.create(email="asha@example.com", created_at=now)
     fill_cart(account, make_variant(), now=now)
@@ -284,7 +321,7 @@ def test_sessions_go_when_they_have_ended(now):
 
 
 def test_a_batch_is_bounded(now, monkeypatch):
-    monkeypatch.setattr(retention, "BATCH_ROWS", 2)
+    monkeypatch.setattr(retention, "ROWS_LOOKED_AT", 2)
     for _ in range(5):
         make_buyer(now=now)
     later = now + 31 * DAY

@@ -1,10 +1,10 @@
-"""Forget now what the sweeper would forget by and by. A repeat finds nothing."""
+"""Delete now what the sweeper would delete by and by. A repeat finds nothing."""
 
 from __future__ import annotations
 
 from typing import Any
 
-from django.core.management.base import BaseCommand
+from django.core.management.base import BaseCommand, CommandError
 from django.utils import timezone
 
 from shop import retention
@@ -14,5 +14,8 @@ class Command(BaseCommand):
     help = __doc__
 
     def handle(self, *args: Any, **options: Any) -> None:
-        for name, rows in retention.prune_all(now=timezone.now()).items():
+        deleted = retention.prune_all(now=timezone.now())
+        for name, rows in deleted.items():
             self.stdout.write(f"{name}: {rows}")
+        if failed := [rule.name for rule in retention.RULES if rule.name not in deleted]:
+            raise CommandError(f"failed, see the log: {', '.join(failed)}")
