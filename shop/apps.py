@@ -1,4 +1,5 @@
 from django.apps import AppConfig
+from django.contrib.auth.signals import user_logged_out
 from django.db.models.signals import post_migrate
 
 
@@ -7,7 +8,8 @@ class ShopConfig(AppConfig):
     default_auto_field = "django.db.models.BigAutoField"
 
     def ready(self) -> None:
-        from shop import roles, tracing  # roles: its tables are there only now
+        from shop import accounts, roles, tracing  # their tables are there only now
 
         tracing.start()
         post_migrate.connect(roles.grant, sender=self)
+        user_logged_out.connect(accounts.signed_out_of_admin)

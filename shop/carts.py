@@ -23,7 +23,7 @@ from django.db import Error, connection, models, transaction
 from django.db.models import F, Q
 
 from shop import rows
-from shop.accounts import User
+from shop.accounts import NoSuchBuyer, User
 from shop.catalogue import Variant
 from shop.instruments import CARTS
 from shop.money import CURRENCY
@@ -46,10 +46,6 @@ class CartError(Exception):
         self.code = code
         self.message = message
         self.details = details
-
-
-class NoSuchBuyer(Exception):
-    """The token is genuine, but its user is no more, or was switched off."""
 
 
 class Cart(models.Model):
@@ -283,22 +279,29 @@ def clear(owner_id: int, *, now: datetime) -> Contents:
         return _changed(cart, now=now)
 
 
+def hand_over(*, guest_id: int, into_id: int) -> None:
+    """Give a guest's cart, as it is, to an account that has none yet."""
+    Cart.objects.filter(owner_id=guest_id).update(owner_id=into_id)
+
+
 def merge(*, guest_id: int, into_id: int, now: datetime) -> None:
     """
-    Move a guest's lines into an account's cart: quantities added, capped by stock and line limit.
+    Move an ended guest's lines into an account's cart: quantities added, capped by stock and line
+    limit.
 
     The guest's cart is empty afterwards, so a repeat adds nothing. Carts are locked in id order.
     """
     with transaction.atomic():
-        for owner_id in (guest_id, into_id):
-            _ensure(owner_id, now=now)
+        _ensure(into_id, now=now)
         carts = {
             cart.owner_id: cart
             for cart in Cart.objects.filter(owner_id__in=[guest_id, into_id])
             .order_by("id")
             .select_for_update(no_key=True)
         }
-        guest, account = carts[guest_id], carts[into_id]
+        guest, account = carts.get(guest_id), carts[into_id]
+        if guest is None:
+            return
         kept = dict(account.items.values_list("variant_id", "quantity"))
         moved = guest.items.select_related("variant__stock")
         for item in moved:
@@ -312,7 +315,6 @@ def merge(*, guest_id: int, into_id: int, now: datetime) -> None:
                 variant_id=item.variant_id, defaults={"quantity": merged}
             )
         guest.items.all().delete()
-        _changed(guest, now=now)
         _changed(account, now=now)
 
 

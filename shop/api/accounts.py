@@ -1,7 +1,8 @@
-"""Register, sign in, refresh, or go on as a guest. A guest's cart comes along."""
+"""Register, sign in and out, refresh, or go on as a guest. A guest's cart comes along."""
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import Any
 
 from django.contrib.auth import authenticate
@@ -13,12 +14,12 @@ from rest_framework import exceptions, serializers, status
 from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
-from rest_framework_simplejwt.views import TokenRefreshView
+from rest_framework_simplejwt.exceptions import AuthenticationFailed
 
 from shop import accounts, merging
 from shop.api import guessing
-from shop.api.auth import presented_guest_id, tokens
-from shop.api.errors import ApiError
+from shop.api.auth import presented_guest_id, signed_in, tokens, verified_refresh
+from shop.api.errors import CHALLENGE, ApiError
 from shop.api.limits import Throttle
 from shop.api.openapi import THROTTLED, WITH_BODY, refusals
 
@@ -57,9 +58,15 @@ class AccountView(APIView):
     throttle_classes = (Throttle,)
     throttle_scope = "sign_in"
 
+    def get_authenticate_header(self, request: Request) -> str:
+        return CHALLENGE  # without it DRF answers 403 where it means 401
+
 
 class Register(AccountView):
-    """Open an account. With a guest's token, the guest becomes the account, cart and all."""
+    """
+    Open an account. With a guest's token, what is the guest's becomes the account's, cart and all,
+    and the guest's tokens end.
+    """
 
     @extend_schema(
         request=NewAccount, responses={201: Tokens} | refusals(*WITH_BODY, 409, THROTTLED)
@@ -67,7 +74,7 @@ class Register(AccountView):
     def post(self, request: Request) -> Response:
         given = NewAccount(data=request.data)
         given.is_valid(raise_exception=True)
-        user = accounts.register(
+        user = merging.register(
             **given.validated_data, guest_id=presented_guest_id(request), now=timezone.now()
         )
         guessing.know(given.validated_data["email"], request)
@@ -75,7 +82,10 @@ class Register(AccountView):
 
 
 class SignIn(AccountView):
-    """Get tokens. With a guest's token, what is in the guest's cart moves into the account's."""
+    """
+    Get tokens. With a guest's token, what is in the guest's cart moves into the account's, and the
+    guest's tokens end.
+    """
 
     @extend_schema(
         request=Credentials, responses={200: Tokens} | refusals(*WITH_BODY, 401, THROTTLED)
@@ -114,13 +124,35 @@ class Access(serializers.Serializer):
     access = serializers.CharField(read_only=True)
 
 
-class Refresh(TokenRefreshView):
-    throttle_classes = (Throttle,)
+class RefreshView(AccountView):
     throttle_scope = "refresh"
 
+
+class Refresh(RefreshView):
     @extend_schema(
         request=RefreshIn, responses={200: Access} | refusals(*WITH_BODY, 401, THROTTLED)
     )
-    def post(self, request: Request, *args: Any, **kwargs: Any) -> Response:
-        """A new access token for a refresh token."""
-        return super().post(request, *args, **kwargs)
+    def post(self, request: Request) -> Response:
+        """A new access token for a refresh token, unless its session has ended."""
+        refresh = verified_refresh(_given_refresh(request))
+        signed_in(refresh)
+        return Response({"access": str(refresh.access_token)})
+
+
+class SignOut(RefreshView):
+    @extend_schema(request=RefreshIn, responses={204: None} | refusals(*WITH_BODY, THROTTLED))
+    def post(self, request: Request) -> Response:
+        """
+        End every session of the user, on all devices. 204 also for a token that had ended before.
+
+        Access tokens open what is the buyer's own until they run out, and nothing of staff.
+        """
+        with suppress(AuthenticationFailed):
+            accounts.sign_out(signed_in(verified_refresh(_given_refresh(request))).pk)
+        return Response(status=status.HTTP_204_NO_CONTENT)
+
+
+def _given_refresh(request: Request) -> str:
+    given = RefreshIn(data=request.data)
+    given.is_valid(raise_exception=True)
+    return str(given.validated_data["refresh"])

@@ -18,7 +18,7 @@ from rest_framework.response import Response
 from rest_framework.views import APIView
 
 from shop.api.addresses import AddressSerializer
-from shop.api.auth import buyer_of, caller_id
+from shop.api.auth import buyer_of, caller_id, refuse_ended
 from shop.api.carts import LARGEST_ID, cart_json
 from shop.api.errors import ApiError
 from shop.api.limits import Throttle
@@ -90,6 +90,8 @@ class Checkouts(generics.GenericAPIView):
         owner_id = caller_id(request)
         mine = CheckoutJob.objects.filter(owner_id=owner_id).order_by("-created_at")
         page = self.paginate_queryset(mine.values_list("pk", flat=True))
+        if not page:
+            refuse_ended(request)
         shown = snapshots.read_all(page or (), owner_id=owner_id)
         return self.get_paginated_response([resource_of(job) for job in shown])
 

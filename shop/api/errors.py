@@ -20,8 +20,9 @@ from rest_framework import exceptions, status
 from rest_framework.response import Response
 from rest_framework.views import set_rollback
 
-from shop.accounts import EmailTaken, User
-from shop.carts import CartError, CartItem, NoSuchBuyer
+from shop.accounts import EmailTaken, NoSuchBuyer, User
+from shop.api.auth import SESSION_ENDED, refuse_ended
+from shop.carts import CartError, CartItem
 from shop.checkout import accept
 from shop.checkout.jobs import CheckoutJob
 
@@ -30,6 +31,7 @@ logger = logging.getLogger(__name__)
 DATABASE_AWAY_RETRY_SECONDS = 5
 SHORT_BREAK = "The shop is taking a short break. Please try again in a few seconds."
 CUT_SHORT = "The request broke off before its end."
+NOT_FOUND = (Http404, CheckoutJob.DoesNotExist, CartItem.DoesNotExist)
 CHALLENGE = 'Bearer realm="api"'  # goes with every 401, says RFC 9110
 
 
@@ -93,7 +95,7 @@ def post_only(view: Callable[..., HttpResponse]) -> Callable[..., HttpResponse]:
 
 def answer(error: Exception, context: dict[str, Any]) -> Response | None:
     """DRF's exception handler: whatever a view raises on purpose becomes an answer."""
-    match _translated(error):
+    match _translated(_unless_ended(error, context)):
         case None:
             return None
         case ApiError() as ours:
@@ -113,6 +115,17 @@ def answer(error: Exception, context: dict[str, Any]) -> Response | None:
         headers["Retry-After"] = str(DATABASE_AWAY_RETRY_SECONDS)
     set_rollback()
     return Response(content, status=status_code, headers=headers)
+
+
+def _unless_ended(error: Exception, context: dict[str, Any]) -> Exception:
+    """401 instead of 404 for a caller who was merged, switched off or deleted."""
+    request = context["request"]
+    if isinstance(error, NOT_FOUND) and request.auth:
+        try:
+            refuse_ended(request)
+        except (NoSuchBuyer, OperationalError, InterfaceError) as instead:
+            return instead
+    return error
 
 
 def _translated(error: Exception) -> exceptions.APIException | None:
@@ -142,10 +155,10 @@ def _refusal(error: Exception) -> ApiError | None:
 def _trouble(error: Exception) -> exceptions.APIException | None:
     """What is not there, not allowed, or away."""
     match error:
+        case NoSuchBuyer() | User.DoesNotExist():
+            return exceptions.AuthenticationFailed(SESSION_ENDED, "token_not_valid")
         case Http404() | CheckoutJob.DoesNotExist() | CartItem.DoesNotExist():
             return ApiError(status.HTTP_404_NOT_FOUND, "not_found", "Not found.")
-        case NoSuchBuyer() | User.DoesNotExist():
-            return exceptions.AuthenticationFailed("This account is no more.", "token_not_valid")
         case DjangoPermissionDenied():
             return exceptions.PermissionDenied()
         case UnreadablePostError():

@@ -12,7 +12,7 @@ from rest_framework.response import Response
 from rest_framework.views import APIView
 
 from shop.api.addresses import AddressSerializer
-from shop.api.auth import caller_id
+from shop.api.auth import caller_id, refuse_ended
 from shop.api.openapi import PRIVATE, refusals
 from shop.checkout.states import BUYER_STATUS, State
 from shop.money import rupees
@@ -83,6 +83,8 @@ class Orders(generics.GenericAPIView):
     def get(self, request: Request) -> Response:
         """The newest first."""
         page = self.paginate_queryset(_orders_of(request))
+        if not page:
+            refuse_ended(request)
         return self.get_paginated_response([order_json(order) for order in page or ()])
 
 

@@ -17,6 +17,7 @@ urlpatterns = [
     path("auth/register/", accounts.Register.as_view()),
     path("auth/token/", accounts.SignIn.as_view()),
     path("auth/token/refresh/", accounts.Refresh.as_view()),
+    path("auth/sign-out/", accounts.SignOut.as_view()),
     path("auth/guest/", accounts.Guest.as_view()),
     path("products/", catalogue.Products.as_view()),
     path("products/<int:pk>/", catalogue.ProductDetail.as_view()),

@@ -19,7 +19,7 @@ from django.conf import settings
 from django.contrib.postgres.indexes import BrinIndex
 from django.db import IntegrityError, connection, models, transaction
 
-from shop import carts, rows
+from shop import accounts, carts, rows
 from shop.carts import Contents
 from shop.checkout import jobs, snapshots
 from shop.checkout.jobs import Advance, CheckoutJob
@@ -173,12 +173,13 @@ def accept(*, owner_id: int, terms: Terms, seen: Seen, key: str, now: datetime) 
 
     The same key and request again give the same checkout, whatever became of it. Without a key, or
     with a new one, the open checkout of this cart revision and these terms is found; one of other
-    terms or of an older revision is cancelled and its units released. Locks: the buyer's open
-    jobs in id order, then stock rows. A refusal leaves nothing behind but, of an empty or a stale
-    cart, a line for operations (`carts.note_refused`): no job, no units, no key.
+    terms or of an older revision is cancelled and its units released. Locks: the buyer's user row,
+    their open jobs in id order, then stock rows. A refusal leaves nothing behind but, of an empty
+    or a stale cart, a line for operations (`carts.note_refused`): no job, no units, no key.
 
-    :raises Refused: with a code and a sentence; see the subclasses.
-    :raises NoSuchBuyer: the buyer's account is gone.
+    :raises Refused: with a code and a sentence; see the subclasses. `CartChanged` also for a cart
+        that others change faster than `TRIES` looks at it.
+    :raises NoSuchBuyer: the buyer's account is gone, or the guest was merged into an account.
     """
     request_hash = _hash([terms.to_json(), seen.to_json()])
     for _ in range(TRIES):
@@ -201,7 +202,7 @@ def accept(*, owner_id: int, terms: Terms, seen: Seen, key: str, now: datetime) 
             if isinstance(refusal, CartEmpty | CartChanged):
                 carts.note_refused(cart, code=refusal.code, version_seen=seen.cart_version, now=now)
             raise refusal
-    raise IntegrityError(f"{TRIES} tries and no checkout for user {owner_id}")
+    raise CartChanged(carts.read(owner_id, now=now))
 
 
 # One statement and its commit for whoever has no open checkout and comes with a new key, which is
@@ -216,6 +217,9 @@ _INSERT_FIRST = f"""
         ) AND NOT EXISTS (
             SELECT FROM shop_idempotencykey AS known
             WHERE known.owner_id = given.owner_id AND known.key = %s
+        ) AND EXISTS (
+            SELECT FROM shop_user AS buyer WHERE buyer.id = given.owner_id AND buyer.is_active
+            FOR SHARE
         ) AND EXISTS (
             SELECT FROM shop_cart AS cart
             WHERE cart.id = given.cart_id AND cart.version = given.cart_version
@@ -246,8 +250,10 @@ def _open(job: CheckoutJob, *, key: str, request_hash: str, now: datetime) -> uu
     """
     :raises IntegrityError: the key is known, an equal POST was faster, or the cart has changed
         since it was read. Nothing is changed then.
+    :raises NoSuchBuyer: the guest was merged since the cart was read. Nothing is changed then.
     """
     with transaction.atomic():
+        accounts.lock_active(job.owner_id)
         job_id = _find_or_insert(job, now=now)
         if key:
             known = IdempotencyKey(

@@ -247,6 +247,12 @@ def lock_open(*, owner_id: int) -> list[CheckoutJob]:
     return rows.select(CheckoutJob, tail, [owner_id])
 
 
+def lock_all(*, owner_id: int) -> None:
+    """Lock all jobs of this buyer in id order until the transaction ends."""
+    mine = CheckoutJob.objects.filter(owner_id=owner_id).order_by("id")
+    list(mine.select_for_update(no_key=True).values_list("pk"))
+
+
 _CLAIM = f"""
     WITH due AS MATERIALIZED (SELECT id FROM shop_checkoutjob {_DUE})
     UPDATE shop_checkoutjob SET claim = %s, due_at = %s, attempts = attempts + 1

@@ -154,6 +154,7 @@ class World:
         bodies: dict[str, dict[str, Any]] = {
             "auth/register/": {"email": "new@example.com", "password": "long enough 1"},
             "auth/token/": {"email": "owner@example.com", "password": "owner's own"},
+            "auth/sign-out/": {"refresh": tokens(self.people["owner"])["refresh"]},
             "auth/token/refresh/": {"refresh": tokens(self.people["owner"])["refresh"]},
             "cart/add/": {"product_id": product_id},
             "cart/items/<int:item_id>/": {"quantity": 2},

@@ -62,9 +62,15 @@ export class Server {
   requests = [];
   answers = {};
 
-  fetch = async (url, { method, headers, body }) => {
+  fetch = async (url, { method, headers, body, keepalive }) => {
     const path = url.replace("/api/", "");
-    const request = { method, path, headers: new Headers(headers), body: body && JSON.parse(body) };
+    const request = {
+      method,
+      path,
+      headers: new Headers(headers),
+      body: body && JSON.parse(body),
+      keepalive,
+    };
     this.requests.push(request);
     const say = this.answers[`${method} ${path}`];
     if (!say) throw new Error(`the test has no answer to ${method} ${path}`);

@@ -114,6 +114,28 @@ test("a guest who signs in presents a token that lives, so that the cart comes a
   });
 });
 
+test("signing out forgets the tokens at once and ends the session at the server", async () => {
+  const { session, server } = open();
+  const { refresh } = session.tokens;
+  server.answers["POST auth/sign-out/"] = () => answer(204);
+
+  const done = session.signOut();
+
+  assert.equal(session.tokens, null);
+  await done;
+  const [{ body, headers, keepalive }] = server.to("POST auth/sign-out/");
+  assert.deepEqual([body, headers.get("Authorization"), keepalive], [{ refresh }, null, true]);
+});
+
+test("a buyer signs out without a network too", async () => {
+  const { session, server } = open();
+  server.answers["POST auth/sign-out/"] = lost;
+
+  await session.signOut();
+
+  assert.equal(session.tokens, null);
+});
+
 test("a wrong password leaves the guest a guest", async () => {
   const { session, server } = open();
   server.answers["POST auth/token/refresh/"] = fresh;

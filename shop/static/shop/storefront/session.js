@@ -85,7 +85,14 @@ export class Session {
     return this.#enter("auth/token/", email, password);
   }
 
-  signOut() {
+  /** Forget the tokens at once, and have the server end the session, on every device. */
+  async signOut() {
+    const tokens = this.tokens;
+    this.#forget();
+    if (tokens) await this.#send("POST", "auth/sign-out/", { body: { refresh: tokens.refresh } }).catch(unlessTold);
+  }
+
+  #forget() {
     this.parts.storage.removeItem(TOKENS);
     this.#newBuyer();
   }
@@ -153,7 +160,7 @@ export class Session {
 
   #signedOut() {
     const wasGuest = this.tokens?.email === null;
-    this.signOut();
+    this.#forget();
     return new StorefrontError({
       code: "signed_out",
       message: wasGuest
@@ -170,6 +177,7 @@ export class Session {
       const reply = await this.parts.fetch.call(null, this.parts.apiUrl + path, {
         method,
         cache: "no-store", // we revalidate ourselves
+        keepalive: path === "auth/sign-out/", // the page may be left meanwhile
         signal: AbortSignal.timeout(REQUEST_TIMEOUT_MS),
         headers: {
           ...(access && { Authorization: `Bearer ${access}` }),
