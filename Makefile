@@ -11,7 +11,7 @@ BENCH_ARGS ?=
 PROVE_ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help demo up shell test check bench prove types-js browser node format lock clean reset
+.PHONY: help demo up shell test check bench prove types-js browser node proxy format lock clean reset
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' Makefile
@@ -25,7 +25,7 @@ up: $(VENV)/.runs ## the whole shop on this machine, seeded, until Ctrl-C; print
 shell: $(VENV)/.runs ## a Python shell on the shop's database, beside `make up` or alone
 	@$(BIN)/python -m workers.stack run $(BIN)/python manage.py shell
 
-test: $(VENV)/.tests browser node ## every test, browser tests too (PYTEST_ARGS='-k stock' for some)
+test: $(VENV)/.tests browser node proxy ## every test, browser tests too (PYTEST_ARGS='-k stock' for some)
 	node --test tests/js/*.test.js
 	$(BIN)/python -m pytest $(PYTEST_ARGS)
 
@@ -68,6 +68,13 @@ node:
 			echo "The storefront's tests need Node.js with npm: install them." >&2; exit 1; }; \
 		echo "installing nodejs"; apt-get update -qq && \
 		DEBIAN_FRONTEND=noninteractive apt-get install -qq -y --no-install-recommends nodejs npm >/dev/null; }
+
+proxy:
+	@PATH="$$PATH:/usr/sbin" command -v nginx >/dev/null || { \
+		test "$$(id -u)" = 0 && command -v apt-get >/dev/null || { \
+			echo "The tests of the proxy need nginx: install it." >&2; exit 1; }; \
+		echo "installing nginx"; apt-get update -qq && \
+		DEBIAN_FRONTEND=noninteractive apt-get install -qq -y --no-install-recommends nginx-light openssl >/dev/null; }
 
 types-js: node tests/js/node_modules/.made
 	cd tests/js && npm run --silent types

@@ -15,6 +15,7 @@ urlpatterns = [
     path("admin/", admin.site.urls),
     path("ops/", ops.page, name="ops"),
     path("ops/data.json", ops.data, name="ops_data"),
+    path("ops/session", ops.session),
     path("ops/<slug:name>.csv", ops.table, name="ops_table"),
     path("", pages.catalogue, name="catalogue"),
     path("products/<slug:slug>/", pages.product, name="product"),

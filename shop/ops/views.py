@@ -63,6 +63,14 @@ def data(request: HttpRequest) -> HttpResponse:
     return _answered(request, JsonResponse)
 
 
+@require_safe
+def session(request: HttpRequest) -> HttpResponse:
+    """Whether the caller is staff: 204 or 401. The proxy asks before it shows Flower or Grafana."""
+    if not (request.user.is_active and request.user.is_staff):
+        return plain(401, "sign_in", "Please sign in again.")
+    return HttpResponse(status=204, headers={"Cache-Control": "no-store"})
+
+
 @_staff_only
 def table(request: HttpRequest, *, name: str) -> HttpResponse:
     """One table of the page as CSV."""

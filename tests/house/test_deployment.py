@@ -35,7 +35,7 @@ def test_a_container_of_the_same_name_runs_the_procfile_s_command(name: str):
 
 
 def test_compose_adds_the_databases_their_migration_and_the_rest_on_request():
-    always, on_request = {"postgres", "redis", "migrate"}, {"standin", *OBSERVABILITY}
+    always, on_request = {"proxy", "postgres", "redis", "migrate"}, {"standin", *OBSERVABILITY}
     assert set(SERVICES) - set(PROCESSES) == always | on_request
     assert SERVICES["standin"]["profiles"] == ["standin"]
     assert all(SERVICES[name]["profiles"] == ["observability"] for name in OBSERVABILITY)
@@ -43,9 +43,8 @@ def test_compose_adds_the_databases_their_migration_and_the_rest_on_request():
 
 
 def test_the_admin_is_told_where_flower_is_shown():
-    assert SERVICES["web"]["environment"]["FLOWER_URL"].startswith(
-        "${FLOWER_URL:-http://127.0.0.1:"
-    )
+    assert SERVICES["web"]["environment"]["FLOWER_URL"] == "${PUBLIC_URL}/flower"
+    assert SERVICES["flower"]["environment"]["FLOWER_URL_PREFIX"] == "flower"
 
 
 @pytest.mark.parametrize("name", [*PROCESSES, "migrate", "standin"])
@@ -53,10 +52,50 @@ def test_every_setting_reaches_the_shop_from_the_file(name: str):
     assert SERVICES[name]["env_file"] == [{"path": ".env", "required": False}]
 
 
-def test_a_container_listens_where_its_port_is_mapped_to():
-    for name, setting in (("web", "PORT"), ("flower", "FLOWER_PORT"), ("standin", "STANDIN_PORT")):
-        [mapped] = SERVICES[name]["ports"]
-        assert mapped.endswith(f":{SERVICES[name]['environment'][setting]}")
+def test_the_proxy_alone_is_reached_from_other_machines():
+    published = {name: service["ports"] for name, service in SERVICES.items() if "ports" in service}
+
+    assert published.pop("proxy") == ["${PORT:-80}:8080", "${TLS_PORT:-443}:8443"]
+    assert set(published) == {"standin", "prometheus"}
+    assert all(port.startswith("127.0.0.1:") for ports in published.values() for port in ports)
+
+
+def test_the_shop_believes_the_proxy_and_nobody_else():
+    """Whatever .env says: the proxy replaces what a client says of its address."""
+    assert SERVICES["web"]["environment"]["TRUSTED_PROXIES"] == 1
+    assert (
+        "proxy_set_header X-Forwarded-For $remote_addr;"
+        in (REPOSITORY / "deploy" / "proxy" / "headers.conf").read_text()
+    )
+
+
+def test_the_proxy_finds_the_containers_at_their_ports():
+    upstreams = (REPOSITORY / "deploy" / "proxy" / "containers.conf").read_text()
+
+    found = dict(re.findall(r"default (\w+):(\d+);", upstreams))
+    environment = SERVICES["flower"]["environment"]
+    assert found == {
+        "web": str(environment["PORT"]), "flower": str(environment["FLOWER_PORT"]),
+        "grafana": "3000",
+    }  # fmt: skip
+    assert set(found) <= set(SERVICES)
+
+
+def test_the_proxy_runs_without_root_and_with_a_main_file_that_is_there():
+    proxy = SERVICES["proxy"]
+
+    assert proxy["user"] == "101:101"
+    assert (proxy["cap_drop"], proxy["read_only"]) == (["ALL"], True)
+    assert proxy["command"][2] == "/etc/nginx/pakka/${PROXY:-tls}.conf"
+    assert {file.name for file in (REPOSITORY / "deploy" / "proxy").iterdir()} >= {
+        "tls.conf", "plain.conf"
+    }  # fmt: skip
+
+
+def test_the_stand_in_listens_where_its_port_is_mapped_to():
+    [mapped] = SERVICES["standin"]["ports"]
+
+    assert mapped.endswith(f":{SERVICES['standin']['environment']['STANDIN_PORT']}")
 
 
 def test_no_process_starts_before_the_database_is_migrated():
