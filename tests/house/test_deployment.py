@@ -169,7 +169,7 @@ def test_valkey_runs_through_its_entrypoint_with_few_capabilities():
     assert "entrypoint" not in redis
     assert "exec docker-entrypoint.sh valkey-server" in redis["command"]
     assert redis["cap_drop"] == ["ALL"]
-    assert redis["cap_add"] == ["CHOWN", "SETGID", "SETUID"]
+    assert redis["cap_add"] == ["CHOWN", "DAC_READ_SEARCH", "SETGID", "SETUID"]
     assert redis["security_opt"] == ["no-new-privileges:true"]
 
 
