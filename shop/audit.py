@@ -8,6 +8,7 @@ difference.
 
 from __future__ import annotations
 
+from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -15,18 +16,18 @@ from datetime import datetime, timedelta
 from enum import StrEnum
 
 from django.db import connection, transaction
-from django.db.models import Exists, F, OuterRef, Q, QuerySet, Subquery, Sum
+from django.db.models import Count, Exists, F, OuterRef, Q, QuerySet, Subquery, Sum
 from django.db.models.functions import Coalesce
 
 from shop.checkout.states import State
 from shop.checkout.trail import Action, AuditEntry
-from shop.money import format_inr
+from shop.money import CURRENCY, format_amount
 from shop.orders import Order, OrderLine, StockState
 from shop.payments import ledger
-from shop.payments.cases import Case
+from shop.payments.cases import Case, CaseKind
 from shop.payments.gateway import Declined, Gateway, PaymentFact
 from shop.payments.ledger import Payment, PaymentStatus
-from shop.payments.refunds import Refund, RefundStatus
+from shop.payments.refunds import Refund, RefundReason, RefundStatus
 from shop.stock import StockLevel
 
 ROWS_AT_ONCE = 2000
@@ -73,13 +74,26 @@ class Difference:
 
 @dataclass(frozen=True, slots=True)
 class Totals:
-    """All money that ever came, in paise, and where it is. `came == kept + going + gone + open`."""
+    """
+    All money of one currency that ever came, in minor units, and where it is.
+    `came == kept + going + gone + open`.
+    """
 
+    currency: str
     came_paise: int
     kept_paise: int  # by paid orders
     going_paise: int  # refunds that Razorpay has not confirmed
     gone_paise: int
     open_paise: int  # neither an order's nor on its way back: in review, or a difference
+
+
+@dataclass(frozen=True, slots=True)
+class MadeElsewhere:
+    """Refunds of one currency that nobody asked for here, in Razorpay's dashboard say."""
+
+    currency: str
+    count: int
+    paise: int
 
 
 @contextmanager
@@ -100,6 +114,7 @@ def books() -> Iterator[Difference]:
     yield from _units_of_orders()
     yield from _payments()
     yield from _paid_orders()
+    yield from _refunds_sent_twice()
 
 
 # --- units ---------------------------------------------------------------------------------------
@@ -149,7 +164,7 @@ def _money() -> QuerySet[Payment]:
     """Every payment whose money came, with its order, its checkout and what went back of it."""
     order = "gateway_order__order"
     return (
-        Payment.objects.filter(status__in=MONEY_CAME)
+        Payment.objects.filter(status__in=MONEY_CAME, captured_at__isnull=False)
         .order_by()
         .annotate(
             number=F(f"{order}__number"),
@@ -176,15 +191,42 @@ def _wrong_with(payment: Payment) -> Iterator[str]:
     state: str = payment.state  # type: ignore[attr-defined]
     number: str = payment.number  # type: ignore[attr-defined]
     if back > came:
-        yield f"{format_inr(back)} goes back of {format_inr(came)}"
+        yield f"{_amount(back, payment)} goes back of {_amount(came, payment)}"
     if payment.amount_refunded_paise > back:
-        there = format_inr(payment.amount_refunded_paise)
-        yield f"Razorpay gave {there} back, and we know of {format_inr(back)}"
+        there = _amount(payment.amount_refunded_paise, payment)
+        yield f"Razorpay gave {there} back, and we know of {_amount(back, payment)}"
     pays = payment.gateway_payment_id == payment.paid_by  # type: ignore[attr-defined]
     looked_after = pays or state == State.IN_REVIEW or payment.has_open_case  # type: ignore[attr-defined]
     if not looked_after and back < came:
-        left = format_inr(came - back)
+        left = _amount(came - back, payment)
         yield f"{left} of it is neither {number}'s ({state}) nor on its way back"
+
+
+def _amount(minor_units: int, payment: Payment) -> str:
+    return format_amount(minor_units, payment.currency)
+
+
+def _refunds_sent_twice() -> Iterator[Difference]:
+    """Refunds above what the shop asked for, until a person has closed the case of each."""
+    closed = Case.objects.filter(
+        kind=CaseKind.REFUND_TWICE, reference=OuterRef("key"), closed_at__isnull=False
+    )
+    rows = Refund.objects.filter(reason=RefundReason.TWICE).exclude(status=RefundStatus.FAILED)
+    wrong = rows.exclude(Exists(closed)).order_by().select_related("payment")
+    for refund in wrong.iterator(ROWS_AT_ONCE):
+        amount = _amount(refund.amount_paise, refund.payment)
+        text = f"{amount} of {refund.payment.gateway_payment_id} went back twice"
+        yield Difference(Book.MONEY, refund.key, text)
+
+
+def made_elsewhere() -> list[MadeElsewhere]:
+    """Refunds that nobody asked for here: no difference, for staff may use the dashboard."""
+    rows = Refund.objects.filter(
+        reason=RefundReason.ELSEWHERE, payment__captured_at__isnull=False
+    ).exclude(status=RefundStatus.FAILED)
+    groups = rows.order_by().values_list("payment__currency")
+    sums = groups.annotate(count=Count("id"), paise=Sum("amount_paise"))
+    return [MadeElsewhere(*group) for group in sums.order_by("payment__currency")]
 
 
 def _paid_orders() -> Iterator[Difference]:
@@ -202,22 +244,28 @@ def _paid_orders() -> Iterator[Difference]:
     )
     for order in wrong.iterator(ROWS_AT_ONCE):
         if order.has_payment:
-            text = f"{order.paid_by} does not fit its {format_inr(order.amount_paise)}"
+            amount = format_amount(order.amount_paise, order.currency)
+            text = f"{order.paid_by} does not fit its {amount}"
         else:
             text = "it is paid without a captured payment"
         yield Difference(Book.MONEY, order.number, text)
 
 
-def totals() -> Totals:
-    """Where all money is. Call inside `one_moment`."""
-    came = kept = going = gone = 0
+def totals() -> list[Totals]:
+    """Where all money is, by currency; at least that of the shop. Call inside `one_moment`."""
+    sums: defaultdict[str, Counter[str]] = defaultdict(Counter, {CURRENCY: Counter()})
     for payment in _money().iterator(ROWS_AT_ONCE):
-        came += payment.amount_paise
-        going += payment.going_paise  # type: ignore[attr-defined]
-        gone += payment.gone_paise  # type: ignore[attr-defined]
-        if payment.gateway_payment_id == payment.paid_by:  # type: ignore[attr-defined]
-            kept += payment.amount_paise - payment.going_paise - payment.gone_paise  # type: ignore[attr-defined]
-    return Totals(came, kept, going, gone, came - kept - going - gone)
+        left = payment.amount_paise - payment.going_paise - payment.gone_paise  # type: ignore[attr-defined]
+        pays = payment.gateway_payment_id == payment.paid_by  # type: ignore[attr-defined]
+        of_currency = sums[payment.currency]
+        of_currency["came"] += payment.amount_paise
+        of_currency["going"] += payment.going_paise  # type: ignore[attr-defined]
+        of_currency["gone"] += payment.gone_paise  # type: ignore[attr-defined]
+        of_currency["kept" if pays else "open"] += left
+    return [
+        Totals(currency, it["came"], it["kept"], it["going"], it["gone"], it["open"])
+        for currency, it in sums.items()
+    ]
 
 
 # --- Razorpay's list -----------------------------------------------------------------------------
@@ -235,7 +283,11 @@ def gateway_list(gateway: Gateway, *, since: datetime, now: datetime) -> Iterato
     until = now - YOUNGEST
     for page in range(MOST_PAGES):
         facts = gateway.list_payments(since=since, until=until, skip=page * PAGE, count=PAGE)
-        came = [fact for fact in facts if fact.status in MONEY_CAME and fact.gateway_order_id]
+        came = [
+            fact
+            for fact in facts
+            if fact.status in MONEY_CAME and fact.gateway_order_id and not fact.is_void
+        ]
         yield from _compare(came, gateway)
         if len(facts) < PAGE:
             return
@@ -269,8 +321,8 @@ def _unlike(row: Payment, fact: PaymentFact) -> str:
         known = Refund.objects.filter(payment=row, status=RefundStatus.PROCESSED)
         here = known.aggregate(paise=Coalesce(Sum("amount_paise"), 0))["paise"]
         if fact.amount_refunded_paise > here:
-            there = format_inr(fact.amount_refunded_paise)
-            return f"{there} of it went back there, {format_inr(here)} here"
+            there = _amount(fact.amount_refunded_paise, row)
+            return f"{there} of it went back there, {_amount(here, row)} here"
     return ""
 
 

@@ -1,16 +1,36 @@
 """Money is integer paise everywhere; rupees exist only at the edge, for people."""
 
+import re
+from decimal import Decimal
+
 PAISE_PER_RUPEE = 100
 
 # Razorpay refuses an order below one rupee (INR minimum 100, razorpay.com/docs/api/orders/create).
 SMALLEST_CHARGE_PAISE = 100
 
 CURRENCY = "INR"
+ISO_CODE = re.compile(r"[A-Z]{3}")
+
+
+# ISO 4217: how many decimals a currency's amounts have, where that is not two.
+DECIMALS = {
+    **dict.fromkeys(("BHD", "IQD", "JOD", "KWD", "LYD", "OMR", "TND"), 3),
+    **dict.fromkeys(
+        ("BIF", "CLP", "DJF", "GNF", "ISK", "JPY", "KMF", "KRW", "PYG", "RWF", "UGX", "UYI", "VND",
+         "VUV", "XAF", "XOF", "XPF"),
+        0,
+    ),
+}  # fmt: skip
 
 
 def rupees(paise: int) -> float:
     """Rupees as the JSON number of the API: 2248896 -> 22488.96."""
     return paise / PAISE_PER_RUPEE
+
+
+def major_units(minor_units: int, currency: str) -> Decimal:
+    """1200 cents are 12.00 dollars; of yen the amount is the number of minor units."""
+    return Decimal(minor_units).scaleb(-DECIMALS.get(currency, 2))
 
 
 def format_inr(paise: int) -> str:
@@ -27,7 +47,12 @@ def format_inr(paise: int) -> str:
 
 
 def format_amount(minor_units: int, currency: str) -> str:
-    """For operations. Of other currencies than ours we do not know how small their units are."""
+    """
+    An amount in its own currency: "₹12.00", "USD 12.00", "JPY 1200". A currency that is no ISO code
+    (Razorpay reported it) gives "1200 minor units of X".
+    """
     if currency == CURRENCY:
         return format_inr(minor_units)
-    return f"{minor_units} minor units of {currency}"
+    if not ISO_CODE.fullmatch(currency):
+        return f"{minor_units} minor units of {currency}"
+    return f"{currency} {major_units(minor_units, currency)}"

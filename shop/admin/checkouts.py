@@ -147,8 +147,8 @@ def is_in_review(job: CheckoutJob) -> bool:
     return job.state == State.IN_REVIEW
 
 
-def _left_paise(job: CheckoutJob) -> int:
-    return dossier.left_paise(job)
+def _left(job: CheckoutJob) -> tuple[int, str]:
+    return dossier.left(job)
 
 
 def _refund(job: CheckoutJob, by: Any, amount_paise: int | None) -> AuditEntry:
@@ -200,7 +200,7 @@ MENDS = (
         roles.REFUND,
         lambda job: job.state == State.PAID,
         _refund,
-        left_paise=_left_paise,
+        left=_left,
         is_grave=True,
     ),
     Mend(

@@ -24,7 +24,7 @@ from django.urls import URLPattern, path, reverse
 from django.utils import timezone
 
 from shop.checkout.trail import LONGEST_REASON, AlreadyDone, AuditEntry, Instruction, Refused
-from shop.money import PAISE_PER_RUPEE
+from shop.money import CURRENCY, DECIMALS, major_units
 from shop.payments.refunds import RefundRefused
 from tasks.mending import ring_for
 
@@ -40,14 +40,26 @@ class ReasonForm(forms.Form):
 
 
 class AmountForm(ReasonForm):
-    amount = forms.DecimalField(
-        label="Amount in rupees", max_digits=15, decimal_places=2, min_value=Decimal("0.01")
-    )
+    """Asks for an amount of `currency`, too."""
+
     field_order = ("amount", "reason", "key")
 
+    def __init__(self, *args: Any, currency: str, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._currency = currency
+        smallest = major_units(1, currency)
+        self.fields["amount"] = forms.DecimalField(
+            label=f"Amount in {'rupees' if currency == CURRENCY else currency}",
+            max_digits=15,
+            decimal_places=DECIMALS.get(currency, 2),
+            min_value=smallest,
+        )
+        self.order_fields(self.field_order)
+
     @property
-    def paise(self) -> int:
-        return int(self.cleaned_data["amount"] * PAISE_PER_RUPEE)
+    def minor_units(self) -> int:
+        amount: Decimal = self.cleaned_data["amount"]
+        return int(amount / major_units(1, self._currency))
 
 
 @dataclass(frozen=True)
@@ -55,8 +67,8 @@ class Mend:
     """
     One thing that people can do to a row.
 
-    `left_paise`, if given, makes the page ask for an amount and says what it may be at most; `do`
-    gets the amount then, in paise.
+    `left`, if given, makes the page ask for an amount and says what it may be at most, in minor
+    units, and of which currency; `do` gets the amount then, in minor units.
     """
 
     slug: str
@@ -65,7 +77,7 @@ class Mend:
     permission: str
     fits: Callable[[Any], bool]
     do: Callable[[Any, Instruction, int | None], AuditEntry]
-    left_paise: Callable[[Any], int] | None = None
+    left: Callable[[Any], tuple[int, str]] | None = None
     is_grave: bool = False
 
 
@@ -138,13 +150,13 @@ class Mendable(admin.ModelAdmin):
         )
 
     def _form(self, request: HttpRequest, mend: Mend, row: Model) -> ReasonForm:
-        kind = AmountForm if mend.left_paise else ReasonForm
-        if request.method == "POST":
-            return kind(request.POST)
+        given = request.POST if request.method == "POST" else None
         initial: dict[str, object] = {"key": uuid.uuid4()}
-        if mend.left_paise:
-            initial["amount"] = f"{Decimal(mend.left_paise(row)) / PAISE_PER_RUPEE:.2f}"
-        return kind(initial=initial)
+        if mend.left is None:
+            return ReasonForm(given, initial=initial)
+        left, currency = mend.left(row)
+        initial["amount"] = str(major_units(left, currency))
+        return AmountForm(given, initial=initial, currency=currency)
 
     def _carry_out(
         self, request: HttpRequest, mend: Mend, row: Model, form: ReasonForm
@@ -156,7 +168,9 @@ class Mendable(admin.ModelAdmin):
             now=timezone.now(),
             key=form.cleaned_data["key"],
         )
-        entry = mend.do(row, instruction, form.paise if isinstance(form, AmountForm) else None)
+        entry = mend.do(
+            row, instruction, form.minor_units if isinstance(form, AmountForm) else None
+        )
         ring_for(entry)
         messages.success(request, f"{mend.label}: {entry.outcome}")
         if entry.checkout_id:

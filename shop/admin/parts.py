@@ -17,7 +17,7 @@ from django.utils.html import format_html
 from django.utils.safestring import SafeString
 from django.utils.text import capfirst
 
-from shop.money import format_inr
+from shop.money import format_amount
 
 MOST_COUNTED = 10_000
 STYLE = "shop/admin/admin.css"
@@ -84,13 +84,16 @@ def choice_filter(
 class HasAmount(Protocol):
     amount_paise: int
 
+    @property
+    def currency(self) -> str: ...
+
 
 class InRupees:
-    """A column `amount`, as people write it, for rows that have `amount_paise`."""
+    """A column `amount`, in the row's own currency, for rows that have `amount_paise`."""
 
     @admin.display(ordering="amount_paise")
     def amount(self, row: HasAmount) -> str:
-        return format_inr(row.amount_paise)
+        return format_amount(row.amount_paise, row.currency)
 
 
 def checkout_link(checkout_id: uuid.UUID) -> SafeString:

@@ -65,10 +65,13 @@ class CheckoutPayment(serializers.Serializer):
 class CheckoutRefund(serializers.Serializer):
     """All that goes back to the buyer, as one sum."""
 
-    status = serializers.ChoiceField(["pending", "processed"])
-    amount = serializers.FloatField(help_text="In rupees.")
-    amount_paise = serializers.IntegerField()
-    currency = serializers.CharField()
+    status = serializers.ChoiceField(
+        ["pending", "processed", "failed"],
+        help_text="`failed`: it came back, and a person looks after it.",
+    )
+    amount = serializers.FloatField(help_text="In `currency`.")
+    amount_paise = serializers.IntegerField(help_text="In minor units of `currency`.")
+    currency = serializers.CharField(help_text="As the payment's: not always the checkout's.")
     reference = serializers.CharField(help_text="What the buyer can ask their bank about.")
     updated_at = serializers.DateTimeField()
 
@@ -109,6 +112,9 @@ class CheckoutStatus(serializers.Serializer):
     steps = CheckoutStep(many=True)
     order = CheckoutOrder(allow_null=True)
     payment = CheckoutPayment(allow_null=True)
+    paid_late = serializers.BooleanField(
+        help_text="Paid after it had ended (cancelled, expired, failed); `message` says so."
+    )
     refund = CheckoutRefund(allow_null=True)
     error = CheckoutError(allow_null=True)
     poll = CheckoutPace()

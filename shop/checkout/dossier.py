@@ -99,16 +99,21 @@ def read(job_id: uuid.UUID) -> Dossier:
         ),
         events=list(events.order_by("id")[:MOST_EVENTS]),
         trail=list(AuditEntry.objects.filter(checkout_id=job.pk).select_related("actor")),
-        left_paise=left_paise(job),
+        left_paise=left(job)[0],
     )
 
 
-def left_paise(job: CheckoutJob) -> int:
-    """How much can still be given back of the payment that paid the order. Two queries."""
+def left(job: CheckoutJob) -> tuple[int, str]:
+    """
+    How much can still be given back of the payment that paid the order, in minor units of which
+    currency. Two queries.
+    """
     captured = Payment.objects.filter(
         gateway_payment_id=job.order.paid_by if job.order else "", status=PaymentStatus.CAPTURED
     )
-    return sum(refunds.left_of(list(captured)).values())
+    for payment in captured:
+        return refunds.left_of([payment])[payment.pk], payment.currency
+    return 0, job.currency
 
 
 def _stages(job: CheckoutJob) -> list[Stage]:

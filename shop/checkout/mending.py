@@ -20,7 +20,7 @@ from shop.checkout import jobs, settle, trail
 from shop.checkout.jobs import Advance, CheckoutJob
 from shop.checkout.states import MOVES, State
 from shop.checkout.trail import Action, AuditEntry, Instruction, Refused
-from shop.money import format_amount, format_inr
+from shop.money import format_amount
 from shop.orders import Order, StockState
 from shop.payments import cases, inbox, ledger, reconcile, refunds
 from shop.payments.cases import Case, CaseKind
@@ -113,7 +113,7 @@ def capture(payment_id: int, *, by: Instruction) -> AuditEntry:
             by,
             Action.CAPTURE,
             subject=f"payment {payment.gateway_payment_id}",
-            outcome=f"{format_inr(payment.amount_paise)} is captured now",
+            outcome=f"{_amount(payment)} is captured now",
             checkout_id=_checkout_of(payment.gateway_order.order_id),
         )
 
@@ -214,14 +214,14 @@ def accept_money(job_id: uuid.UUID, *, by: Instruction) -> AuditEntry:
             Action.ACCEPT_MONEY,
             job,
             f"paid by {taken.gateway_payment_id}: {_amount(taken)} for"
-            f" {format_inr(order.amount_paise)}; cases closed: {closed}",
+            f" {_amount(order)}; cases closed: {closed}",
         )
 
 
 def give_back(job_id: uuid.UUID, *, by: Instruction) -> AuditEntry:
     """
     Send back all captured money of a checkout in review, and close its cases. Its units are
-    released. If all of it has gone back without that, this ends the checkout.
+    released. If all of it has gone back without that, or none ever came, this ends the checkout.
 
     :raises Refused: nothing is left to send, but money of it is authorised or still going back.
     """
@@ -233,8 +233,10 @@ def give_back(job_id: uuid.UUID, *, by: Instruction) -> AuditEntry:
             move, outcome = Advance(State.REFUNDING, "given back by the shop"), _goes_back(sent)
         else:
             _refuse_unless_gone(order)
-            outcome = "all of its money had gone back before"
-            move = Advance(State.REFUNDED, f"ended by the shop: {outcome}")
+            to, outcome = State.REFUNDED, "all of its money had gone back before"
+            if not _has_come(order):
+                to, outcome = State.CANCELLED, "no payment of it came to anything"
+            move = Advance(to, f"ended by the shop: {outcome}")
         jobs.apply([(job, move)], now=by.now)
         stock.release([order.pk])
         closed = _close(_cases_of(order), by)
@@ -307,6 +309,12 @@ def _captured(order: Order) -> list[Payment]:
     return list(rows.select_related("gateway_order").order_by("id"))
 
 
+def _has_come(order: Order) -> bool:
+    """Whether money of it was ever captured, be it gone back since."""
+    payments = Payment.objects.filter(gateway_order__order=order, captured_at__isnull=False)
+    return payments.exists()
+
+
 def _why_no_money(order: Order, money: Sequence[Payment]) -> str:
     if money:
         return "Money of it is going back or has gone: what is left is no whole payment."
@@ -344,9 +352,8 @@ def _goes_back(sent: Sequence[Refund]) -> str:
     return f"{', '.join(parts)} goes back"
 
 
-def _amount(it: Payment | Refund) -> str:
-    payment = it.payment if isinstance(it, Refund) else it
-    return format_amount(it.amount_paise, payment.currency)
+def _amount(it: Order | Payment | Refund) -> str:
+    return format_amount(it.amount_paise, it.currency)
 
 
 def _checkout_of(order_id: int) -> uuid.UUID | None:

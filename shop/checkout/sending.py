@@ -26,9 +26,9 @@ class SendRefunds:
     def claim(self, *, limit: int, now: datetime) -> list[Refund]:
         return refunds.claim_due(limit=limit, now=now)
 
-    def call(self, gateway: Gateway, work: Refund) -> list[RefundFact]:
+    def call(self, gateway: Gateway, work: Refund) -> News:
         """
-        All that Razorpay then has of refunds of this payment.
+        What Razorpay then has of refunds of this payment. Only what is due to be sent is sent.
 
         From the second attempt on, look first: how long Razorpay remembers a key is not written
         anywhere. After a refusal, look too: money may have gone back without us.
@@ -36,10 +36,14 @@ class SendRefunds:
         :raises Declined: refused, and there is no refund that is ours or that makes it needless.
         """
         payment_id = work.payment.gateway_payment_id
-        if work.attempts > 1 or work.status == RefundStatus.PENDING:
+        if work.status != RefundStatus.DUE:
             found = gateway.fetch_refunds(gateway_payment_id=payment_id)
-            if work.status == RefundStatus.PENDING or _covers(found, work):
-                return found
+            payment = gateway.fetch_payment(gateway_payment_id=payment_id)
+            return News((payment,), tuple(found), looked_at=(payment,))
+        if work.attempts > 1:
+            found = gateway.fetch_refunds(gateway_payment_id=payment_id)
+            if _covers(found, work):
+                return News(refunds=tuple(found))
         try:
             sent = gateway.refund(
                 gateway_payment_id=payment_id, amount_paise=work.amount_paise, key=work.key
@@ -48,24 +52,27 @@ class SendRefunds:
             found = gateway.fetch_refunds(gateway_payment_id=payment_id)
             if not _covers(found, work):
                 raise
-            return found
-        return [sent]
+            return News(refunds=tuple(found))
+        return News(refunds=(sent,))
 
     def excuse(self, *, now: datetime) -> None:
         """No buyer waits for this."""
 
     def record(
-        self, answers: Sequence[tuple[Refund, list[RefundFact] | GatewayError]], *, now: datetime
+        self, answers: Sequence[tuple[Refund, News | GatewayError]], *, now: datetime
     ) -> Report:
-        facts = [fact for _, answer in answers if isinstance(answer, list) for fact in answer]
+        news = News.joined(answer for _, answer in answers if isinstance(answer, News))
         hopeless = [it for refund, answer in answers if (it := _hopeless(refund, answer))]
-        report = settle(News(refunds=tuple(facts)), via="fetch", hopeless=hopeless, now=now)
+        report = settle(news, via="fetch", hopeless=hopeless, now=now)
         for refund, answer in answers:
-            if isinstance(answer, list):
-                looked = refund.status == RefundStatus.PENDING
+            if isinstance(answer, News):
+                looked = refund.status != RefundStatus.DUE
                 report.counts["asked about" if looked else "sent"] += 1
-                # Only what is pending still, as it was before, is under our claim now.
-                refunds.postpone(refund, until=now + _next_look(refund), last_error="")
+                # Only what is as it was before is under our claim now.
+                if _is_confirmed(refund, answer):
+                    refunds.rest(refund)
+                else:
+                    refunds.postpone(refund, until=now + _next_look(refund), last_error="")
             elif refund not in [it.refund for it in hopeless]:
                 report.counts["put off"] += 1
                 refunds.postpone(refund, until=now + _pause(refund, answer), last_error=str(answer))
@@ -84,7 +91,13 @@ def _is_among(found: Sequence[RefundFact], refund: Refund) -> bool:
     return any(fact.receipt == refund.key for fact in found)
 
 
-def _hopeless(refund: Refund, answer: list[RefundFact] | GatewayError) -> Hopeless | None:
+def _is_confirmed(refund: Refund, news: News) -> bool:
+    """Whether Razorpay says, too, that it ended as we believe. What is pending has not ended."""
+    told = {fact.status for fact in news.refunds if fact.id == refund.gateway_refund_id}
+    return refund.status != RefundStatus.PENDING and refund.status in told
+
+
+def _hopeless(refund: Refund, answer: News | GatewayError) -> Hopeless | None:
     """
     A refusal may be an empty balance, which fills up: so even that is asked again for a day. What
     has gone back without us, in whole or in part, will not go back again. What Razorpay has is in
@@ -92,7 +105,7 @@ def _hopeless(refund: Refund, answer: list[RefundFact] | GatewayError) -> Hopele
     """
     if refund.status != RefundStatus.DUE:
         return None
-    if isinstance(answer, list) and not _is_among(answer, refund):
+    if isinstance(answer, News) and not _is_among(answer.refunds, refund):
         return Hopeless(refund, "so much is not left: it went back without this refund")
     if isinstance(answer, Declined) and refund.attempts >= refunds.MOST_ATTEMPTS:
         return Hopeless(refund, str(answer))

@@ -20,15 +20,16 @@ from shop import carts, orders, stock
 from shop.checkout import jobs
 from shop.checkout.jobs import Advance, CheckoutJob, Ignore, Outcome, Report
 from shop.checkout.states import UNPAID_ENDS, State
-from shop.money import format_amount, format_inr
+from shop.money import format_amount
 from shop.orders import Order
-from shop.payments import cases, ledger, reconcile, refunds
-from shop.payments.cases import CaseKind
+from shop.payments import cases, ledger, reconcile, refund_reports, refunds
+from shop.payments.cases import Case, CaseKind
 from shop.payments.gateway import DisputeFact, News
 from shop.payments.ledger import GatewayOrder, Payment, PaymentStatus, Verdict
 from shop.payments.refunds import Refund, RefundReason, RefundStatus
 
 GIVEN_BACK = frozenset({State.REFUNDING, State.REFUNDED})
+MAY_SEND_BACK = GIVEN_BACK | {State.IN_REVIEW}
 
 # A dispute goes forward only, as far as a case shows it. Its end may be reported before what led
 # to it, and that the money is gone is never taken back.
@@ -71,10 +72,19 @@ def settle(
     known = ledger.orders_of_payments(beside)
     locked = jobs.lock(order_ids=[*known.values(), *(row.order_id for row in ours.values())])
     changed = ledger.record(news.payments, ours, via=via, now=now)
-    changed |= refunds.record(news.refunds, now=now)
+    changed |= refund_reports.record(news.refunds, via=via, now=now)
     changed |= refunds.give_up(hopeless, now=now)
+    changed |= _account_for_refunds(news, now=now)
     _dispute(news.disputes, now=now)
     return _follow_money([job for job in locked if job.order_id in changed], now=now)
+
+
+def _account_for_refunds(news: News, *, now: datetime) -> set[int]:
+    touched = {fact.id for fact in news.payments if fact.amount_refunded_paise}
+    touched |= {fact.gateway_payment_id for fact in news.refunds}
+    if not touched and not news.looked_at:
+        return set()
+    return refund_reports.account_for(touched, looked_at=news.looked_at, now=now)
 
 
 def _follow_money(concerned: Sequence[CheckoutJob], *, now: datetime) -> Report:
@@ -85,7 +95,7 @@ def _follow_money(concerned: Sequence[CheckoutJob], *, now: datetime) -> Report:
     if any(_is_late(job, verdicts[_order_id(job)]) for job in concerned):
         stock.lock_lines(placed)  # what is held again and what is sold, in one order
     sent_back = refunds.of_orders(
-        [_order_id(job) for job in concerned if State(job.state) in GIVEN_BACK]
+        [_order_id(job) for job in concerned if State(job.state) in MAY_SEND_BACK]
     )
     decided = [
         (job, decide(job, order, verdicts[order.pk], sent_back.get(order.pk, ())))
@@ -97,6 +107,7 @@ def _follow_money(concerned: Sequence[CheckoutJob], *, now: datetime) -> Report:
     refunds.want([wanted for _, decision in decided for wanted in decision.refund], now=now)
     _capture([payment for _, decision in decided for payment in decision.capture], now=now)
     cases.open_cases([case for _, decision in decided for case in decision.cases], now=now)
+    _close_reviews([(job, it.outcome) for job, it in decided], now=now)
     if stayed := [job.pk for job, it in decided if isinstance(it.outcome, Ignore)]:
         jobs.touch(stayed, now=now)
     return report
@@ -135,7 +146,7 @@ def decide(  # noqa: PLR0911 - one answer for each state of affairs
     """
     state = State(job.state)
     if state is State.IN_REVIEW:
-        return Decision(Ignore(), cases=_conflicts(order, verdict))
+        return _reviewed(order, verdict, sent_back)
     if state in GIVEN_BACK:
         outcome = _given_back(state, sent_back)
         if isinstance(outcome, Advance) and outcome.to is State.IN_REVIEW:
@@ -174,18 +185,49 @@ def _give_back(verdict: Verdict) -> Decision:
 
 def _given_back(state: State, sent_back: Sequence[Refund]) -> Outcome:
     """
-    Refunded once Razorpay's final word is in for every refund; back to people if one failed, unless
-    others have taken its place.
+    Refunded once Razorpay has processed every refund; back to people if one failed, then or later,
+    unless others have taken its place.
     """
     standing = [refund for refund in sent_back if refund.status != RefundStatus.FAILED]
-    if state is State.REFUNDED or not sent_back:
+    if not sent_back:
         return Ignore()
     failed = {refund.payment_id for refund in sent_back if refund not in standing}
     if failed - refunds.gone_whole(standing):
         return Advance(State.IN_REVIEW, "the refund failed")
+    if state is State.REFUNDED:
+        return Ignore()
     if {refund.status for refund in standing} == {RefundStatus.PROCESSED}:
         return Advance(State.REFUNDED, "refund processed")
     return Ignore()
+
+
+def _reviewed(order: Order, verdict: Verdict, sent_back: Sequence[Refund]) -> Decision:
+    """
+    People decide, unless nothing is left to be decided: what was authorised was not captured, or a
+    refund of ours that had failed was processed after all.
+    """
+    if verdict.is_nothing:
+        return Decision(Advance(State.CANCELLED, "no payment of it came to anything"))
+    money = {it.pk for it in (*verdict.conflicts, *verdict.to_capture, *verdict.excess)}
+    money |= {verdict.paid_by.pk} if verdict.paid_by else set()
+    unfinished = {RefundStatus.DUE, RefundStatus.PENDING} & {it.status for it in sent_back}
+    processed = [it for it in sent_back if it.status == RefundStatus.PROCESSED]
+    decided = any(it.reason != RefundReason.ELSEWHERE for it in processed)
+    if decided and not unfinished and money <= refunds.gone_whole(processed):
+        return Decision(Advance(State.REFUNDED, "refund processed"))
+    return Decision(Ignore(), cases=_conflicts(order, verdict))
+
+
+def _close_reviews(decided: Sequence[tuple[CheckoutJob, Outcome]], *, now: datetime) -> None:
+    """The conflicts of reviews that ended by themselves are no cases any more."""
+    ended = [
+        _order_id(job)
+        for job, outcome in decided
+        if job.state == State.IN_REVIEW and isinstance(outcome, Advance)
+    ]
+    if ended:
+        conflicts = Case.objects.filter(order_id__in=ended, kind=CaseKind.CONFLICT)
+        cases.close_by_itself(conflicts, because="no payment of it came to anything", now=now)
 
 
 def _review(order: Order, verdict: Verdict) -> Decision:
@@ -244,9 +286,10 @@ def _dispute(facts: Sequence[DisputeFact], *, now: datetime) -> None:
     known = ledger.orders_of_payments({fact.gateway_payment_id for fact in facts})
     for fact in facts:
         if order_id := known.get(fact.gateway_payment_id):
-            text = f"is disputed: {format_inr(fact.amount_paise)}, {fact.phase} {fact.status}"
+            amount = format_amount(fact.amount_paise, fact.currency)
+            text = f"is disputed: {amount}, {fact.phase} {fact.status}"
             if fact.status == "lost":
-                text = f"dispute is lost: {format_inr(fact.amount_paise)} are gone"
+                text = f"dispute is lost: {amount} are gone"
             case = cases.Open(
                 order_id,
                 CaseKind.DISPUTE,

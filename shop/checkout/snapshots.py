@@ -45,10 +45,14 @@ class Moved:
 
 @dataclass(frozen=True, slots=True)
 class SentBack:
-    """A refund that has not failed. `reference` is what the buyer can ask their bank about."""
+    """
+    A refund, in minor units of `currency`. One that failed is here as long as its case is open.
+    `reference` is what the buyer can ask their bank about.
+    """
 
     status: str
     amount_paise: int
+    currency: str
     reference: str
     updated_at: datetime
 
@@ -111,12 +115,14 @@ _READ = """
             ORDER BY payment.id DESC LIMIT 1
         ) END,
         CASE WHEN job.state IN ('paid', 'refunding', 'refunded', 'in_review') THEN (
-            SELECT jsonb_agg(jsonb_build_array(refund.status, refund.amount_paise,
+            SELECT jsonb_agg(jsonb_build_array(refund.status, refund.amount_paise, payment.currency,
                 coalesce(refund.gateway_refund_id, payment.gateway_payment_id), refund.updated_at
             ) ORDER BY refund.id)
             FROM shop_refund refund JOIN shop_payment payment ON refund.payment_id = payment.id
             JOIN shop_gatewayorder at_gateway ON payment.gateway_order_id = at_gateway.id
-            WHERE at_gateway.order_id = job.order_id AND refund.status <> 'failed'
+            WHERE at_gateway.order_id = job.order_id AND (refund.status <> 'failed' OR EXISTS (
+                SELECT FROM shop_case WHERE kind = 'refund_failed' AND reference = refund.key
+                    AND closed_at IS NULL))
         ) END
     FROM shop_checkoutjob job
     LEFT JOIN shop_order placed ON placed.id = job.order_id

@@ -33,9 +33,10 @@ MOVES: dict[State, frozenset[State]] = {
     State.CANCELLED: LATE_MONEY,
     State.EXPIRED: LATE_MONEY,
     State.REFUNDING: frozenset({State.REFUNDED, State.IN_REVIEW}),
-    State.REFUNDED: frozenset(),
+    State.REFUNDED: frozenset({State.IN_REVIEW}),  # the bank sent the refund back
     # Refunded at once: its money went back without us, and a person says that this is all.
-    State.IN_REVIEW: frozenset({State.PAID, State.REFUNDING, State.REFUNDED}),
+    # Cancelled: no money came in the end.
+    State.IN_REVIEW: frozenset({State.PAID, State.REFUNDING, State.REFUNDED, State.CANCELLED}),
 }
 
 # A cart has at most one checkout in these states, and its units may be held.

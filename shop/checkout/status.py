@@ -9,13 +9,15 @@ from __future__ import annotations
 
 import math
 import uuid
+from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, Protocol
 
-from shop.checkout.snapshots import Moved, Snapshot
-from shop.checkout.states import BUYER_STATUS, FINAL, STEP_OF, State, Step
-from shop.money import format_inr, rupees
+from shop.checkout.snapshots import Moved, SentBack, Snapshot
+from shop.checkout.states import BUYER_STATUS, FINAL, STEP_OF, UNPAID_ENDS, State, Step
+from shop.money import format_amount, major_units, rupees
 from shop.payments.refunds import RefundStatus
 
 MESSAGES: dict[State, str] = {
@@ -38,11 +40,26 @@ MESSAGES: dict[State, str] = {
 }
 # Where the refund is known: how much, and a reference to ask the bank about.
 SENT_BACK: dict[State, str] = {
-    State.REFUNDING: (
-        "Your payment came after this checkout had ended. {amount} is on its way back to you."
-    ),
+    State.REFUNDING: "{why} {amount} is on its way back to you.",
     State.REFUNDED: "{amount} was sent back to you. Banks take up to seven working days.",
 }
+TOO_LATE = "Your payment came after this checkout had ended."
+NOT_ACCEPTED = "We could not accept your payment for this order."
+NOT_SENT_BACK = (
+    "{amount} could not be sent back to you. Your money is safe: we are looking after it and will"
+    " write to you."
+)
+# Paid although it had ended: the setting LATE_PAYMENT is `fulfil`, and the units were free.
+PAID_LATE: dict[State, str] = {
+    State.CANCELLED: "you cancelled",
+    State.EXPIRED: "the time to pay had run out",
+    State.FAILED: "this checkout had ended",
+}
+PAID_LATE_MESSAGE = (
+    "Your payment arrived after {ended}; your order is confirmed. If you do not want it any more,"
+    " write to us."
+)
+CANCELLED_BY_BUYER = "cancelled by the buyer"  # why a move says that it was made
 RETURNED = "We are confirming your payment with the bank. This can take a moment."
 
 # Which failures another try of the same cart can cure.
@@ -130,6 +147,7 @@ def resource(job: Snapshot, *, key_id: str, now: datetime) -> dict[str, Any]:
         "steps": _steps(job),
         "order": _order(job),
         "payment": _payment(job, key_id=key_id),
+        "paid_late": _paid_late_after(job) is not None,
         "refund": refund,
         "error": _error(job),
         "poll": {"after_ms": after.after_ms, "done": after.done},
@@ -146,14 +164,56 @@ def _message(job: Snapshot, refund: dict[str, Any] | None) -> str:
     state = job.state
     if state is State.FAILED:
         return job.error_message
-    if refund and state in SENT_BACK:
-        amount = format_inr(refund["amount_paise"])
-        return f"{SENT_BACK[state].format(amount=amount)} Reference: {refund['reference']}."
+    if refund and (sentence := _about_refund(job, refund)):
+        return sentence
+    if ended := _paid_late_after(job):
+        return PAID_LATE_MESSAGE.format(ended=ended)
     if job.waiting_for:
         return job.waiting_for
     if state is State.AWAITING_PAYMENT and job.returned_at is not None:
         return RETURNED
     return MESSAGES[state]
+
+
+def _about_refund(job: Snapshot, refund: dict[str, Any]) -> str:
+    """Empty where the refund is not what the buyer of a checkout in this state has to know."""
+    failed = refund["status"] == RefundStatus.FAILED
+    template = NOT_SENT_BACK if failed else SENT_BACK.get(job.state, "")
+    if not template:
+        return ""
+    why = TOO_LATE if _came_from(job, State.REFUNDING) in UNPAID_ENDS else NOT_ACCEPTED
+    sentence = template.format(amount=" and ".join(_amounts(_shown(job))), why=why)
+    paid = f"{MESSAGES[job.state]} " if job.state is State.PAID else ""
+    return f"{paid}{sentence} Reference: {refund['reference']}."
+
+
+def _paid_late_after(job: Snapshot) -> str | None:
+    """What had happened when the money came that paid it; None if it came in time."""
+    ended = _came_from(job, State.PAID) if job.state is State.PAID else None
+    if ended not in PAID_LATE:
+        return None
+    if ended is State.CANCELLED and all(it.because != CANCELLED_BY_BUYER for it in job.moves):
+        return PAID_LATE[State.FAILED]
+    return PAID_LATE[ended]
+
+
+def _came_from(job: Snapshot, state: State) -> State | None:
+    """The state that was left for `state` when it was last entered; None: it never was."""
+    left = [State(move.old) for move in job.moves if move.new == state]
+    return left[-1] if left else None
+
+
+def _shown(job: Snapshot) -> Sequence[SentBack]:
+    """The refunds that the buyer is told of: those that failed, or else all."""
+    return [it for it in job.sent_back if it.status == RefundStatus.FAILED] or job.sent_back
+
+
+def _amounts(sent: Sequence[SentBack]) -> list[str]:
+    """The sum in each currency, as people write it."""
+    sums: Counter[str] = Counter()
+    for refund in sent:
+        sums[refund.currency] += refund.amount_paise
+    return [format_amount(minor_units, currency) for currency, minor_units in sums.items()]
 
 
 def _steps(job: Snapshot) -> list[dict[str, Any]]:
@@ -219,17 +279,21 @@ def _payment(job: Snapshot, *, key_id: str) -> dict[str, Any] | None:
 
 
 def _refund(job: Snapshot) -> dict[str, Any] | None:
-    """All that goes back to the buyer, as one sum; `status` is that of what lags behind most."""
-    sent = job.sent_back
+    """
+    All that goes back to the buyer, as one sum in minor units of its currency; `status` is that of
+    what lags behind most. If some of it failed: only that.
+    """
+    sent = _shown(job)
     if not sent:
         return None
-    amount_paise = sum(it.amount_paise for it in sent)
     last = next((it for it in sent if it.status != RefundStatus.PROCESSED), sent[-1])
+    minor_units = sum(it.amount_paise for it in sent if it.currency == last.currency)
+    is_final = last.status in {RefundStatus.PROCESSED, RefundStatus.FAILED}
     return {
-        "status": "processed" if last.status == RefundStatus.PROCESSED else "pending",
-        "amount": rupees(amount_paise),
-        "amount_paise": amount_paise,
-        "currency": job.currency,
+        "status": last.status if is_final else "pending",
+        "amount": float(major_units(minor_units, last.currency)),
+        "amount_paise": minor_units,
+        "currency": last.currency,
         "reference": last.reference,
         "updated_at": last.updated_at,
     }

@@ -18,6 +18,8 @@ class CaseKind(StrEnum):
     CONFLICT = "conflict"  # the money is not what the order asks for
     UNSERVED = "unserved"  # paid, and can be neither served nor refunded by rule
     REFUND_FAILED = "refund_failed"
+    REFUND_TWICE = "refund_twice"  # a key of ours, and not what we asked for with it
+    SETTLE_FAILED = "settle_failed"  # what Razorpay says of the money could not be applied
     DISPUTE = "dispute"
 
 
@@ -44,7 +46,7 @@ class Case(models.Model):
             ),
             models.CheckConstraint(
                 condition=Q(closed_at=None, closed_by=None)
-                | Q(closed_at__isnull=False, closed_by__isnull=False),
+                | Q(closed_at__isnull=False) & (Q(closed_by__isnull=False) | ~Q(closed_because="")),
                 name="case_closed_by_somebody",
             ),
         ]
@@ -68,7 +70,10 @@ class Open:
 
 
 def open_cases(cases: Sequence[Open], *, now: datetime) -> None:
-    """Open each of these, unless one of its kind and reference was opened before."""
+    """
+    Open each of these, unless one of its kind and reference was opened before. One that had closed
+    by itself is open again; one that a person closed is not.
+    """
     if not cases:
         return
     Case.objects.bulk_create(
@@ -84,6 +89,16 @@ def open_cases(cases: Sequence[Open], *, now: datetime) -> None:
         ),
         ignore_conflicts=True,
     )
+    for case in cases:
+        Case.objects.filter(
+            kind=case.kind, reference=case.reference, closed_at__isnull=False, closed_by=None
+        ).update(text=case.text[:300], closed_at=None, closed_because="")
+
+
+def close_by_itself(cases: QuerySet[Case], *, because: str, now: datetime) -> int:
+    """Close those of `cases` that are open: what they told of is over. How many those were."""
+    opened = cases.order_by().filter(closed_at=None)
+    return opened.update(closed_at=now, closed_because=because[:500])
 
 
 def close(cases: QuerySet[Case], *, because: str, by_id: int, now: datetime) -> int:

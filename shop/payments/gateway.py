@@ -83,6 +83,7 @@ class PaymentFact:
     What one report (webhook, fetch) says about one payment, at the time it was made.
 
     `status`: created, failed, authorized, captured or refunded, as Razorpay names them.
+    `is_void`: an authorisation that was given back and never captured, so no money came.
     """
 
     id: str
@@ -94,6 +95,7 @@ class PaymentFact:
     method: str = ""
     error_code: str = ""
     error_description: str = ""
+    is_void: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,15 +125,20 @@ class DisputeFact:
     amount_paise: int
     status: str
     phase: str = ""
+    currency: str = "INR"
 
 
 @dataclass(frozen=True, slots=True)
 class News:
-    """What one report, or several, say about money."""
+    """
+    What one report, or several, say about money. `looked_at`: those of `payments` that were fetched
+    one by one, together with all of their `refunds`.
+    """
 
     payments: tuple[PaymentFact, ...] = ()
     refunds: tuple[RefundFact, ...] = ()
     disputes: tuple[DisputeFact, ...] = ()
+    looked_at: tuple[PaymentFact, ...] = ()
 
     @classmethod
     def joined(cls, several: Iterable[News]) -> News:
@@ -140,6 +147,7 @@ class News:
             tuple(fact for news in several for fact in news.payments),
             tuple(fact for news in several for fact in news.refunds),
             tuple(fact for news in several for fact in news.disputes),
+            tuple(fact for news in several for fact in news.looked_at),
         )
 
 

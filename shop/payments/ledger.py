@@ -343,7 +343,7 @@ LEARNT = (
 
 def _learn(row: Payment, fact: PaymentFact, *, via: str, now: datetime) -> bool:
     """Take over what is news in `fact`. False if it says nothing that we did not know."""
-    forward = not row.status or RANK[fact.status] > RANK[row.status]
+    forward = not row.status or RANK[fact.status] > RANK[row.status] or _lapsed(row, fact, via)
     refunded = fact.amount_refunded_paise > row.amount_refunded_paise
     if forward:
         row.amount_paise = fact.amount_paise
@@ -354,10 +354,21 @@ def _learn(row: Payment, fact: PaymentFact, *, via: str, now: datetime) -> bool:
         row.error_description = fact.error_description[:300]
     if refunded:
         row.amount_refunded_paise = fact.amount_refunded_paise
-    if row.captured_at is None and fact.status in {PaymentStatus.CAPTURED, PaymentStatus.REFUNDED}:
-        row.captured_via, row.captured_at, row.capture_at = via, now, None
+    if fact.status in {PaymentStatus.CAPTURED, PaymentStatus.REFUNDED}:
+        row.capture_at = None
+        if row.captured_at is None and not fact.is_void:
+            row.captured_via, row.captured_at = via, now
     row.updated_at = now
     return forward or refunded
+
+
+def _lapsed(row: Payment, fact: PaymentFact, via: str) -> bool:
+    """
+    What was authorised has failed. A webhook that says so may be older than the authorisation; a
+    fetch is not.
+    """
+    was, now_is = PaymentStatus.AUTHORIZED, PaymentStatus.FAILED
+    return via == "fetch" and (row.status, fact.status) == (was, now_is)
 
 
 @dataclass(frozen=True, slots=True)
@@ -367,13 +378,15 @@ class Verdict:
 
     `paid_by`: the payment that pays it, the one that did or else the earliest that we heard of;
     `to_capture`: authorised payments that would pay it; `excess`: captured money beside `paid_by`;
-    `conflicts`: money that is not what an order asks for that nothing has paid yet.
+    `conflicts`: money that is not what an order asks for that nothing has paid yet; `is_nothing`:
+    no payment was ever captured, and none is authorised.
     """
 
     paid_by: Payment | None = None
     to_capture: tuple[Payment, ...] = ()
     excess: tuple[Payment, ...] = ()
     conflicts: tuple[Payment, ...] = ()
+    is_nothing: bool = False
 
 
 def verdicts(orders: Sequence[Order]) -> dict[int, Verdict]:
@@ -410,6 +423,7 @@ def judge(order: Order, payments: Sequence[Payment]) -> Verdict:
         to_capture=tuple(payment for payment in authorized if _is_right(order, payment)),
         excess=tuple(right[1:]),
         conflicts=tuple(wrong),
+        is_nothing=not authorized and all(it.captured_at is None for it in payments),
     )
 
 

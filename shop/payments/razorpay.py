@@ -148,16 +148,18 @@ def payment_fact(entity: dict[str, Any]) -> PaymentFact:
 
     :raises KeyError, TypeError, ValueError: it is no payment entity.
     """
+    status = _text(entity["status"])
     return PaymentFact(
         id=_id(entity["id"]),
         gateway_order_id=_id(entity.get("order_id") or ""),
         amount_paise=_paise(entity["amount"]),
         currency=_text(entity["currency"]),
-        status=_text(entity["status"]),
+        status=status,
         amount_refunded_paise=_paise(entity.get("amount_refunded") or 0),
         method=_text(entity.get("method") or ""),
         error_code=_text(entity.get("error_code") or ""),
         error_description=redacted(_text(entity.get("error_description") or "")),
+        is_void=status == "refunded" and entity.get("captured") is False,
     )
 
 
@@ -181,6 +183,7 @@ def dispute_fact(entity: dict[str, Any]) -> DisputeFact:
         amount_paise=_paise(entity["amount"]),
         status=_text(entity["status"]),
         phase=_text(entity.get("phase") or ""),
+        currency=_text(entity.get("currency") or "INR"),
     )
 
 

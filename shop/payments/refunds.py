@@ -7,6 +7,7 @@ by some accounts only, and three equal calls without them were three refunds.
 
 from __future__ import annotations
 
+import re
 import uuid
 from collections import Counter
 from collections.abc import Collection, Iterable, Sequence
@@ -19,39 +20,32 @@ from django.conf import settings
 from django.db import models, transaction
 from django.db.models import F, Q, Sum
 
-from shop.money import format_inr
+from shop.money import format_amount
 from shop.orders import Order
 from shop.payments import cases
-from shop.payments.gateway import RefundFact
 from shop.payments.ledger import Payment, PaymentStatus
 
 MOST_ATTEMPTS = 40  # with pauses of up to an hour: more than a day, for a balance to be filled up
+KEY = re.compile(r"[0-9a-f]{32}")
 LOOK_AFTER = timedelta(hours=1)  # a pending refund's webhook is quicker, if it comes
 
 
 class RefundStatus(StrEnum):
     DUE = "due"  # wanted by us; Razorpay may or may not have heard of it
     PENDING = "pending"  # Razorpay has it
-    PROCESSED = "processed"  # Razorpay's final word
+    PROCESSED = "processed"  # Razorpay has sent it; the bank may still send it back
     FAILED = "failed"  # refused for good, or it came back: a case
 
 
-# What a report can turn a refund into. A failed one may yet be processed, never the reverse.
+# What a report can turn a refund into. The bank may send back what Razorpay had processed, and a
+# failed one may yet be processed: see `refund_reports`.
 FORWARD: dict[str, frozenset[str]] = {
     RefundStatus.DUE: frozenset(
         {RefundStatus.PENDING, RefundStatus.PROCESSED, RefundStatus.FAILED}
     ),
     RefundStatus.PENDING: frozenset({RefundStatus.PROCESSED, RefundStatus.FAILED}),
-    RefundStatus.PROCESSED: frozenset(),
+    RefundStatus.PROCESSED: frozenset({RefundStatus.FAILED}),
     RefundStatus.FAILED: frozenset({RefundStatus.PROCESSED}),
-}
-
-# Razorpay's words for them.
-STATUS_OF_REPORT = {
-    "created": RefundStatus.PENDING,
-    "pending": RefundStatus.PENDING,
-    "processed": RefundStatus.PROCESSED,
-    "failed": RefundStatus.FAILED,
 }
 
 
@@ -60,6 +54,7 @@ class RefundReason(StrEnum):
     LATE = "late"  # the checkout had ended, and could not be served any more
     REQUESTED = "requested"  # by staff
     ELSEWHERE = "elsewhere"  # made at Razorpay without us
+    TWICE = "twice"  # like one of ours, and above what we asked for: see `refund_reports`
 
 
 class Refund(models.Model):
@@ -103,7 +98,12 @@ class Refund(models.Model):
         ]
 
     def __str__(self) -> str:
-        return f"refund of {format_inr(self.amount_paise)} ({self.status})"
+        amount = format_amount(self.amount_paise, self.currency)
+        return f"refund of {amount} ({self.status})"
+
+    @property
+    def currency(self) -> str:
+        return self.payment.currency
 
 
 class RefundRefused(Exception):
@@ -275,6 +275,11 @@ def new_key() -> str:
     return uuid.uuid4().hex
 
 
+def is_key(receipt: str) -> bool:
+    """Whether it looks like one that `new_key` gave, be it of a row or not."""
+    return KEY.fullmatch(receipt) is not None
+
+
 def left_of(payments: Sequence[Payment]) -> dict[int, int]:
     """How much of each of these is neither going back nor gone, in paise. One query."""
     promised = _promised([payment.pk for payment in payments])
@@ -332,86 +337,22 @@ def give_up(hopeless: Sequence[Hopeless], *, now: datetime) -> set[int]:
             last_error=because[:300],
             updated_at=now,
         ):
-            _open_case(refund, because, now=now)
+            open_failed_case(refund, because, now=now)
             concerned.add(refund.payment.gateway_order.order_id)
     return concerned
 
 
-def record(facts: Iterable[RefundFact], *, now: datetime) -> set[int]:
-    """
-    Write what `facts` say about refunds of payments that are ours. The ids of the orders concerned.
-
-    Forward only, so repeats and shuffles do no harm. That one failed opens a case, also if it had
-    been processed. A refund that we did not make is kept as made elsewhere. Call inside a
-    transaction that holds the lock of the orders' jobs.
-    """
-    facts = list(facts)
-    if not facts:
-        return set()
-    payments = {
-        payment.gateway_payment_id: payment
-        for payment in Payment.objects.filter(
-            gateway_payment_id__in={fact.gateway_payment_id for fact in facts}
-        ).select_related("gateway_order")
-    }
-    changed = set()
-    for fact in facts:  # refunds are rare: one at a time keeps this plain
-        payment = payments.get(fact.gateway_payment_id)
-        status = STATUS_OF_REPORT.get(fact.status)
-        if payment and status and _record_one(payment, fact, status, now=now):
-            changed.add(payment.gateway_order.order_id)
-    return changed
-
-
-def _record_one(payment: Payment, fact: RefundFact, status: RefundStatus, *, now: datetime) -> bool:
-    refund = _find(payment, fact)
-    if refund is None:
-        if fact.amount_paise == 0:
-            return False
-        refund = Refund(
-            payment=payment,
-            amount_paise=fact.amount_paise,
-            reason=RefundReason.ELSEWHERE,
-            key=fact.id,
-            status=RefundStatus.DUE,
-            created_at=now,
-        )
-    if status is RefundStatus.FAILED:
-        _open_case(refund, "Razorpay says that the refund failed", now=now)
-    if status not in FORWARD[refund.status]:
-        return False
-    refund.gateway_refund_id = fact.id
-    refund.status = status
-    refund.due_at = now + LOOK_AFTER if status is RefundStatus.PENDING else None
-    refund.claim = None
-    refund.updated_at = now
-    refund.save()
-    return True
-
-
-def _find(payment: Payment, fact: RefundFact) -> Refund | None:
-    """
-    The row this report is about: by id, by our key, or the one by rule that it makes needless.
-
-    Razorpay gives some money back of itself (a second payment of an order, say). That is the
-    refund we wanted, whoever asked for it.
-    """
-    of_payment = Refund.objects.filter(payment=payment)
-    return (
-        of_payment.filter(Q(gateway_refund_id=fact.id) | Q(key=fact.receipt or "")).first()
-        or of_payment.filter(
-            status=RefundStatus.DUE,
-            reason__in=[RefundReason.LATE, RefundReason.SURPLUS],
-            amount_paise=fact.amount_paise,
-        ).first()
-    )
-
-
-def _open_case(refund: Refund, text: str, *, now: datetime) -> None:
+def open_failed_case(refund: Refund, text: str, *, now: datetime) -> None:
+    """Ask operations for help with a refund that failed. A repeat opens no second case."""
     case = cases.Open(
         refund.payment.gateway_order.order_id, cases.CaseKind.REFUND_FAILED, refund.key, text
     )
     cases.open_cases([case], now=now)
+
+
+def rest(refund: Refund) -> None:
+    """Nothing is left to be sent or asked. Only whoever holds the claim can say so."""
+    Refund.objects.filter(pk=refund.pk, claim=refund.claim).update(claim=None, due_at=None)
 
 
 def of_orders(order_ids: Collection[int]) -> dict[int, list[Refund]]:

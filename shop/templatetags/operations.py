@@ -6,10 +6,10 @@ from django import template
 from django.conf import settings
 
 from shop.admin.parts import pill, took
-from shop.money import format_inr
+from shop.money import format_amount
 
 register = template.Library()
-register.filter("inr", format_inr)
+register.filter("amount", format_amount)
 register.filter("pill", pill)
 register.filter("took", took)
 

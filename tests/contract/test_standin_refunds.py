@@ -248,10 +248,16 @@ def test_a_refund_that_has_ended_is_left_alone_by_the_clock(standin, client, pay
     assert standin.ledger()["totals"]["refunded_paise"] == 0
 
 
-def test_a_processed_refund_does_not_fail(standin, client, payment):
+def test_a_processed_refund_may_come_back_from_the_bank_once(standin, client, payment):
     refund = client.payment.refund(payment["id"], {})
 
-    with pytest.raises(requests.HTTPError, match="is processed, must be pending"):
+    standin.move_refund(refund["id"], "fail")
+
+    assert client.refund.fetch(refund["id"])["status"] == "failed"
+    now = client.payment.fetch(payment["id"])
+    assert (now["status"], now["amount_refunded"]) == ("captured", 0)
+    assert standin.ledger()["totals"]["refunded_paise"] == 0
+    with pytest.raises(requests.HTTPError, match="is failed, must be pending or processed"):
         standin.move_refund(refund["id"], "fail")
 
 

@@ -78,7 +78,7 @@ def test_the_books_agree_whatever_has_happened(paid, gateway, standin, settings,
         CheckoutJob.objects.values_list("state", flat=True)
     )
     assert differences() == []
-    totals = audit.totals()
+    [totals] = audit.totals()
     assert totals.open_paise == 12_345  # in review
     assert totals.came_paise == sum(Payment.objects.values_list("amount_paise", flat=True))
     assert totals.gone_paise == 100 + cancelled.amount_paise + 12_345

@@ -199,8 +199,9 @@ def test_a_pending_refund_made_elsewhere_is_asked_about_and_never_sent(paid, gat
 
 
 @pytest.mark.parametrize("words", [("failed", "processed"), ("processed", "failed")])
-def test_that_a_refund_failed_is_a_case_in_whatever_order_it_is_told(
-    words, late, gateway, standin, now
+@pytest.mark.parametrize("truth", ["fail", "process"])
+def test_whether_a_refund_failed_is_what_a_fetch_says_in_whatever_order_it_was_told(
+    truth, words, late, gateway, standin, now
 ):
     standin.settings(refund_status="pending")
     run_remote(STEP, gateway, now=now)
@@ -209,9 +210,18 @@ def test_that_a_refund_failed_is_a_case_in_whatever_order_it_is_told(
     for word in words:
         deliver(payment, name=f"refund.{word}", refund=refund | {"status": word}, now=now)
         run(ReconcileWebhook(), now=now)
-
-    assert Refund.objects.get().status == RefundStatus.PROCESSED  # the final word
+    ours = Refund.objects.filter(gateway_refund_id=refund["id"])
+    assert ours.get().status == RefundStatus.FAILED
     assert Case.objects.get().kind == "refund_failed"
+
+    standin.move_refund(refund["id"], truth)
+    run_remote(STEP, gateway, now=now)
+
+    failed = truth == "fail"
+    assert ours.get().status == ("failed" if failed else "processed")
+    assert (Case.objects.get().closed_at is None) is failed
+    assert reload(late).state == (State.IN_REVIEW if failed else State.REFUNDED)
+    assert Refund.objects.get().due_at is None
 
 
 def test_a_refund_that_fails_is_a_case(late, gateway, standin, now):

@@ -34,6 +34,21 @@ test("a state of a newer shop is shown in the server's words", () => {
   assert.equal(told(checkoutOf("on_the_moon", { message: "It flies." })).title, "It flies.");
 });
 
+test("who pays after the end reads that, who pays in time does not", () => {
+  const message = "Your payment arrived after you cancelled; your order is confirmed.";
+
+  assert.equal(told(checkoutOf("paid", { message, paid_late: true })).lead, message);
+  assert.equal(told(checkoutOf("paid", { message, paid_late: false })).lead, null);
+});
+
+test("a refund that came back is shown in the server's words, with no promise that it was sent", () => {
+  const words = told(checkoutOf("in_review", { refund: { status: "failed" } }));
+
+  assert.equal(words.lead, undefined);
+  assert.match(words.title, /refund/);
+  assert.doesNotMatch(words.money + words.next, /sent|way back/);
+});
+
 test("only a checkout that can be paid offers to pay", () => {
   const offering = Object.keys(BADGES).filter((status) =>
     actions(told(status === "awaiting_payment" ? payable() : checkoutOf(status), { nowMs: AT })).includes("pay"),

@@ -171,7 +171,7 @@ class StandIn:
         return self.call("POST", f"payments/{payment_id}/{move}", options)
 
     def move_refund(self, refund_id: str, move: str, **options: Any) -> dict[str, Any]:
-        """`process` or `fail` a pending refund."""
+        """`process` a pending refund; `fail` one that is pending, or processed."""
         return self.call("POST", f"refunds/{refund_id}/{move}", options)
 
     # What goes wrong, and how it behaves

@@ -19,9 +19,21 @@ def test_rupees_are_written_as_people_in_india_write_them(paise, written):
     assert format_inr(paise) == written
 
 
-def test_of_another_currency_no_more_is_said_than_we_know():
-    assert format_amount(150, "INR") == "₹1.50"
-    assert format_amount(150, "JPY") == "150 minor units of JPY"
+@pytest.mark.parametrize(
+    ("minor_units", "currency", "written"),
+    [
+        (150, "INR", "₹1.50"),
+        (1200, "USD", "USD 12.00"),
+        (5, "USD", "USD 0.05"),
+        (-150, "EUR", "EUR -1.50"),
+        (1200, "JPY", "JPY 1200"),
+        (1234, "KWD", "KWD 1.234"),
+        (123456789012, "USD", "USD 1234567890.12"),
+        (150, "rupees", "150 minor units of rupees"),
+    ],
+)
+def test_an_amount_is_written_in_its_own_currency(minor_units, currency, written):
+    assert format_amount(minor_units, currency) == written
 
 
 def test_the_json_number_has_the_paise_exactly():

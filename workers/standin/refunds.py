@@ -134,10 +134,17 @@ def process(world: World, refund: Refund) -> None:
 
 
 def fail(world: World, refund: Refund) -> None:
-    """The bank would not take it: the money is the shop's again. :raises IllegalMove: as above."""
-    _expect_pending(refund)
-    refund.status = "failed"
+    """
+    The bank would not take it, or sends it back: the money is the shop's again.
+
+    :raises IllegalMove: it has failed, or is of money that never was the shop's.
+    """
+    if refund.status == "failed" or refund.is_release:
+        raise IllegalMove(f"refund {refund.id} is {refund.status}, must be pending or processed")
     payment = refund.payment
+    if refund.status == "processed":
+        world.move_money("refunded", payment, -refund.amount_paise)
+    refund.status = "failed"
     payment.refunded_paise -= refund.amount_paise
     if payment.status == "refunded":
         payment.status = "captured"

@@ -14,7 +14,7 @@ from django.utils import timezone
 from django.utils.dateparse import parse_date, parse_datetime
 
 from shop import audit
-from shop.money import format_inr
+from shop.money import format_amount
 from shop.payments.gateway import GatewayError
 from tasks.checkout import gateway
 
@@ -36,7 +36,11 @@ class Command(BaseCommand):
         now = timezone.now()
         with audit.one_moment():
             found = self._tell(audit.books())
-            self._summarise(audit.totals())
+            for totals in audit.totals():
+                self._summarise(totals)
+            for made in audit.made_elsewhere():
+                amount = format_amount(made.paise, made.currency)
+                self.stdout.write(f"made elsewhere: {made.count} refunds of together {amount}")
         if options["gateway"]:
             try:
                 found += self._tell(
@@ -56,12 +60,19 @@ class Command(BaseCommand):
         return count
 
     def _summarise(self, totals: audit.Totals) -> None:
+        came, kept, going, gone, undecided = (
+            format_amount(minor_units, totals.currency)
+            for minor_units in (
+                totals.came_paise,
+                totals.kept_paise,
+                totals.going_paise,
+                totals.gone_paise,
+                totals.open_paise,
+            )
+        )
         self.stdout.write(
-            f"captured {format_inr(totals.came_paise)}"
-            f" = paid orders {format_inr(totals.kept_paise)}"
-            f" + going back {format_inr(totals.going_paise)}"
-            f" + gone back {format_inr(totals.gone_paise)}"
-            f" + undecided {format_inr(totals.open_paise)}"
+            f"captured {came} = paid orders {kept} + going back {going} + gone back {gone}"
+            f" + undecided {undecided}"
         )
 
 

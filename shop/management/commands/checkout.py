@@ -23,7 +23,7 @@ from shop.checkout import dossier, mending
 from shop.checkout.dossier import Dossier
 from shop.checkout.jobs import CheckoutJob
 from shop.checkout.trail import Instruction, Refused
-from shop.money import format_inr
+from shop.money import format_amount
 from shop.redaction import redacted
 from tasks.mending import ring_for
 
@@ -71,7 +71,7 @@ class Command(BaseCommand):
 def told(it: Dossier, *, now: datetime) -> Iterator[str]:
     """What operations want to know, a line each."""
     job, order = it.job, it.order
-    yield f"{job.pk}  {job.state}  {format_inr(job.amount_paise)}"
+    yield f"{job.pk}  {job.state}  {_amount(job)}"
     yield f"  buyer {job.email or job.owner}; order {order or 'none yet'}"
     if order:
         yield f"  units {order.stock_state}"
@@ -133,4 +133,4 @@ def _time(at: datetime) -> str:
 
 
 def _amount(row: Any) -> str:
-    return format_inr(row.amount_paise)
+    return format_amount(row.amount_paise, row.currency)

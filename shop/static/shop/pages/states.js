@@ -91,7 +91,7 @@ export function told(checkout, { visit = null, failure = null, nowMs = 0 } = {})
       return {
         tone: "good",
         title: "Paid. Thank you!",
-        lead: checkout.refund ? checkout.message : null,
+        lead: checkout.refund || checkout.paid_late ? checkout.message : null,
         money: `We have received your ${sum}.`,
         next: `Order ${checkout.order?.number ?? ""} is confirmed. We pack it now, and you need not do anything.`,
         actions: [["order", "See the order"], ["shop", "Look around"]],
@@ -139,7 +139,7 @@ export function told(checkout, { visit = null, failure = null, nowMs = 0 } = {})
     case "in_review":
       return {
         tone: "safe",
-        title: "We are looking into your payment",
+        title: checkout.refund ? "We are looking into your refund" : "We are looking into your payment",
         money: "Your money is safe. It reached us, and it becomes your order or goes back to you.",
         next: "Please do not pay again. A person is looking at it and will write to you.",
         actions: [["orders", "Your orders"]],
