@@ -9,7 +9,7 @@ class Migration(migrations.Migration):
     The constraints are checked at once: there are few cases, and no buyer waits for this table.
     """
 
-    dependencies = [("shop", "0012_marks_of_retention")]
+    dependencies = [("shop", "0013_tokens_end_at_sign_out")]
 
     operations = [
         migrations.RemoveConstraint(model_name="case", name="case_closed_by_somebody"),
