@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import datetime, timedelta
 
-from shop.checkout.jobs import Report, backoff
+from shop.checkout.jobs import Report
+from shop.checkout.runner import RemoteStep
 from shop.checkout.settle import settle
 from shop.payments import ledger
 from shop.payments.gateway import Declined, Gateway, GatewayError, News, PaymentFact
@@ -14,7 +15,7 @@ from shop.payments.ledger import Payment, PaymentStatus
 LONGEST_PAUSE = timedelta(hours=1)
 
 
-class CapturePayments:
+class CapturePayments(RemoteStep[Payment, PaymentFact]):
     name = "capture"
 
     def claim(self, *, limit: int, now: datetime) -> list[Payment]:
@@ -33,8 +34,8 @@ class CapturePayments:
         except Declined:
             return gateway.fetch_payment(gateway_payment_id=work.gateway_payment_id)
 
-    def excuse(self, *, now: datetime) -> None:
-        """No buyer waits for this."""
+    def entity(self, work: Payment) -> str:
+        return f"order {work.gateway_order.order_id}"
 
     def record(
         self, answers: Sequence[tuple[Payment, PaymentFact | GatewayError]], *, now: datetime
@@ -44,12 +45,10 @@ class CapturePayments:
         for payment, answer in answers:
             again = isinstance(answer, GatewayError) or answer.status == PaymentStatus.AUTHORIZED
             report.counts["put off" if again else "captured"] += 1
-            ledger.capture_again(payment, at=now + _pause(payment, answer) if again else None)
+            ledger.capture_again(payment, at=now + _pause(payment) if again else None)
         return report
 
 
-def _pause(payment: Payment, answer: PaymentFact | GatewayError) -> timedelta:
-    """What Razorpay will not capture stays authorised for days: it is tried ever more seldom."""
-    if isinstance(answer, GatewayError):
-        return backoff(payment.capture_attempts + 1)
+def _pause(payment: Payment) -> timedelta:
+    """What cannot be captured stays authorised for days: it is tried ever more seldom."""
     return min(timedelta(seconds=2 ** min(payment.capture_attempts, 20)), LONGEST_PAUSE)

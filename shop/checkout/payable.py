@@ -17,6 +17,7 @@ from django.conf import settings
 
 from shop.checkout import jobs
 from shop.checkout.jobs import Advance, CheckoutJob, Fail, Outcome, Report, Wait, backoff
+from shop.checkout.runner import RemoteStep
 from shop.checkout.states import State, Step
 from shop.checkout.steps import JobStep, payable_until
 from shop.payments import ledger, reconcile
@@ -37,6 +38,9 @@ CONFIRMING = "We are confirming your order with the payment service."
 GIVEN_UP = "The payment service did not answer in time. Nothing was charged; please try again."
 REJECTED = "The payment service refused this order. Nothing was charged."
 
+# While the gateway does not answer, a checkout is tried so often: the breaker keeps calls few.
+LONGEST_PAUSE = timedelta(seconds=4)
+
 # Which of several orders with our receipt to adopt: one with money on it, else the first.
 ADOPT_FIRST = {"paid": 0, "attempted": 1, "created": 2}
 
@@ -52,10 +56,11 @@ class Wanted:
     claimed_at: datetime
 
     @property
-    def lag_is_over(self) -> bool:
-        assert self.asked_before_at is not None
-        lag = timedelta(seconds=settings.RECEIPT_LAG_SECONDS)
-        return self.claimed_at >= self.asked_before_at + lag
+    def lag_ends_at(self) -> datetime | None:
+        """When an empty look-up proves that no earlier call made an order; None: none went out."""
+        if self.asked_before_at is None:
+            return None
+        return self.asked_before_at + timedelta(seconds=settings.RECEIPT_LAG_SECONDS)
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,8 +70,9 @@ class Found:
     orders: tuple[RemoteOrder, ...]
 
 
-class CreateRazorpayOrder:
+class CreateRazorpayOrder(RemoteStep[Wanted, Found]):
     name: str = Step.CREATE_RAZORPAY_ORDER
+    for_buyers = True
 
     def claim(self, *, limit: int, now: datetime) -> list[Wanted]:
         claimed = jobs.claim_due(State.ORDERED, limit=limit, now=now)
@@ -75,15 +81,23 @@ class CreateRazorpayOrder:
 
     def call(self, gateway: Gateway, work: Wanted) -> Found:
         if work.asked_before_at is not None:
-            try:
-                found = gateway.find_orders(receipt=work.receipt)
-            except GatewayError as error:
-                raise NothingAsked(error) from error
-            if usable := _usable(found, work.row):
-                return Found(usable)
-            if not work.lag_is_over:
-                raise NothingAsked
+            return self.probe(gateway, work)
         return Found((_create(gateway, work),))
+
+    def probe(self, gateway: Gateway, work: Wanted) -> Found:
+        """Look before creating: a lost answer to a look-up costs nothing, one to a create a lag."""
+        try:
+            found = gateway.find_orders(receipt=work.receipt)
+        except GatewayError as error:
+            raise NothingAsked(error) from error
+        if usable := _usable(found, work):
+            return Found(usable)
+        if work.lag_ends_at and work.claimed_at < work.lag_ends_at:
+            raise NothingAsked
+        return Found((_create(gateway, work),))
+
+    def entity(self, work: Wanted) -> str:
+        return f"order {work.row.order_id}"
 
     def excuse(self, *, now: datetime) -> None:
         jobs.excuse(State.ORDERED, BUSY, now=now)
@@ -114,17 +128,16 @@ def _create(gateway: Gateway, work: Wanted) -> RemoteOrder:
             found = [gateway.fetch_order(gateway_order_id=error.existing_order_id)]
         else:
             found = gateway.find_orders(receipt=work.receipt)
-        if usable := _usable(found, row):
+        if usable := _usable(found, work):
             return usable[0]
         raise OutcomeUnknown("an order with our receipt exists and is not listed yet") from error
 
 
-def _usable(found: Iterable[RemoteOrder], row: GatewayOrder) -> tuple[RemoteOrder, ...]:
-    """Those that ask for our money and nothing else, in the order in which to adopt them."""
+def _usable(found: Iterable[RemoteOrder], work: Wanted) -> tuple[RemoteOrder, ...]:
+    """Those with our receipt that ask for our money, in the order in which to adopt them."""
+    wanted = (work.receipt, work.row.amount_paise, work.row.currency)
     right = [
-        order
-        for order in found
-        if order.amount_paise == row.amount_paise and order.currency == row.currency
+        order for order in found if (order.receipt, order.amount_paise, order.currency) == wanted
     ]
     right.sort(key=lambda order: (ADOPT_FIRST.get(order.status, 3), order.created_at, order.id))
     return tuple(right)
@@ -168,22 +181,24 @@ def _outcome(work: Wanted, answer: Found | GatewayError, *, now: datetime) -> Ou
         case Declined():
             return Fail("gateway_rejected", REJECTED, {"reason": answer.code}, str(answer))
         case Unreachable():
-            return _later(work, BUSY, answer, now=now)
-        case NothingAsked(because=Unreachable() as error):
-            return _later(work, BUSY, error, now=now)
+            return _later(work, BUSY, answer, at=now + LONGEST_PAUSE, now=now)
+        case NothingAsked(because=GatewayError() as error):
+            return _later(work, BUSY, error, at=now + LONGEST_PAUSE, now=now)
+        case NothingAsked():
+            return _later(work, CONFIRMING, answer, at=work.lag_ends_at, now=now)
         case _:
-            return _later(work, CONFIRMING, answer, now=now)
+            return _later(work, CONFIRMING, answer, at=None, now=now)
 
 
-def _later(work: Wanted, buyer_sees: str, error: GatewayError, *, now: datetime) -> Outcome:
-    """Try again with growing pauses, as long as the order may hold its units."""
+def _later(
+    work: Wanted, buyer_sees: str, error: GatewayError, *, at: datetime | None, now: datetime
+) -> Outcome:
+    """Try again with growing pauses, `at` at the latest, while the order may hold its units."""
     held_until = work.row.created_at + timedelta(seconds=settings.HOLD_SECONDS)
     if now >= held_until:
         return Fail("gateway_unavailable", GIVEN_UP, last_error=str(error))
-    pause = backoff(work.job.attempts)
-    if isinstance(error, Unreachable) and error.retry_after_seconds:
-        pause = max(pause, timedelta(seconds=error.retry_after_seconds))
-    return Wait(min(now + pause, held_until), buyer_sees, last_error=str(error))
+    times = (now + backoff(work.job.attempts), held_until, at or held_until)
+    return Wait(min(times), buyer_sees, last_error=str(error))
 
 
 class _GiveUp(JobStep):

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import datetime, timedelta
+from datetime import datetime
 
-from shop.checkout.jobs import Report, backoff
+from shop.checkout.jobs import Report
+from shop.checkout.runner import RemoteStep
 from shop.checkout.settle import settle
 from shop.payments import reconcile
-from shop.payments.gateway import Declined, Gateway, GatewayError, News, PaymentFact, Unreachable
+from shop.payments.gateway import Declined, Gateway, GatewayError, News, PaymentFact
 from shop.payments.ledger import GatewayOrder
 
 
-class CheckPayments:
+class CheckPayments(RemoteStep[tuple[GatewayOrder, datetime], list[PaymentFact]]):
     name = "check_payments"
 
     def claim(self, *, limit: int, now: datetime) -> list[tuple[GatewayOrder, datetime]]:
@@ -23,8 +24,8 @@ class CheckPayments:
         assert row.gateway_order_id is not None
         return gateway.fetch_payments(gateway_order_id=row.gateway_order_id)
 
-    def excuse(self, *, now: datetime) -> None:
-        """No buyer waits for this."""
+    def entity(self, work: tuple[GatewayOrder, datetime]) -> str:
+        return f"order {work[0].order_id}"
 
     def record(
         self,
@@ -34,29 +35,17 @@ class CheckPayments:
     ) -> Report:
         facts: list[PaymentFact] = []
         told: list[tuple[GatewayOrder, datetime]] = []
-        silent: list[GatewayOrder] = []
-        refused: list[GatewayOrder] = []
-        pause = timedelta()
+        unanswered: list[tuple[GatewayOrder, GatewayError]] = []
         for (row, asked_at), answer in answers:
-            if isinstance(answer, Declined):
-                refused.append(row)
-            elif isinstance(answer, GatewayError):
-                silent.append(row)
-                pause = max(pause, _pause(row, answer))
+            if isinstance(answer, GatewayError):
+                unanswered.append((row, answer))
             else:
                 told.append((row, asked_at))
                 facts += answer
         # It locks jobs, so it comes before any other row is touched.
         report = settle(News(payments=tuple(facts)), via="fetch", now=now)
         reconcile.answered(told, now=now)
-        reconcile.not_answered(silent, until=now + pause)
-        reconcile.refused(refused, now=now)
-        report.counts.update(asked=len(told), unanswered=len(silent), refused=len(refused))
+        reconcile.not_answered(unanswered, now=now)
+        refused = sum(isinstance(error, Declined) for _, error in unanswered)
+        report.counts.update(asked=len(told), unanswered=len(unanswered) - refused, refused=refused)
         return report
-
-
-def _pause(row: GatewayOrder, error: GatewayError) -> timedelta:
-    pause = backoff(row.checks + 1)
-    if isinstance(error, Unreachable) and error.retry_after_seconds:
-        pause = max(pause, timedelta(seconds=error.retry_after_seconds))
-    return pause

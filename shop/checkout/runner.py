@@ -110,6 +110,7 @@ class RemoteStep(Protocol[Work, Answer]):
     """A step that calls the gateway, in three phases."""
 
     name: str
+    for_buyers: bool = False  # a buyer waits for it: it goes first, see `pressure.allow`
 
     def claim(self, *, limit: int, now: datetime) -> list[Work]:
         """Take what is due, so that nobody else does. Runs in a short transaction of its own."""
@@ -117,8 +118,16 @@ class RemoteStep(Protocol[Work, Answer]):
     def call(self, gateway: Gateway, work: Work) -> Answer:
         """Ask the gateway. Runs outside any transaction, in a thread, without the database."""
 
+    def probe(self, gateway: Gateway, work: Work) -> Answer:
+        """As `call`, while calls go unanswered: a read first, where a lost answer is costly."""
+        return self.call(gateway, work)
+
+    def entity(self, work: Work) -> str:
+        """What the call is about: unanswered calls about one entity count once in the breaker."""
+
     def excuse(self, *, now: datetime) -> None:
-        """The gateway is left alone for a while: tell buyers who wait for this step."""
+        """The gateway is left alone for a while: tell buyers who wait for this step, if any do."""
+        return
 
     def record(
         self, answers: Sequence[tuple[Work, Answer | GatewayError]], *, now: datetime
@@ -146,7 +155,9 @@ def run_remote(
     """
     refuse_inside_transaction()
     with transaction.atomic():
-        allowed = pressure.allow(settings.GATEWAY_BATCH_SIZE, now=clock())
+        allowed = pressure.allow(
+            settings.GATEWAY_BATCH_SIZE, for_buyers=step.for_buyers, now=clock()
+        )
         works = step.claim(limit=allowed.calls, now=clock()) if allowed.calls else []
         pressure.spend(allowed, len(works), now=clock())
         if allowed.is_left_alone:
@@ -154,12 +165,15 @@ def run_remote(
     if len(works) == allowed.calls and not allowed.is_left_alone:
         ask_for_help()
     timed: list[Timed] = []
-    calls = {threads.submit(_timed, step, gateway, work, timed): work for work in works}
+    call = step.probe if allowed.is_doubtful else step.call
+    calls = {threads.submit(_timed, call, gateway, work, timed): work for work in works}
     report = Report()
     trouble: Exception | None = None
     for answers in _as_they_come(calls):
         try:
             report.add(_record_in_two_tries(step, answers, clock=clock))
+            told = [(step.entity(work), answer) for work, answer in answers]
+            pressure.learn(told, ends_limit=allowed.is_past_limit, now=clock())
         except (OperationalError, InterfaceError) as error:
             trouble = error
     usage.record(step.name, timed, now=clock())
@@ -176,31 +190,31 @@ def _record_in_two_tries(
 ) -> Report:
     """An answer that is lost costs a buyer a minute: a deadlock or a restart is waited out once."""
     try:
-        report = _record(step, answers, clock=clock)
+        return _record(step, answers, clock=clock)
     except (OperationalError, InterfaceError):
         logger.warning("recording %s answers of %s again", len(answers), step.name, exc_info=True)
         close_old_connections()
-        report = _record(step, answers, clock=clock)
-    pressure.learn([answer for _, answer in answers], now=clock())
-    return report
+        return _record(step, answers, clock=clock)
 
 
 def _timed(
-    step: RemoteStep[Work, Answer], gateway: Gateway, work: Work, timed: list[Timed]
+    call: Callable[[Gateway, Work], Answer], gateway: Gateway, work: Work, timed: list[Timed]
 ) -> Answer | GatewayError:
     started = time.monotonic()
-    answer = _call(step, gateway, work)
+    answer = _call(call, gateway, work)
     timed.append(Timed(time.monotonic() - started, answer))
     return answer
 
 
-def _call(step: RemoteStep[Work, Answer], gateway: Gateway, work: Work) -> Answer | GatewayError:
+def _call(
+    call: Callable[[Gateway, Work], Answer], gateway: Gateway, work: Work
+) -> Answer | GatewayError:
     try:
-        return step.call(gateway, work)
+        return call(gateway, work)
     except GatewayError as error:
         return error
     except Exception as error:  # a bug of ours, maybe after the request went out
-        logger.exception("%s raised during the call for %s", step.name, work)
+        logger.exception("the call for %s raised", work)
         return OutcomeUnknown(repr(error))
 
 

@@ -9,9 +9,10 @@ from collections.abc import Sequence
 from datetime import datetime, timedelta
 
 from shop.checkout.jobs import Report
+from shop.checkout.runner import RemoteStep
 from shop.checkout.settle import settle
 from shop.payments import refunds
-from shop.payments.gateway import Declined, Gateway, GatewayError, News, RefundFact, Unreachable
+from shop.payments.gateway import Declined, Gateway, GatewayError, News, RefundFact
 from shop.payments.refunds import LOOK_AFTER, Hopeless, Refund, RefundStatus
 
 LONGEST_PAUSE = timedelta(hours=1)
@@ -20,7 +21,7 @@ MOST_SELDOM = timedelta(
 )  # a refund that stays pending is asked about, for as long as it does
 
 
-class SendRefunds:
+class SendRefunds(RemoteStep[Refund, list[RefundFact]]):
     name = "send_refunds"
 
     def claim(self, *, limit: int, now: datetime) -> list[Refund]:
@@ -55,8 +56,8 @@ class SendRefunds:
             return News(refunds=tuple(found))
         return News(refunds=(sent,))
 
-    def excuse(self, *, now: datetime) -> None:
-        """No buyer waits for this."""
+    def entity(self, work: Refund) -> str:
+        return f"order {work.payment.gateway_order.order_id}"
 
     def record(
         self, answers: Sequence[tuple[Refund, News | GatewayError]], *, now: datetime
@@ -75,7 +76,7 @@ class SendRefunds:
                     refunds.postpone(refund, until=now + _next_look(refund), last_error="")
             elif refund not in [it.refund for it in hopeless]:
                 report.counts["put off"] += 1
-                refunds.postpone(refund, until=now + _pause(refund, answer), last_error=str(answer))
+                refunds.postpone(refund, until=now + _pause(refund), last_error=str(answer))
         report.counts["given up"] += len(hopeless)
         return report
 
@@ -116,8 +117,5 @@ def _next_look(refund: Refund) -> timedelta:
     return min(LOOK_AFTER * 2 ** min(refund.attempts, 20), MOST_SELDOM)
 
 
-def _pause(refund: Refund, error: GatewayError) -> timedelta:
-    pause = min(timedelta(seconds=2 ** min(refund.attempts, 20)), LONGEST_PAUSE)
-    if isinstance(error, Unreachable) and error.retry_after_seconds:
-        pause = max(pause, timedelta(seconds=error.retry_after_seconds))
-    return pause
+def _pause(refund: Refund) -> timedelta:
+    return min(timedelta(seconds=2 ** min(refund.attempts, 20)), LONGEST_PAUSE)

@@ -21,6 +21,8 @@ class CaseKind(StrEnum):
     REFUND_TWICE = "refund_twice"  # a key of ours, and not what we asked for with it
     SETTLE_FAILED = "settle_failed"  # what Razorpay says of the money could not be applied
     DISPUTE = "dispute"
+    POLL_FAILED = "poll_failed"  # Razorpay did not say what was paid, to the end of the schedule
+    UNREADABLE = "unreadable"  # a payment that a poll found and that we cannot read
 
 
 class Case(models.Model):

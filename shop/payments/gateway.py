@@ -50,6 +50,10 @@ class Unreachable(GatewayError):
         self.is_rate_limit = is_rate_limit  # all of us should slow down
 
 
+class Busy(Unreachable):
+    """Another operation holds this one payment. Nothing happened, and the gateway is well."""
+
+
 class OutcomeUnknown(GatewayError):
     """We sent it and got no answer that says what happened. Look before asking again."""
 

@@ -41,6 +41,7 @@ class GatewayOrder(models.Model):
     check_at = models.DateTimeField(null=True, blank=True)  # when to ask for its payments
     checked_at = models.DateTimeField(null=True, blank=True)  # the last question that was answered
     checks = models.PositiveIntegerField(default=0)
+    unanswered = models.SmallIntegerField(default=0, db_default=0)  # polls since `checked_at`
 
     class Meta:
         verbose_name = "Razorpay order"
@@ -303,8 +304,9 @@ def claim_captures(*, limit: int, now: datetime) -> list[Payment]:
     """
     due = list(
         Payment.objects.filter(capture_at__lte=now)
+        .select_related("gateway_order")
         .order_by("capture_at")
-        .select_for_update(skip_locked=True, no_key=True)[:limit]
+        .select_for_update(skip_locked=True, no_key=True, of=("self",))[:limit]
     )
     Payment.objects.filter(pk__in=[payment.pk for payment in due]).update(
         capture_at=now + timedelta(seconds=settings.CLAIM_SECONDS),

@@ -2,7 +2,8 @@
 How hard we press the gateway: a budget of calls per second, and a circuit breaker.
 
 One row in Postgres, so that all workers slow down together: a 429 for one is a 429 for all, and a
-gateway that is down is asked by one call at a time until it answers.
+gateway that is down gets only probes until it answers. What opens the circuit, and who may probe:
+docs/decisions/gateway.md.
 """
 
 from __future__ import annotations
@@ -12,15 +13,24 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from django.conf import settings
+from django.contrib.postgres.fields import ArrayField
 from django.db import connection, models, transaction
 
 from shop import rows
-from shop.payments.gateway import Declined, GatewayError, NothingAsked, Unreachable
+from shop.payments.gateway import Busy, Declined, GatewayError, NothingAsked, Unreachable
 
-TRIPS_AFTER = 5  # calls in a row that got no answer; after that, probes are counted alone
+TRIPS_AFTER = 5  # entities with an unanswered call since the last answer; later, probes count
 SHORTEST_BREAK = timedelta(seconds=2)
 LONGEST_BREAK = timedelta(minutes=1)
 RATE_LIMITED_SECONDS = 2.0  # where a 429 does not say for how long
+
+# While buyers wait, an open circuit is probed so often, with so many calls.
+BUYERS_PROBE_EVERY = timedelta(seconds=3)
+BUYERS_PROBE_CALLS = 3
+# While buyers wait, one call so often finds out whether a 429 still holds.
+LIMIT_PROBE_EVERY = timedelta(seconds=10)
+
+Told = Sequence[tuple[str, object]]  # the entity that a call was about, and its answer or error
 
 
 class GatewayPressure(models.Model):
@@ -29,7 +39,11 @@ class GatewayPressure(models.Model):
     closed_until = models.DateTimeField(null=True, blank=True)  # the circuit breaker's
     # What a 429 asked for. An answer to a call that was out at that moment does not end it.
     limited_until = models.DateTimeField(null=True, blank=True)
-    failures = models.PositiveIntegerField(default=0)  # calls in a row that got no answer
+    buyers_probe_at = models.DateTimeField(null=True, blank=True)  # the next one for buyers
+    failing = ArrayField(models.CharField(max_length=80), default=list, db_default=[])
+    # How many entities are in `failing`; once the circuit is open, plus probes that were not
+    # answered, except those for buyers.
+    failures = models.PositiveIntegerField(default=0)
     calls_left = models.FloatField(default=0)  # of this second's budget
     refilled_at = models.DateTimeField(null=True, blank=True)
 
@@ -44,45 +58,88 @@ class GatewayPressure(models.Model):
 @dataclass(frozen=True, slots=True)
 class Allowance:
     """
-    So many calls may go out now. Holds the row's lock until the transaction ends. `is_left_alone`:
-    none may, for longer than a moment.
+    So many calls may go out now. Holds the row's lock until the transaction ends.
+
+    `is_left_alone`: none may, for longer than a moment. `is_past_limit`: this is the probe of a
+    limit that a 429 asked for.
     """
 
     calls: int
     row: GatewayPressure
+    for_buyers: bool = False
     is_left_alone: bool = False
+    is_past_limit: bool = False
+
+    @property
+    def is_doubtful(self) -> bool:
+        """Some call has got no answer since the last answer, or this is a probe."""
+        return self.row.failures > 0 or self.is_past_limit
 
 
-def allow(wanted: int, *, now: datetime) -> Allowance:
+def allow(wanted: int, *, for_buyers: bool = False, now: datetime) -> Allowance:
     """
     How many of `wanted` calls may go out now. Call in a transaction, and `spend` what goes out.
 
-    None while the gateway is left alone. After a break, one: whether it answers decides for all.
+    None while the gateway is left alone. After a break one, whose answer decides for all; calls
+    for buyers do not wait for that break, see `BUYERS_PROBE_EVERY`. Half of a second's budget is
+    kept for them, too.
     """
     row = _locked()
-    if row.left_alone_until and now < row.left_alone_until:
-        return Allowance(0, row, is_left_alone=True)
-    most = 1 if row.failures >= TRIPS_AFTER else wanted
-    return Allowance(min(most, _refill(row, now=now)), row)
+    is_limited = _is_before(now, row.limited_until)
+    probe_calls = _probe_calls(row, is_limited=is_limited, for_buyers=for_buyers, now=now)
+    if probe_calls == 0:
+        return Allowance(0, row, for_buyers, is_left_alone=True)
+    left = _refill(row, now=now)
+    if not for_buyers:
+        left -= settings.GATEWAY_REQUESTS_PER_SECOND // 2
+    calls = max(0, min(wanted if probe_calls is None else probe_calls, left))
+    return Allowance(calls, row, for_buyers, is_past_limit=is_limited)
+
+
+def _probe_calls(
+    row: GatewayPressure, *, is_limited: bool, for_buyers: bool, now: datetime
+) -> int | None:
+    """How many calls may find out how the gateway is; None if that is not in question."""
+    if not is_limited and row.failures < TRIPS_AFTER:
+        return None
+    if for_buyers:
+        calls = 1 if is_limited else BUYERS_PROBE_CALLS
+        return 0 if _is_before(now, row.buyers_probe_at) else calls
+    return 0 if _is_before(now, row.left_alone_until) else 1
+
+
+def _is_before(now: datetime, until: datetime | None) -> bool:
+    return until is not None and now < until
 
 
 def spend(allowance: Allowance, calls: int, *, now: datetime) -> None:
     """
-    Take the calls that do go out off the budget. One that probes keeps all others waiting, and
-    counts as unanswered until it is answered.
+    Take the calls that do go out off the budget. One that probes keeps others waiting; unless it
+    is for buyers, it counts as unanswered until it is answered.
     """
     if not calls:
         return
     row = allowance.row
     row.calls_left -= calls
-    if row.failures >= TRIPS_AFTER:
+    if allowance.is_past_limit:
+        row.buyers_probe_at = now + LIMIT_PROBE_EVERY
+    elif row.failures >= TRIPS_AFTER and allowance.for_buyers:
+        row.buyers_probe_at = now + BUYERS_PROBE_EVERY
+    elif row.failures >= TRIPS_AFTER:
         row.failures += calls
         row.closed_until = now + timedelta(seconds=settings.GATEWAY_TIMEOUT_SECONDS)
     with connection.cursor() as cursor:
         cursor.execute(
             "UPDATE shop_gatewaypressure SET calls_left = %s, refilled_at = %s, failures = %s,"
-            " closed_until = %s WHERE id = %s",
-            [row.calls_left, row.refilled_at, row.failures, row.closed_until, row.pk],
+            " closed_until = %s, buyers_probe_at = %s WHERE id = %s",
+            [
+                row.calls_left,
+                row.refilled_at,
+                row.failures,
+                row.closed_until,
+                row.buyers_probe_at,
+                row.pk,
+            ],
         )
 
 
@@ -95,39 +152,61 @@ def _refill(row: GatewayPressure, *, now: datetime) -> int:
     return int(row.calls_left)
 
 
-def learn(answers: Sequence[object], *, now: datetime) -> None:
+def learn(told: Told, *, ends_limit: bool = False, now: datetime) -> None:
     """
-    Take a lesson from what calls came to: `GatewayError`s among other answers. Writes only when
+    Count calls that got no answer; close the circuit if any call was answered. Writes only when
     something changes. Call outside a transaction.
 
-    Calls that were out together are one lesson: thirty that hang for the same second end the asking
-    for the shortest break, as five do. Breaks double with each probe.
+    An entity counts once until a call is answered, so one order whose calls always fail never
+    opens the circuit. Concurrent failures open it for the shortest break; breaks double with each
+    probe. `ends_limit`: an answer also ends what a 429 asked for, because the call went out later.
     """
-    causes = [_cause(answer) for answer in answers]
-    limited = [it for it in causes if isinstance(it, Unreachable) and it.is_rate_limit]
+    causes = [(entity, _cause(answer)) for entity, answer in told]
+    limited = [it for _, it in causes if isinstance(it, Unreachable) and it.is_rate_limit]
     limits = [it.retry_after_seconds or RATE_LIMITED_SECONDS for it in limited]
-    silent = [it for it in causes if it is not None and it not in limited]
-    if not silent and not limits and not rows.select(GatewayPressure, "WHERE failures > 0", []):
+    silent = [entity for entity, it in causes if it is not None and it not in limited]
+    is_news = silent or limits or ends_limit
+    if not is_news and not rows.select(GatewayPressure, "WHERE failures > 0", []):
         return
     with transaction.atomic():
         row = _locked()
         if len(silent) + len(limits) < len(causes):
-            row.failures, row.closed_until = 0, None
-        row.failures = min(row.failures + len(silent), max(row.failures, TRIPS_AFTER))
-        if row.failures >= TRIPS_AFTER:
-            doubled = SHORTEST_BREAK * 2 ** min((row.failures - TRIPS_AFTER), 10)
-            row.closed_until = now + min(doubled, LONGEST_BREAK)
+            row.failures, row.failing, row.closed_until = 0, [], None
+            if ends_limit:
+                row.limited_until = None
+        if silent:
+            _count(row, silent, now=now)
         if limits:
-            asked_for = now + timedelta(seconds=max(limits))
-            row.limited_until = max(row.limited_until or asked_for, asked_for)
+            asked_for = timedelta(seconds=max(limits))
+            row.limited_until = max(row.limited_until or now, now + asked_for)
+            row.buyers_probe_at = now + min(asked_for, LIMIT_PROBE_EVERY)
         row.save()
 
 
+def _count(row: GatewayPressure, silent: Sequence[str], *, now: datetime) -> None:
+    was_open = row.failures >= TRIPS_AFTER
+    if not was_open:
+        row.failing = sorted({*row.failing, *silent})[:TRIPS_AFTER]
+        row.failures = len(row.failing)
+    if row.failures < TRIPS_AFTER:
+        return
+    doubled = SHORTEST_BREAK * 2 ** min((row.failures - TRIPS_AFTER), 10)
+    row.closed_until = now + min(doubled, LONGEST_BREAK)
+    if not was_open:
+        row.buyers_probe_at = row.closed_until
+
+
 def _cause(answer: object) -> GatewayError | None:
-    """What went wrong with the call itself. A refusal is an answer: the gateway is well."""
-    if isinstance(answer, NothingAsked):
-        return answer.because if not isinstance(answer.because, Declined) else None
-    return answer if isinstance(answer, GatewayError) and not isinstance(answer, Declined) else None
+    """
+    What went wrong with the call itself. A refusal is an answer, and so is that another operation
+    holds the entity: the gateway is well.
+    """
+    error = answer.because if isinstance(answer, NothingAsked) else answer
+    return (
+        error
+        if isinstance(error, GatewayError) and not isinstance(error, Declined | Busy)
+        else None
+    )
 
 
 def _locked() -> GatewayPressure:

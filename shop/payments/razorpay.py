@@ -32,6 +32,7 @@ from urllib3.exceptions import ConnectTimeoutError, NewConnectionError
 
 from shop.payments.calls import told
 from shop.payments.gateway import (
+    Busy,
     Declined,
     DisputeFact,
     DuplicateReceipt,
@@ -46,7 +47,7 @@ from shop.redaction import redacted
 
 T = TypeVar("T")
 
-LONGEST_RETRY_AFTER_SECONDS = 3600.0  # more is no plan but a mistake, and would stop the shop
+LONGEST_RETRY_AFTER_SECONDS = 60.0  # one answer must not close the gateway for longer
 LARGEST_ANSWER_BYTES = 8 * 1024 * 1024
 LONGEST_ID = 64
 
@@ -341,7 +342,7 @@ def _good(response: urllib3.BaseHTTPResponse, content: bytes) -> dict[str, Any]:
     if not 400 <= status < 500 or not isinstance(error, dict):
         raise OutcomeUnknown(f"HTTP {status} {message}".strip())
     if status == 409 or IN_PROGRESS in message:
-        raise Unreachable(message)
+        raise Busy(message)
     told = error.get("metadata")
     existing = told.get("order_id") if isinstance(told, dict) else None
     if existing or any(words in message for words in DUPLICATE_RECEIPT):

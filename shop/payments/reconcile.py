@@ -7,13 +7,15 @@ seldom, until the last late authorisation can have come.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Sequence
 from datetime import datetime, timedelta
 
 from django.conf import settings
 from django.db import connection
 
 from shop import rows
+from shop.payments import cases
+from shop.payments.gateway import Declined, GatewayError
 from shop.payments.ledger import GatewayOrder
 
 # Since the order was placed. While the buyer is at the form, a lost webhook costs them at most the
@@ -36,6 +38,9 @@ LADDER = (
 # A bank may authorise so long after the buyer tried to pay
 # (razorpay.com/docs/payments/payments/late-authorisation: 3 days, elsewhere 5).
 LATEST_AUTHORISATION = timedelta(days=5, hours=1)
+
+# So long the last poll of an order is retried before operations are asked to look.
+LAST_POLL_RETRIED = timedelta(days=1)
 
 
 def next_question_at(*, placed_at: datetime, now: datetime) -> datetime | None:
@@ -86,7 +91,7 @@ def claim_due(*, limit: int, now: datetime) -> list[GatewayOrder]:
 # order one question is left, see `ask_once_more`.
 _ANSWERED = """
     UPDATE shop_gatewayorder AS row
-    SET checked_at = told.asked_at, checks = row.checks + 1,
+    SET checked_at = told.asked_at, checks = row.checks + 1, unanswered = 0,
         check_at = CASE
             WHEN row.check_at IS DISTINCT FROM told.claimed_until THEN row.check_at
             WHEN placed.paid_at IS NULL OR row.is_alias THEN told.next_at
@@ -115,22 +120,63 @@ def answered(told: Sequence[tuple[GatewayOrder, datetime]], *, now: datetime) ->
         cursor.execute(_ANSWERED, [rows.as_json(records)])
 
 
-def not_answered(due: Sequence[GatewayOrder], *, until: datetime) -> None:
-    """Ask again at `until`, unless another time was set while our question was under way."""
-    claimed_until = {row.check_at for row in due}
-    GatewayOrder.objects.filter(pk__in=[row.pk for row in due], check_at__in=claimed_until).update(
-        check_at=until
+_NOT_ANSWERED = """
+    UPDATE shop_gatewayorder AS row
+    SET unanswered = row.unanswered + 1,
+        check_at = CASE
+            WHEN row.check_at IS DISTINCT FROM told.claimed_until THEN row.check_at
+            ELSE told.next_at
+        END
+    FROM json_to_recordset(%s::json) AS told (
+        id bigint, claimed_until timestamptz, next_at timestamptz)
+    WHERE row.id = told.id
+"""
+
+
+def not_answered(polls: Sequence[tuple[GatewayOrder, GatewayError]], *, now: datetime) -> None:
+    """
+    Note that these polls got no answer, or a refusal, and when to ask next: at the latest when the
+    schedule has it. Opens a case for each that the schedule has no more polls for.
+
+    A poll without an answer is retried before that, after pauses that double. A refusal stays the
+    same, so it is not.
+    """
+    if not polls:
+        return
+    next_at = {
+        row.pk: next_question_at(placed_at=row.created_at, now=now)
+        if isinstance(error, Declined)
+        else _retry_at(row, now=now)
+        for row, error in polls
+    }
+    records = [
+        {"id": row.pk, "claimed_until": row.check_at, "next_at": next_at[row.pk]}
+        for row, _ in sorted(polls, key=lambda poll: poll[0].pk)  # rows are taken in this order
+    ]
+    with connection.cursor() as cursor:
+        cursor.execute(_NOT_ANSWERED, [rows.as_json(records)])
+    cases.open_cases(
+        [
+            cases.Open(
+                row.order_id,
+                cases.CaseKind.POLL_FAILED,
+                str(row.gateway_order_id),
+                f"Razorpay does not say what was paid on {row.gateway_order_id}: {error}",
+            )
+            for row, error in polls
+            if next_at[row.pk] is None
+        ],
+        now=now,
     )
 
 
-def refused(due: Iterable[GatewayOrder], *, now: datetime) -> None:
-    """
-    Razorpay will not tell us about these, as of an order of another account. That is no news of
-    their money, and asking again gives the same answer: the next question is the ladder's.
-    """
-    for row in sorted(due, key=lambda it: it.pk):
-        next_at = next_question_at(placed_at=row.created_at, now=now)
-        GatewayOrder.objects.filter(pk=row.pk).update(check_at=next_at)
+def _retry_at(row: GatewayOrder, *, now: datetime) -> datetime | None:
+    """After 1, 2, 4, … seconds; never later than the schedule's next poll while there is one."""
+    retry_at = now + timedelta(seconds=2 ** min(row.unanswered, 16))
+    if scheduled_at := next_question_at(placed_at=row.created_at, now=now):
+        return min(retry_at, scheduled_at)
+    ends_at = row.created_at + _until_the_last() + LAST_POLL_RETRIED
+    return retry_at if retry_at <= ends_at else None
 
 
 def ask_once_more(row_ids: Collection[int]) -> None:

@@ -256,3 +256,12 @@ def test_a_wrong_setting_changes_nothing(standin, setting, complaint):
 
     assert complaint in refusal.value.response.json()["error"]["description"]
     assert standin.settings() == before
+
+
+def test_a_fault_may_strike_one_order_alone(client, standin):
+    sick, well = (client.order.create(ORDER)["id"] for _ in range(2))
+    standin.set_faults({"kind": "server_error", "route": "orders.payments", "id": sick})
+
+    assert client.order.payments(well)["items"] == []
+    with pytest.raises(ServerError):
+        client.order.payments(sick)

@@ -1,5 +1,6 @@
 """One Razorpay order for each order, whatever becomes of the calls."""
 
+import json
 from datetime import timedelta
 
 import pytest
@@ -60,7 +61,7 @@ def test_a_gateway_that_cannot_be_reached_is_tried_again(job, now):
     assert "nothing was charged" in job.waiting_for
 
 
-def test_what_never_left_needs_no_looking_up(job, gateway, standin, now):
+def test_what_never_left_waits_for_no_lag(job, gateway, standin, now):
     nobody = RazorpayGateway(
         key_id="k", key_secret="s", base_url="http://127.0.0.1:9", timeout_seconds=1, connections=1
     )
@@ -69,7 +70,6 @@ def test_what_never_left_needs_no_looking_up(job, gateway, standin, now):
     run_remote(STEP, gateway, now=now + timedelta(seconds=1))
 
     assert reload(job).state == State.AWAITING_PAYMENT
-    assert "orders.list" not in standin.requests()
 
 
 @pytest.mark.parametrize("kind", UNKNOWN)
@@ -152,6 +152,25 @@ def test_twins_are_kept_as_aliases(job, gateway, standin, now):
     assert rows.filter(is_alias=False).count() == 1
 
 
+@pytest.mark.parametrize("kind", ["list", "duplicate"])
+def test_an_order_of_another_shop_is_not_adopted(kind, job, gateway, standin, now):
+    """Should Razorpay not honour the filter by receipt, say."""
+    theirs = gateway.create_order(receipt="theirs-1", amount_paise=job.amount_paise, currency="INR")
+    fault = {"kind": "answer", "route": "orders.list", "status": 200}
+    entity = next(order for order in standin.orders() if order["id"] == theirs.id)
+    fault["body"] = json.dumps({"items": [entity]})
+    if kind == "duplicate":
+        error = {"description": "Duplicate request", "metadata": {"order_id": theirs.id}}
+        fault |= {"route": "orders.create", "status": 400, "body": json.dumps({"error": error})}
+    standin.set_faults(fault)
+    GatewayOrder.objects.update(asked_at=None if kind == "duplicate" else now - LAG)
+
+    run_remote(STEP, gateway, now=now)
+
+    assert payable_order(job) != theirs.id
+    assert not GatewayOrder.objects.filter(gateway_order_id=theirs.id).exists()
+
+
 def test_an_order_told_of_by_a_worker_whose_claim_had_lapsed_is_an_alias(
     job, gateway, standin, now
 ):
@@ -230,14 +249,17 @@ def test_a_refused_order_fails_and_frees_its_units(gateway, standin, now):
     assert stock_of(variant) == (10, 0)
 
 
-def test_retry_after_is_kept(job, gateway, standin, now):
+def test_retry_after_is_kept_for_all_checkouts(job, gateway, standin, now):
     standin.set_faults(
         {"kind": "too_many_requests", "route": "orders.create", "retry_after_seconds": 7}
     )
 
     run_remote(STEP, gateway, now=now)
 
-    assert reload(job).due_at == now + timedelta(seconds=7)
+    run_remote(STEP, gateway, now=now + timedelta(seconds=6))
+    assert standin.requests() == {"orders.create": {"429": 1}}
+    run_remote(STEP, gateway, now=now + timedelta(seconds=7))
+    assert reload(job).state == State.AWAITING_PAYMENT
 
 
 def test_a_checkout_waits_no_longer_than_it_may_hold_units(now, settings):

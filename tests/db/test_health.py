@@ -114,7 +114,7 @@ def test_an_older_sign_of_life_does_not_replace_a_newer_one(now):
 
 
 def test_a_gateway_left_alone_shows(client, redis):
-    pressure.learn([OutcomeUnknown("no answer")] * 9, now=timezone.now())
+    pressure.learn([(str(n), OutcomeUnknown("no answer")) for n in range(9)], now=timezone.now())
 
     assert "resting" in client.get("/health/ready").json()["checks"]["gateway"]
 

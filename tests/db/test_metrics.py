@@ -190,7 +190,7 @@ def test_money_of_which_no_webhook_tells_is_an_alarm(gateway, standin, now):
 
 
 def test_the_breaker_is_in_one_state(now):
-    pressure.learn([OutcomeUnknown("no answer")] * 9, now=now)
+    pressure.learn([(str(n), OutcomeUnknown("no answer")) for n in range(9)], now=now)
 
     breaker = {labels: it for (name, labels), it in scrape(now=now).items() if "breaker" in name}
 

@@ -353,7 +353,7 @@ def test_all_that_needs_a_person_is_called_out(gateway, now, redis):
     make_checkout(now=now)
     deliver({"id": "pay_1", "status": "captured"}, now=now)
     InboxEvent.objects.update(due_at=None)
-    pressure.learn([OutcomeUnknown("no answer")] * 9, now=now + MINUTE)
+    pressure.learn([(str(n), OutcomeUnknown("no answer")) for n in range(9)], now=now + MINUTE)
     redis.set(FORGED, 3)
 
     found = standing.figures(now=now + MINUTE)

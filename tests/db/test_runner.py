@@ -149,7 +149,7 @@ def test_the_result_line_names_what_moved_and_which(now):
     assert report.summary() == f"advanced 1: {job.pk}"
 
 
-class TwoCalls:
+class TwoCalls(runner.RemoteStep):
     """A remote step whose second answer comes well after the first; what is recorded is kept."""
 
     name = "two_calls"
@@ -164,6 +164,9 @@ class TwoCalls:
     def call(self, gateway, work):
         time.sleep(0 if work == "first" else 10 * runner.GATHER_SECONDS)
         return f"answer to the {work}"
+
+    def entity(self, work):
+        return work
 
     def excuse(self, *, now):
         raise AssertionError("the gateway is well")

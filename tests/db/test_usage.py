@@ -6,6 +6,7 @@ import pytest
 from django.db import OperationalError
 
 from shop.checkout.jobs import Report
+from shop.checkout.runner import RemoteStep
 from shop.payments import usage
 from shop.payments.gateway import Declined, OutcomeUnknown
 from shop.payments.usage import BOUNDS_MS, GatewayMinute, Timed
@@ -56,7 +57,7 @@ def test_a_step_is_counted_once_for_all_its_calls(gateway, now):
     assert GatewayMinute.objects.get().calls == 4
 
 
-class Slow:
+class Slow(RemoteStep):
     """A step with one piece of work, whose call is refused."""
 
     name = "slow"
@@ -66,6 +67,9 @@ class Slow:
 
     def call(self, gateway, work):
         raise Declined("no", "no")
+
+    def entity(self, work):
+        return work
 
     def excuse(self, *, now):
         raise AssertionError

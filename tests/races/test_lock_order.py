@@ -15,6 +15,7 @@ from shop.checkout.jobs import CheckoutJob, Wait
 from shop.checkout.states import State
 from shop.checkout.webhooks import ReconcileWebhook
 from shop.payments import reconcile
+from shop.payments.gateway import OutcomeUnknown
 from shop.payments.ledger import GatewayOrder
 from shop.stock import StockLevel
 from tests.support.buyers import until
@@ -100,8 +101,9 @@ def rows(gateway, standin) -> list[GatewayOrder]:
 
 BACKWARDS: dict[str, Callable[[list[GatewayOrder]], None]] = {
     "answered": lambda rows: reconcile.answered([(row, NOW) for row in rows], now=NOW),
-    "not_answered": lambda rows: reconcile.not_answered(rows, until=NOW),
-    "refused": lambda rows: reconcile.refused(rows, now=NOW),
+    "not_answered": lambda rows: reconcile.not_answered(
+        [(row, OutcomeUnknown("no answer")) for row in rows], now=NOW
+    ),
     "ask_once_more": lambda rows: reconcile.ask_once_more([row.pk for row in rows]),
     "ask_now": lambda rows: reconcile.ask_now([row.order_id for row in rows], now=NOW),
 }

@@ -2,6 +2,7 @@
 
 import dataclasses
 import random
+from collections.abc import Sequence
 from typing import Any, Literal, get_args
 
 from workers.standin.errors import ApiError, refusal
@@ -31,7 +32,7 @@ ALWAYS_AFTER = ("slow_body", "truncated_body")
 @dataclasses.dataclass(slots=True)
 class Fault(Switches):
     """
-    One kind of trouble for one route (`*`: all).
+    One kind of trouble for one route (`*`: all), and where `id` is given only for that entity.
 
     `count` of `None`: until removed. `rate`: the share of calls that are hit.
     `retry_after_seconds` is for `too_many_requests`; `None` leaves the header out.
@@ -39,6 +40,7 @@ class Fault(Switches):
 
     kind: Kind
     route: str = "*"
+    id: str = ""
     when: Literal["before", "after"] = "before"
     count: int | None = 1
     rate: float = 1
@@ -70,12 +72,13 @@ class Faults:
         self._rng = rng
         self.active: list[Fault] = []
 
-    def take(self, route: str) -> Fault | None:
+    def take(self, route: str, ids: Sequence[str]) -> Fault | None:
         """The fault that strikes this call, counted off; `None` nearly always."""
         if not self.active:
             return None
         for fault in self.active:
-            if fault.route in ("*", route) and self._rng.random() < fault.rate:
+            fits = fault.route in ("*", route) and (not fault.id or fault.id in ids)
+            if fits and self._rng.random() < fault.rate:
                 if fault.count is not None:
                     fault.count -= 1
                     if fault.count == 0:

@@ -90,7 +90,7 @@ class ApiHandler(Handler):
         """One call: trouble before, the work, latency, trouble after."""
         standin = self.standin
         self._authenticate()
-        fault = standin.faults.take(route.name)
+        fault = standin.faults.take(route.name, ids)
         if fault and fault.when == "before":
             if reply := await self._strike(fault, None):
                 return reply
