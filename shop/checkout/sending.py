@@ -21,7 +21,7 @@ MOST_SELDOM = timedelta(
 )  # a refund that stays pending is asked about, for as long as it does
 
 
-class SendRefunds(RemoteStep[Refund, list[RefundFact]]):
+class SendRefunds(RemoteStep[Refund, News]):
     name = "send_refunds"
 
     def claim(self, *, limit: int, now: datetime) -> list[Refund]:
