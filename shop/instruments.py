@@ -49,6 +49,15 @@ BATCHES = Histogram(
     ["task"],
     buckets=_BATCHES,
 )
+FOREIGN_MESSAGES = Counter(
+    "pakka_foreign_messages_total",
+    "Messages in the broker that no process of ours had sent, and that were dropped.",
+)
+WORKER_STARTS = Counter(
+    "pakka_worker_starts_total",
+    "Starts of Celery workers, by the first part of their names.",
+    ["worker"],
+)
 MOVES = Counter("pakka_checkout_moves_total", "Checkouts that entered a state.", ["state"])
 FAILURES = Counter("pakka_checkout_failures_total", "Checkouts that failed, by code.", ["code"])
 REACHED = Histogram(

@@ -203,7 +203,11 @@ CELERY_TIMEZONE = "UTC"
 # Longer than any task runs; the same for all who use the broker, or the shortest wins.
 VISIBILITY_TIMEOUT_SECONDS = 600
 if ROLE in {"web", "sweeper"}:
+    # Celery would wait four seconds for a RabbitMQ that accepts connections and does not answer.
+    CELERY_BROKER_CONNECTION_TIMEOUT = REDIS_TIMEOUT_SECONDS
     CELERY_BROKER_TRANSPORT_OPTIONS = {
+        "read_timeout": REDIS_TIMEOUT_SECONDS,  # RabbitMQ's names, which Redis ignores
+        "write_timeout": REDIS_TIMEOUT_SECONDS,
         "socket_timeout": REDIS_TIMEOUT_SECONDS,
         "socket_connect_timeout": REDIS_TIMEOUT_SECONDS,
         "max_retries": 0,

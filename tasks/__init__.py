@@ -1,5 +1,9 @@
 """What can be queued. `celery -A tasks worker` finds the app here."""
 
+import os
+
+os.environ.setdefault("DJANGO_SETTINGS_MODULE", "shop.settings")
+
 from tasks.app import app
 
 __all__ = ["app"]

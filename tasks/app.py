@@ -7,7 +7,6 @@ A message only says "look": it may be lost, doubled or late. Rows say what is to
 from __future__ import annotations
 
 import logging
-import os
 import time
 from collections import defaultdict
 from contextlib import suppress
@@ -24,8 +23,6 @@ from kombu.exceptions import OperationalError as BrokerAway
 from shop import logs, redis_client
 from shop.redis_client import RedisAway
 from tasks import broker
-
-os.environ.setdefault("DJANGO_SETTINGS_MODULE", "shop.settings")
 
 logger = logging.getLogger(__name__)
 
@@ -83,6 +80,15 @@ def ring(task: str, **ids: str) -> None:
     """
     if _raise_flag(task, seconds=RING_SECONDS):
         _send(task, ids, flag=task)
+
+
+def ring_overdue(task: str, **ids: str) -> None:
+    """
+    As `ring`, for rows that should have been taken already: a flag of their own, because the one of
+    a lost ring would silence this one for as long as it lives. Sweepers that do so at once send one.
+    """
+    if _raise_flag(_overdue(task), seconds=RING_SECONDS):
+        _send(task, ids, flag=_overdue(task))
 
 
 def send_canary(queue: str) -> None:
@@ -155,7 +161,7 @@ def answer(task: str) -> bool:
         waiting.release()
     # Only now: a run that came while we waited has left its flag to us, and one that rings from
     # here on finds nobody waiting.
-    _lower_flag(task)
+    _lower_flag(task, _overdue(task))
     return True
 
 
@@ -169,9 +175,13 @@ def keep_pace(task: str, *, rows: int, limit: int) -> None:
     _paces[task] = seconds if rows < limit else 0.0
 
 
-def _lower_flag(name: str) -> None:
-    with suppress(RedisAway):  # it ends by itself
-        redis_client.call(lambda it: it.delete(_flag(name)))
+def _lower_flag(*names: str) -> None:
+    with suppress(RedisAway):  # they end by themselves
+        redis_client.call(lambda it: it.delete(*map(_flag, names)))
+
+
+def _overdue(task: str) -> str:
+    return f"{task}.overdue"
 
 
 def _flag(name: str) -> str:

@@ -15,7 +15,7 @@ from celery import Task
 from celery.signals import setup_logging, task_postrun, task_prerun, worker_init, worker_ready
 
 from shop import logs, metrics_port
-from shop.instruments import FAILURES, TASKS
+from shop.instruments import FAILURES, TASKS, WORKER_STARTS
 
 logger = logging.getLogger("tasks")
 
@@ -28,7 +28,8 @@ def _leave_logging_alone(**_signal: object) -> None:
 
 
 @worker_init.connect
-def _show_metrics(**_signal: object) -> None:
+def _show_metrics(sender: Any, **_signal: object) -> None:
+    WORKER_STARTS.labels(sender.hostname.partition("@")[0]).inc()
     FAILURES.labels("internal_error")  # from nothing to one is no increase, from zero to one is
     metrics_port.serve()
 

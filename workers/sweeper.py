@@ -26,7 +26,7 @@ from django.utils import timezone
 from shop import heartbeats, metrics_port, retention
 from shop.checkout import jobs, payable, runner, steps
 from shop.payments import hearing, inbox, ledger, reconcile, refunds
-from tasks.app import QUEUES, ring, send_canary
+from tasks.app import QUEUES, ring_overdue, send_canary
 from tasks.checkout import RINGS
 from tasks.payments import CAPTURE, CHECK_PAYMENTS, RECONCILE_WEBHOOK, SEND_REFUNDS
 from workers import stopping
@@ -57,7 +57,7 @@ def sweep(*, now: datetime) -> list[str]:
         if job_id:
             overdue.append((task, {"checkout_id": job_id}))
     for task, ids in overdue:
-        ring(task, **ids)
+        ring_overdue(task, **ids)
     return [task for task, _ in overdue]
 
 

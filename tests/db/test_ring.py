@@ -1,8 +1,10 @@
 """The doorbell: at most one unanswered ring of a task, and never a buyer who waits for Redis."""
 
+import socket
 import sys
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from kombu import Connection, pools
@@ -20,6 +22,7 @@ from tasks.app import (
     app,
     keep_pace,
     ring,
+    ring_overdue,
     send_canary,
 )
 from tests.support.shop import make_checkout, reload
@@ -36,6 +39,18 @@ def test_rings_that_nobody_has_answered_are_one(redis):
         ring(checkout.VALIDATE_CART, checkout_id=str(n))
 
     assert rings(redis) == 1
+
+
+def test_a_lost_ring_does_not_silence_the_sweeper(redis):
+    ring(checkout.VALIDATE_CART, checkout_id="1")
+    redis.delete("checkout")  # the message; its flag lives on
+
+    for _ in range(2):
+        ring_overdue(checkout.VALIDATE_CART, checkout_id="1")
+    assert rings(redis) == 1
+
+    answer(checkout.VALIDATE_CART)
+    assert redis.keys("ring:*") == []
 
 
 def test_a_ring_after_the_answer_is_sent(redis):
@@ -162,6 +177,20 @@ def broker_away(redis, monkeypatch):
     nobody = Connection("redis://127.0.0.1:9", transport_options={"max_retries": 0})
     monkeypatch.setattr(app.amqp, "_producer_pool", pools.producers[nobody])
     monkeypatch.setattr(DOORBELL, "_broker_avoided_until", 0.0)
+
+
+def test_a_broker_that_accepts_and_does_not_answer_costs_a_fraction_of_a_second(redis, monkeypatch):
+    """As a frozen RabbitMQ does to a process that was started meanwhile."""
+    with socket.create_server(("127.0.0.1", 0)) as frozen, ThreadPoolExecutor(1) as caller:
+        frozen_url = f"amqp://guest@127.0.0.1:{frozen.getsockname()[1]}//"
+        away = pools.producers[app.connection_for_write(frozen_url)]
+        monkeypatch.setattr(app.amqp, "_producer_pool", away)
+        monkeypatch.setattr(DOORBELL, "_broker_avoided_until", 0.0)
+
+        rung = caller.submit(ring, checkout.VALIDATE_CART, checkout_id="1")
+
+        rung.result(timeout=2)  # with Celery's own timeout: four seconds
+    assert redis.keys() == []
 
 
 @pytest.mark.usefixtures("broker_away")

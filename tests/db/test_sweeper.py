@@ -6,7 +6,7 @@ from datetime import timedelta
 import pytest
 
 from shop import redis_client
-from tasks.app import QUEUES
+from tasks.app import QUEUES, ring
 from tests.support.events import deliver
 from tests.support.shop import make_checkout, make_payable, place_order, reload
 from workers import sweeper
@@ -21,10 +21,13 @@ def test_a_quiet_shop_is_left_alone(now):
     assert sweep(now=now) == []
 
 
-def test_a_checkout_whose_ring_was_lost_is_rung_for(now):
+def test_a_checkout_whose_ring_was_lost_is_rung_for(now, redis):
     make_checkout(now=now)
+    ring("checkout.validate_cart")
+    redis.delete("checkout")  # its message: its flag lives on
 
     assert sweep(now=now + LATER) == ["checkout.validate_cart"]
+    assert redis.llen("checkout") == 1
 
 
 def test_what_has_only_just_fallen_due_is_left_to_its_own_ring(now):

@@ -74,6 +74,7 @@ def test_alerts_and_dashboard_read_only_metrics_that_are_there(now):
     instruments.CARTS.labels("test").inc(0)
     instruments.MOVES.labels("test").inc(0)
     instruments.FAILURES.labels("test").inc(0)
+    instruments.WORKER_STARTS.labels("test").inc(0)
     metrics.forget()
     text = metrics.exposition(now=now).decode()
     families = text_string_to_metric_families(text)

@@ -6,5 +6,5 @@ from workers import sweeper
 if __name__ == "__main__":
     dying.wrong_clock()
     dying.mortal_steps()
-    sweeper.ring = dying.around(sweeper.ring, "sweeper:ringing", "sweeper:rung")
+    sweeper.ring_overdue = dying.around(sweeper.ring_overdue, "sweeper:ringing", "sweeper:rung")
     sweeper.main()

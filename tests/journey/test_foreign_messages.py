@@ -1,0 +1,102 @@
+"""Messages in the broker that no process of ours has sent, taken by the real worker."""
+
+from __future__ import annotations
+
+import base64
+import json
+import uuid
+from typing import Any
+
+from redis import Redis
+
+from tests.journey.test_signals import metrics
+from tests.support.buyers import until
+from tests.support.shopfloor import ShopFloor
+
+QUEUE = "checkout"
+TASK = "checkout.validate_cart"
+GOOD = [[], {}, {}]
+
+
+def message(body: Any, task: Any = TASK, **changes: Any) -> bytes:
+    """As kombu writes one into a list of Redis, with some fields changed."""
+    raw = body if isinstance(body, bytes) else json.dumps(body).encode()
+    delivery = {"exchange": "", "routing_key": QUEUE}
+    envelope = {
+        "body": base64.b64encode(raw).decode(),
+        "content-encoding": "utf-8",
+        "content-type": "application/json",
+        "headers": {"task": task, "id": str(uuid.uuid4())},
+        "properties": {
+            "body_encoding": "base64",
+            "delivery_info": delivery,
+            "delivery_tag": str(uuid.uuid4()),
+        },
+    }
+    return json.dumps(envelope | changes).encode()
+
+
+def with_headers(**headers: Any) -> bytes:
+    return message(GOOD, headers={"task": TASK, "id": str(uuid.uuid4())} | headers)
+
+
+FOREIGN = {
+    "no entry of kombu's": b"\xff garbage",
+    "null": b"null",
+    "a list": b"[1, 2]",
+    "deeper than Python follows": b"[" * 100_000,
+    "an empty object": b"{}",
+    "no delivery tag": message(GOOD, properties={}),
+    "headers that are a list": message(GOOD, headers=[1]),
+    "application/data without a task": message(
+        b"hello", headers={}, **{"content-type": "application/data", "content-encoding": "binary"}
+    ),
+    "bytes that are not text": message(b"\xff\xfe", headers={}),
+    "pickle": message(b"\x80\x04N.", **{"content-type": "application/x-python-serialize"}),
+    "a body compressed by nobody": message(
+        GOOD, headers={"task": TASK, "id": "1", "compression": "zip"}
+    ),
+    "no content type": message(GOOD, headers={}, **{"content-type": None}),
+    "an unknown task": message(GOOD, "nothing.at_all"),
+    "a task that is a list": message(GOOD, ["x"]),
+    "no task": message(GOOD, None),
+    "no id": message(GOOD, headers={"task": TASK}),
+    "a body that is an object": message({"a": 1}),
+    "a body that is a number": message(5),
+    "a body that is not JSON": message(b"not json"),
+    "keyword arguments that are a list": message([[], [1], {}]),
+    "arguments by position": message([[1], {}, {}]),
+    "a time to run that is none": with_headers(eta="yesterday"),
+    "a time to run far off": with_headers(eta="2999-01-01T00:00:00+00:00"),
+    "an end that is none": with_headers(expires="yesterday"),
+    "a limit that is none": with_headers(timelimit="x"),
+    "the first protocol": message({"task": TASK, "id": "1", "args": [], "kwargs": {}}, headers={}),
+}
+STRANGE = {
+    "an argument of a later version": message([[], {"added_later": 1}, {}]),
+    "an argument of another type": message([[], {"checkout_id": {"a": [1]}}, {}]),
+    "an argument with a zero byte": message([[], {"checkout_id": "\0"}, {}]),
+}
+
+
+def test_a_message_that_is_not_ours_is_dropped_and_counted_and_ends_no_worker(floor: ShopFloor):
+    redis = Redis.from_url(floor.stack.services.redis_url)
+    worker = floor.stack.pids("worker")
+
+    def counted() -> float:
+        return metrics(floor)["pakka_foreign_messages_total", ""]
+
+    def is_drained() -> bool:
+        return not redis.llen(QUEUE) and not redis.hlen("unacked")
+
+    before = counted()
+    redis.lpush(QUEUE, *FOREIGN.values())
+    until(lambda: counted() >= before + len(FOREIGN))
+    for strange in STRANGE.values():
+        redis.lpush(QUEUE, strange)
+
+    until(is_drained)
+    assert floor.stack.pids("worker") == worker
+    assert counted() == before + len(FOREIGN)
+    [buyer] = floor.arrive(1)
+    buyer.wait(buyer.post(), "awaiting_payment")
