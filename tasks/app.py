@@ -84,8 +84,8 @@ def ring(task: str, **ids: str) -> None:
 
 def ring_overdue(task: str, **ids: str) -> None:
     """
-    As `ring`, for rows that should have been taken already: a flag of their own, because the one of
-    a lost ring would silence this one for as long as it lives. Sweepers that do so at once send one.
+    As `ring`, for rows that should have been taken already. They have a flag of their own: the flag
+    of a lost ring would silence this one for as long as it lives. Several sweepers send one.
     """
     if _raise_flag(_overdue(task), seconds=RING_SECONDS):
         _send(task, ids, flag=_overdue(task))
