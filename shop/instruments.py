@@ -60,6 +60,11 @@ WORKER_STARTS = Counter(
 )
 MOVES = Counter("pakka_checkout_moves_total", "Checkouts that entered a state.", ["state"])
 FAILURES = Counter("pakka_checkout_failures_total", "Checkouts that failed, by code.", ["code"])
+LOCKED = Counter(
+    "pakka_locked_rows_total",
+    "Items that a step put off because another transaction holds a row that they need.",
+    ["step"],
+)
 REACHED = Histogram(
     "pakka_checkout_reached_seconds",
     "From the POST until a checkout was payable (awaiting_payment), or paid.",

@@ -107,6 +107,7 @@ MIDDLEWARE = [
     "django.middleware.csrf.CsrfViewMiddleware",
     "shop.pagesonly.AuthenticationMiddleware",
     "shop.pagesonly.MessageMiddleware",
+    "shop.api.errors.Unavailable",
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
 ]
 ROOT_URLCONF = "shop.urls"
@@ -137,6 +138,9 @@ WHITENOISE_AUTOREFRESH = False
 
 # --- Postgres ----------------------------------------------------------------------------------
 
+# Our own transactions hold a row for milliseconds. One that is held for longer was left open by
+# somebody: a web thread answers 503 then, and a worker goes on with what does not need the row.
+LOCK_TIMEOUT_MS = 3000 if ROLE == "web" else 1000
 # Each thread keeps its connection, in workers too: connecting was half of a task's cost.
 DATABASE_URL = env_url("DATABASE_URL", postgres_url(DATA_DIR), schemes=("postgres", "postgresql"))
 DATABASES = {
@@ -150,7 +154,7 @@ DATABASES = {
 DATABASES["default"].setdefault("OPTIONS", {})
 DATABASES["default"]["OPTIONS"] |= {
     # In milliseconds: no statement and no lock may hold up a buyer for longer than they wait.
-    "options": "-c statement_timeout=15000 -c lock_timeout=10000"
+    "options": f"-c statement_timeout=15000 -c lock_timeout={LOCK_TIMEOUT_MS}"
     " -c idle_in_transaction_session_timeout=30000",
     "connect_timeout": 3,
     # Statements come again and again: each connection prepares what it has sent three times, which

@@ -25,6 +25,7 @@ from django.utils import timezone
 
 from shop import heartbeats, metrics_port, retention
 from shop.checkout import jobs, payable, runner, steps
+from shop.database import errors
 from shop.payments import hearing, inbox, ledger, reconcile, refunds
 from tasks.app import QUEUES, ring_overdue, send_canary
 from tasks.checkout import RINGS
@@ -39,36 +40,87 @@ OVERDUE_AFTER = timedelta(seconds=1)  # what is due for less has most likely jus
 EXPIRY_BATCHES = 10
 
 
+Notifications = list[tuple[str, dict[str, str]]]  # tasks to notify, each with its ids
+
+
+def end_unpaid(*, now: datetime) -> Notifications:
+    """End what nobody paid in time."""
+    return _run_full_batches(steps.EXPIRE, now=now)
+
+
+def give_up(*, now: datetime) -> Notifications:
+    """End what nobody could pay in time."""
+    return _run_full_batches(payable.GIVE_UP, now=now)
+
+
+def _run_full_batches(step: steps.JobStep, *, now: datetime) -> Notifications:
+    for _ in range(EXPIRY_BATCHES):
+        is_full = threading.Event()
+        runner.run_local(step, now=now, ask_for_help=is_full.set)
+        if not is_full.is_set():
+            break
+    return []
+
+
+def overdue_checkouts(*, now: datetime) -> Notifications:
+    found = jobs.overdue(list(RINGS), before=now - OVERDUE_AFTER)
+    return [(RINGS[state], {"checkout_id": str(job_id)}) for state, job_id in found.items()]
+
+
+def overdue_webhooks(*, now: datetime) -> Notifications:
+    event_id = inbox.overdue(before=now - OVERDUE_AFTER)
+    return [(RECONCILE_WEBHOOK, {"event_id": event_id})] if event_id else []
+
+
+def overdue_polls(*, now: datetime) -> Notifications:
+    return _of_checkout(CHECK_PAYMENTS, reconcile.overdue(before=now - OVERDUE_AFTER))
+
+
+def overdue_captures(*, now: datetime) -> Notifications:
+    return _of_checkout(CAPTURE, ledger.overdue_capture(before=now - OVERDUE_AFTER))
+
+
+def overdue_refunds(*, now: datetime) -> Notifications:
+    return _of_checkout(SEND_REFUNDS, refunds.overdue(before=now - OVERDUE_AFTER))
+
+
+def _of_checkout(task: str, checkout_id: str | None) -> Notifications:
+    return [(task, {"checkout_id": checkout_id})] if checkout_id else []
+
+
+# What is looked over in a sweep. One part that fails keeps no other from running.
+PARTS: tuple[Callable[..., Notifications], ...] = (
+    end_unpaid,
+    give_up,
+    overdue_checkouts,
+    overdue_webhooks,
+    overdue_polls,
+    overdue_captures,
+    overdue_refunds,
+)
+
+
 def sweep(*, now: datetime) -> list[str]:
-    """Look over everything once. Returns the tasks that were rung for. A repeat does no harm."""
-    expire(now=now)
-    before = now - OVERDUE_AFTER
-    overdue: list[tuple[str, dict[str, str]]] = [
-        (RINGS[state], {"checkout_id": str(job_id)})
-        for state, job_id in jobs.overdue(list(RINGS), before=before).items()
-    ]
-    if event_id := inbox.overdue(before=before):
-        overdue.append((RECONCILE_WEBHOOK, {"event_id": event_id}))
-    for task, job_id in (
-        (CHECK_PAYMENTS, reconcile.overdue(before=before)),
-        (CAPTURE, ledger.overdue_capture(before=before)),
-        (SEND_REFUNDS, refunds.overdue(before=before)),
-    ):
-        if job_id:
-            overdue.append((task, {"checkout_id": job_id}))
-    for task, ids in overdue:
-        ring_overdue(task, **ids)
-    return [task for task, _ in overdue]
+    """
+    Look over everything once. Returns the tasks that were notified. A repeat does no harm.
 
-
-def expire(*, now: datetime) -> None:
-    """End what nobody paid, or could pay, in time: batch by batch, while they are full."""
-    for step in (steps.EXPIRE, payable.GIVE_UP):
-        for _ in range(EXPIRY_BATCHES):
-            is_full = threading.Event()
-            runner.run_local(step, now=now, ask_for_help=is_full.set)
-            if not is_full.is_set():
-                break
+    :raises ExceptionGroup: some parts failed, after all others have run.
+    :raises OperationalError, InterfaceError: the database is away.
+    """
+    notified: list[str] = []
+    failures: list[Exception] = []
+    for part in PARTS:
+        try:
+            for task, ids in part(now=now):
+                ring_overdue(task, **ids)
+                notified.append(task)
+        except Exception as error:  # whatever it is, the other parts do not depend on it
+            if errors.is_away(error):
+                raise
+            failures.append(error)
+    if failures:
+        raise ExceptionGroup("parts of the sweep failed", failures)
+    return notified
 
 
 def listen(*, now: datetime) -> bool:
@@ -98,6 +150,22 @@ CHORES: tuple[tuple[timedelta, Callable[..., object]], ...] = (
 )
 
 
+def _do(work: Callable[..., object], *, now: datetime) -> None:
+    """Do it, or log why not. :raises OperationalError, InterfaceError: the database is away."""
+    try:
+        work(now=now)
+    except Exception as error:  # what comes next does not depend on it
+        if errors.is_away(error):
+            raise
+        logger.exception("%s failed", getattr(work, "__name__", work))
+
+
+def sweep_and_beat(*, now: datetime) -> None:
+    """A sweep of which a part fails is no sign of life: an alert names the log."""
+    sweep(now=now)
+    heartbeats.beat(heartbeats.SWEEPER, now=now)
+
+
 class Rota:
     """Whose turn it is among the chores; at first everybody's."""
 
@@ -108,7 +176,7 @@ class Rota:
         for place, (period, chore) in enumerate(CHORES):
             if now >= self._next_at.get(place, now):
                 self._next_at[place] = now + period
-                chore(now=now)
+                _do(chore, now=now)
 
 
 def main() -> None:
@@ -121,8 +189,7 @@ def main() -> None:
         now = timezone.now()
         try:
             close_old_connections()
-            sweep(now=now)
-            heartbeats.beat(heartbeats.SWEEPER, now=now)
+            _do(sweep_and_beat, now=now)
             rota.work(now=now)
         except (OperationalError, InterfaceError) as error:
             logger.warning("the database is away: %s", error)

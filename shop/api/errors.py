@@ -25,6 +25,7 @@ from shop.api.auth import SESSION_ENDED, refuse_ended
 from shop.carts import CartError, CartItem
 from shop.checkout import accept
 from shop.checkout.jobs import CheckoutJob
+from shop.database.errors import is_locked
 
 logger = logging.getLogger(__name__)
 
@@ -164,9 +165,34 @@ def _trouble(error: Exception) -> exceptions.APIException | None:
         case UnreadablePostError():
             return ApiError(400, "bad_request", CUT_SHORT)
         case OperationalError() | InterfaceError():
-            logger.warning("the database is away: %s", error)
+            _log_unavailable(error)
             return ApiError(status.HTTP_503_SERVICE_UNAVAILABLE, "unavailable", SHORT_BREAK)
     return None
+
+
+class Unavailable:
+    """
+    Middleware: 503 with `Retry-After` for pages of the shop and of staff while Postgres is away, or
+    while another transaction holds a row that they need.
+    """
+
+    def __init__(self, get_response: Callable[[HttpRequest], HttpResponse]) -> None:
+        self.get_response = get_response
+
+    def __call__(self, request: HttpRequest) -> HttpResponse:
+        return self.get_response(request)
+
+    def process_exception(self, request: HttpRequest, error: Exception) -> HttpResponse | None:
+        if not isinstance(error, OperationalError | InterfaceError):
+            return None
+        _log_unavailable(error)
+        after = DATABASE_AWAY_RETRY_SECONDS
+        return plain(503, "unavailable", SHORT_BREAK, retry_after_seconds=after)
+
+
+def _log_unavailable(error: Exception) -> None:
+    what = "a row is locked" if is_locked(error) else "the database is away"
+    logger.warning("%s: %s", what, error)
 
 
 def _invalid(error: exceptions.ValidationError) -> dict[str, Any]:

@@ -476,8 +476,13 @@ def touch(job_ids: Iterable[object], *, now: datetime) -> None:
 
 
 def excuse(state: State, buyer_sees: str, *, now: datetime) -> None:
-    """Have the jobs that are due in `state` say why they wait. Said once, not at every look."""
-    CheckoutJob.objects.filter(state=state, due_at__lte=now, waiting_for="").update(
+    """
+    Have the jobs that are due in `state` say why they wait. Said once, not at every look; those
+    that others have locked are passed over.
+    """
+    silent = CheckoutJob.objects.filter(state=state, due_at__lte=now, waiting_for="")
+    free = silent.select_for_update(skip_locked=True, no_key=True).values("pk")
+    CheckoutJob.objects.filter(pk__in=free).update(
         waiting_for=buyer_sees, version=F("version") + 1, updated_at=now
     )
 

@@ -77,7 +77,10 @@ class CreateRazorpayOrder(RemoteStep[Wanted, Found]):
     def claim(self, *, limit: int, now: datetime) -> list[Wanted]:
         claimed = jobs.claim_due(State.ORDERED, limit=limit, now=now)
         asked = ledger.ask_for([_order_id(job) for job in claimed], now=now)
-        return [Wanted(job, *asked[_order_id(job)], now) for job in claimed]
+        # One whose row is locked is tried again when its claim lapses.
+        return [
+            Wanted(job, *asked[_order_id(job)], now) for job in claimed if job.order_id in asked
+        ]
 
     def call(self, gateway: Gateway, work: Wanted) -> Found:
         if work.asked_before_at is not None:

@@ -11,13 +11,15 @@ import time
 import traceback
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import FIRST_COMPLETED, Executor, Future, wait
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Protocol, TypeVar
 
 from django.conf import settings
 from django.db import InterfaceError, OperationalError, close_old_connections, transaction
 
+from shop import instruments
 from shop.checkout.jobs import Report
+from shop.database import errors
 from shop.payments import pressure, usage
 from shop.payments.gateway import (
     Gateway,
@@ -39,6 +41,11 @@ AskForHelp = Callable[[], None]
 # An answer waits so long for its neighbours, to be recorded with them. One alone does not wait.
 GATHER_SECONDS = 0.01
 
+# Items that are tried one by one, because a row of one of them is locked, each wait this long for
+# it: a batch of a hundred that all need the row takes five seconds. Then they wait their turn.
+LOCK_WAIT_MS = 50
+LOCKED_RETRY = timedelta(seconds=5)
+
 
 class LocalStep(Protocol[Item]):
     """A step that needs nothing but our database."""
@@ -55,21 +62,28 @@ class LocalStep(Protocol[Item]):
     def after_bug(self, item: Item, *, error: str, now: datetime) -> Report:
         """The step raised over this one: count an attempt, and back off or give it up."""
 
+    def after_lock(self, item: Item, *, until: datetime, now: datetime) -> Report:
+        """A row that this one needs is locked: try again at `until`. Counts no attempt."""
+
 
 def run_local(step: LocalStep[Item], *, now: datetime, ask_for_help: AskForHelp) -> Report:
     """
     Carry what is due at `step` through it, in one transaction.
 
     `ask_for_help` is called, before the work, when there may be more than one batch of it. If the
-    batch raises, its items are tried one by one, so that a bad one cannot stop its neighbours.
+    batch raises, or waits for a lock for too long, its items are tried one by one, so that a bad
+    one, or one that needs a locked row, cannot stop its neighbours.
 
-    :raises OperationalError, InterfaceError: the database is away or chose us to break a deadlock.
-        No item is to blame: all stay due as they were.
+    :raises OperationalError, InterfaceError: the database is away, or gave up a statement that took
+        too long. No item is to blame: all stay due as they were.
     """
     try:
         return _run_batch(step, now=now, ask_for_help=ask_for_help)
-    except (OperationalError, InterfaceError):
-        raise
+    except (OperationalError, InterfaceError) as error:
+        if not errors.is_locked(error):
+            raise
+        logger.warning("a batch of %s needs a locked row; trying one by one: %s", step.name, error)
+        return _run_one_by_one(step, now=now)
     except Exception:  # whatever a step can raise must not stop the other items
         logger.exception("a batch of %s raised; trying one by one", step.name)
         return _run_one_by_one(step, now=now)
@@ -88,6 +102,7 @@ def _run_one_by_one(step: LocalStep[Item], *, now: datetime) -> Report:
     report = Report()
     for _ in range(settings.BATCH_SIZE):
         with transaction.atomic():
+            errors.wait_briefly(LOCK_WAIT_MS)
             due = step.lock_due(limit=1, now=now)
             if not due:
                 break
@@ -99,8 +114,12 @@ def _run_one(step: LocalStep[Item], item: Item, *, now: datetime) -> Report:
     try:
         with transaction.atomic():
             return step.carry([item], now=now)
-    except (OperationalError, InterfaceError):
-        raise
+    except (OperationalError, InterfaceError) as error:
+        if not errors.is_locked(error):
+            raise
+        logger.warning("%s puts %s off, which needs a locked row: %s", step.name, item, error)
+        instruments.LOCKED.labels(step.name).inc()
+        return step.after_lock(item, until=now + LOCKED_RETRY, now=now)
     except Exception:  # see run_local
         logger.exception("%s raised over %s", step.name, item)
         return step.after_bug(item, error=redacted(traceback.format_exc()), now=now)
@@ -150,6 +169,8 @@ def run_remote(
     Answers that arrive together are recorded together. No transaction is open during a call; what
     is claimed and never recorded, because we died, is due again when the claim lapses.
 
+    An answer whose checkout needs a locked row is left: it is due again when the claim lapses.
+
     :raises OperationalError, InterfaceError: some answers could not be recorded, in two tries. All
         others are.
     """
@@ -188,7 +209,7 @@ def _record_in_two_tries(
     *,
     clock: Clock,
 ) -> Report:
-    """An answer that is lost costs a buyer a minute: a deadlock or a restart is waited out once."""
+    """An answer that is lost costs a buyer a minute: a restart is waited out once."""
     try:
         return _record(step, answers, clock=clock)
     except (OperationalError, InterfaceError):
@@ -239,13 +260,30 @@ def _record(
     try:
         with transaction.atomic():
             return step.record(answers, now=clock())
-    except (OperationalError, InterfaceError):
-        raise
+    except (OperationalError, InterfaceError) as error:
+        if not errors.is_locked(error):
+            raise
+        logger.warning("%s answers of %s need a locked row: %s", len(answers), step.name, error)
     except Exception:  # see run_local
         logger.exception("recording %s answers of %s raised", len(answers), step.name)
-        if len(answers) == 1:
-            return Report()
     report = Report()
     for answer in answers:
-        report.add(_record(step, [answer], clock=clock))
+        report.add(_record_one(step, answer, clock=clock))
     return report
+
+
+def _record_one(
+    step: RemoteStep[Work, Answer], answer: tuple[Work, Answer | GatewayError], *, clock: Clock
+) -> Report:
+    try:
+        with transaction.atomic():
+            errors.wait_briefly(LOCK_WAIT_MS)
+            return step.record([answer], now=clock())
+    except (OperationalError, InterfaceError) as error:
+        if not errors.is_locked(error):
+            raise
+        logger.warning("an answer of %s needs a locked row: %s", step.name, error)
+        instruments.LOCKED.labels(step.name).inc()
+    except Exception:  # see run_local
+        logger.exception("recording an answer of %s raised", step.name)
+    return Report()

@@ -60,6 +60,9 @@ class JobStep:
             outcome = Fail("internal_error", OUR_FAULT, last_error=error)
         return jobs.apply([(item, outcome)], now=now)
 
+    def after_lock(self, item: CheckoutJob, *, until: datetime, now: datetime) -> Report:
+        return jobs.apply([(item, Wait(until, item.waiting_for))], now=now)
+
 
 def validate_cart(batch: Sequence[CheckoutJob], now: datetime) -> list[Outcome]:
     """

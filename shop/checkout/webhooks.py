@@ -48,6 +48,12 @@ class ReconcileWebhook:
         report.counts["raised"] += 1
         return report
 
+    def after_lock(self, item: InboxEvent, *, until: datetime, now: datetime) -> Report:
+        inbox.put_off(item, until=until)
+        report = Report()
+        report.counts["locked"] += 1
+        return report
+
 
 def _may_become_ours(
     event: InboxEvent, reading: Reading, *, known: set[str], now: datetime

@@ -208,6 +208,11 @@ def postpone(event: InboxEvent, *, until: datetime | None, last_error: str) -> N
     )
 
 
+def put_off(event: InboxEvent, *, until: datetime) -> None:
+    """Look at the event again at `until`; this time counts as no attempt."""
+    InboxEvent.objects.filter(pk=event.pk).update(due_at=until)
+
+
 def _order_named_in(body: bytes) -> str:
     """Not through `read`: that may be what has just raised."""
     try:

@@ -133,10 +133,15 @@ def open_gateway_orders(orders: Sequence[Order], *, now: datetime) -> None:
 
 
 _ASK_FOR = """
+    WITH before AS MATERIALIZED (
+        SELECT row.id, row.asked_at, placed.number
+        FROM shop_gatewayorder AS row JOIN shop_order placed ON placed.id = row.order_id
+        WHERE row.order_id = ANY(%s) AND NOT row.is_alias
+        ORDER BY row.id FOR NO KEY UPDATE OF row SKIP LOCKED
+    )
     UPDATE shop_gatewayorder SET asked_at = %s
-    FROM shop_gatewayorder AS before JOIN shop_order placed ON placed.id = before.order_id
-    WHERE before.order_id = ANY(%s) AND NOT before.is_alias AND shop_gatewayorder.id = before.id
-    RETURNING {columns}, placed.number, before.asked_at
+    FROM before WHERE shop_gatewayorder.id = before.id
+    RETURNING {columns}, before.number, before.asked_at
 """
 
 
@@ -146,13 +151,13 @@ def ask_for(
     """
     Note that Razorpay is asked for the orders that make these payable, before it is.
 
-    By order: the row, the receipt, and since when an earlier call may be unaccounted for. Call
-    under the lock of the orders' jobs.
+    By order: the row, the receipt, and since when an earlier call may be unaccounted for. An order
+    whose row another transaction has locked is missing. Call under the lock of the orders' jobs.
     """
     if not order_ids:
         return {}
     statement = _ASK_FOR.format(columns=rows.columns(GatewayOrder))
-    found = rows.beside(GatewayOrder, statement, [now, rows.array(order_ids)])
+    found = rows.beside(GatewayOrder, statement, [rows.array(order_ids), now])
     return {row.order_id: (row, receipt, asked_at) for row, (receipt, asked_at) in found}
 
 

@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import replace
 from datetime import timedelta
 from io import StringIO
 
-import psycopg
 import pytest
 from django.core.management import CommandError, call_command
 from django.db import connection
@@ -24,8 +21,8 @@ from shop.checkout.jobs import CheckoutJob, Move
 from shop.ops import standing
 from shop.payments.inbox import InboxEvent
 from shop.payments.usage import GatewayMinute
+from tests.support.locks import locked
 from tests.support.shop import make_checkout, make_variant
-from workers.devservices import Services
 
 pytestmark = pytest.mark.django_db
 
@@ -229,23 +226,12 @@ def test_every_rule_runs_over_more_rows_than_one_run_looks_at(few, now):
 # --- others at work ------------------------------------------------------------------------------
 
 
-@contextmanager
-def locked(services: Services, query: str, *values: object) -> Iterator[None]:
-    """Another connection holds these rows."""
-    database = connection.settings_dict["NAME"]
-    with psycopg.connect(services.database_url, dbname=database) as other:
-        other.execute(query, values)
-        yield
-
-
 @pytest.mark.django_db(transaction=True)
 def test_a_row_that_somebody_has_locked_is_deleted_by_a_later_run(services, now):
     make_events(3, at=now, handled=True)
     later = now + OLD_AFTER
 
-    with locked(
-        services, "SELECT FROM shop_inboxevent WHERE gateway_event_id = 'evt_1' FOR UPDATE"
-    ):
+    with locked(services, InboxEvent.objects.get(gateway_event_id="evt_1")):
         assert retention.prune_some(now=later)["webhook bodies"] == 2
 
     assert retention.prune_some(now=later)["webhook bodies"] == 1
@@ -256,7 +242,7 @@ def test_two_sweepers_do_not_wait_for_each_other(services, now):
     make_events(3, at=now, handled=True)
     retention.prune_some(now=now)
 
-    with locked(services, "SELECT FROM shop_retentionmark FOR UPDATE"):
+    with locked(services, *retention.RetentionMark.objects.all()):
         assert retention.prune_some(now=now + OLD_AFTER) == {}
 
     assert retention.prune_some(now=now + OLD_AFTER)["webhook bodies"] == 3

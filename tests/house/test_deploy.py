@@ -72,6 +72,7 @@ def test_alerts_and_dashboard_read_only_metrics_that_are_there(now):
     for instrument in (instruments.BATCHES, instruments.REACHED):
         instrument.labels("test").observe(0)
     instruments.CARTS.labels("test").inc(0)
+    instruments.LOCKED.labels("test").inc(0)
     instruments.MOVES.labels("test").inc(0)
     instruments.FAILURES.labels("test").inc(0)
     instruments.WORKER_STARTS.labels("test").inc(0)

@@ -1,0 +1,308 @@
+"""One row that somebody keeps locked holds up its own checkout, and no other."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import datetime, timedelta
+
+import pytest
+from django.db import connection
+
+from shop.carts import Cart
+from shop.checkout import payable, steps
+from shop.checkout.captures import CapturePayments
+from shop.checkout.jobs import CheckoutJob
+from shop.checkout.questions import CheckPayments
+from shop.checkout.states import State
+from shop.checkout.webhooks import ReconcileWebhook
+from shop.payments import pressure
+from shop.payments.gateway import OutcomeUnknown
+from shop.payments.inbox import InboxEvent
+from shop.payments.ledger import GatewayOrder, Payment
+from shop.stock import StockLevel
+from tests.support.events import deliver
+from tests.support.locks import impatient, locked
+from tests.support.shop import (
+    make_checkout,
+    make_payable,
+    make_variant,
+    place_order,
+    reload,
+    run,
+    run_remote,
+)
+from workers import sweeper
+
+pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("patience")]
+
+SOON = timedelta(seconds=10)  # later than what was left for later
+
+
+@pytest.fixture
+def patience() -> Iterator[None]:
+    with impatient():
+        yield
+
+
+def stock_row(job: CheckoutJob) -> StockLevel:
+    return StockLevel.objects.get(pk=job.frozen_lines[0].variant_id)
+
+
+def gateway_order(job: CheckoutJob) -> GatewayOrder:
+    return GatewayOrder.objects.get(order=job.order_id)
+
+
+def cart_row(job: CheckoutJob) -> Cart:
+    return Cart.objects.get(pk=job.cart_id)
+
+
+def validated(count: int, *, now: datetime) -> list[CheckoutJob]:
+    made = [make_checkout(now=now) for _ in range(count)]
+    run(steps.VALIDATE_CART, now=now)
+    return made
+
+
+# --- local steps ---------------------------------------------------------------------------------
+
+
+def test_a_locked_stock_row_holds_up_no_other_product(services, now):
+    first, blocked, last = validated(3, now=now)
+
+    with locked(services, stock_row(blocked)):
+        run(steps.CREATE_ORDER, now=now)
+
+    assert [reload(job).state for job in (first, blocked, last)] == [
+        State.ORDERED,
+        State.VALIDATED,
+        State.ORDERED,
+    ]
+
+
+def test_a_checkout_whose_row_is_locked_waits_without_counting_an_attempt(services, now):
+    job, _ = validated(2, now=now)
+
+    with locked(services, stock_row(job)):
+        for second in range(0, 60, 10):  # more often than a step may raise
+            run(steps.CREATE_ORDER, now=now + timedelta(seconds=second))
+    waiting = reload(job)
+    run(steps.CREATE_ORDER, now=now + timedelta(seconds=60))
+
+    assert (waiting.state, waiting.attempts) == (State.VALIDATED, 0)
+    assert waiting.due_at > now + timedelta(seconds=50)
+    assert not waiting.failed_attempts.exists()
+    assert reload(job).state == State.ORDERED
+
+
+def test_many_checkouts_of_one_locked_product_do_not_use_up_the_batch(services, now, settings):
+    settings.BATCH_SIZE = 4
+    variant = make_variant(on_hand=9)
+    blocked = [make_checkout(variant, now=now) for _ in range(4)]
+    other = make_checkout(now=now)
+    run(steps.VALIDATE_CART, now=now)
+    run(steps.VALIDATE_CART, now=now)
+
+    with locked(services, stock_row(blocked[0])):
+        run(steps.CREATE_ORDER, now=now)
+        run(steps.CREATE_ORDER, now=now)
+
+    assert reload(other).state == State.ORDERED
+    assert {reload(job).state for job in blocked} == {State.VALIDATED}
+
+
+def test_a_deadlock_is_handled_item_by_item_too(now):
+    """Postgres chooses one of two transactions and ends it."""
+    jobs = validated(2, now=now)
+    tries = []
+
+    def decide(batch, now):
+        tries.append(len(batch))
+        if len(tries) == 1:
+            raise_deadlock()
+        return steps.create_order(batch, now)
+
+    run(steps.JobStep("create_order", State.VALIDATED, decide), now=now)
+
+    assert {reload(job).state for job in jobs} == {State.ORDERED}
+    assert tries == [2, 1, 1]
+
+
+def raise_deadlock() -> None:
+    """As Postgres reports it, through Django."""
+    with connection.cursor() as cursor:
+        cursor.execute("DO $$ BEGIN RAISE EXCEPTION SQLSTATE '40P01'; END $$")
+
+
+@pytest.mark.parametrize("row", [stock_row, gateway_order], ids=["stock", "Razorpay order"])
+def test_a_locked_row_keeps_no_other_checkout_from_expiring(gateway, services, now, row):
+    blocked, other = (make_payable(make_checkout(now=now), gateway, now=now) for _ in range(2))
+    over = blocked.expires_at + steps.LAST_QUESTION_GRACE
+
+    with locked(services, row(blocked)):
+        run(steps.EXPIRE, now=blocked.expires_at)  # has Razorpay asked
+        run(steps.EXPIRE, now=over)
+    assert reload(other).state == State.EXPIRED
+
+    run(steps.EXPIRE, now=over + SOON)
+
+    assert reload(blocked).state == State.EXPIRED
+
+
+def test_a_locked_stock_row_keeps_no_other_checkout_from_being_given_up(services, now, settings):
+    blocked, other = (place_order(make_checkout(now=now), now=now) for _ in range(2))
+    over = now + timedelta(seconds=settings.HOLD_SECONDS)
+
+    with locked(services, stock_row(blocked)):
+        run(payable.GIVE_UP, now=over)
+
+    assert (reload(blocked).state, reload(other).state) == (State.ORDERED, State.FAILED)
+
+
+# --- money ---------------------------------------------------------------------------------------
+
+ROWS_OF_A_CHECKOUT = {
+    "checkout": reload,
+    "stock": stock_row,
+    "cart": cart_row,
+    "Razorpay order": gateway_order,
+    "order": lambda job: reload(job).order,
+}
+
+
+@pytest.fixture(params=ROWS_OF_A_CHECKOUT.values(), ids=ROWS_OF_A_CHECKOUT)
+def row_of(request):
+    """A row that settling the money of a checkout needs."""
+    return request.param
+
+
+def test_webhooks_about_other_checkouts_are_settled(gateway, standin, services, now, row_of):
+    blocked, other = (make_payable(make_checkout(now=now), gateway, now=now) for _ in range(2))
+    for job in (blocked, other):
+        deliver(standin.pay(gateway_order(job).gateway_order_id), now=now)
+
+    with locked(services, row_of(blocked)):
+        for second in range(0, 60, 10):  # more often than an event may raise
+            run(ReconcileWebhook(), now=now + timedelta(seconds=second))
+    assert reload(other).state == State.PAID
+    [waiting] = InboxEvent.objects.filter(handled_at=None)
+    assert (waiting.attempts, waiting.due_at > now) == (0, True)
+
+    run(ReconcileWebhook(), now=now + timedelta(minutes=1))
+
+    assert reload(blocked).state == State.PAID
+
+
+def test_answers_about_other_checkouts_are_recorded(gateway, standin, services, now, row_of):
+    blocked, other = (make_payable(make_checkout(now=now), gateway, now=now) for _ in range(2))
+    for job in (blocked, other):
+        standin.pay(gateway_order(job).gateway_order_id)
+    due = now + timedelta(seconds=30)
+
+    with locked(services, row_of(blocked)):
+        run_remote(CheckPayments(), gateway, now=due)
+    assert reload(other).state == State.PAID
+
+    run_remote(CheckPayments(), gateway, now=due + timedelta(minutes=2))
+
+    assert reload(blocked).state == State.PAID
+
+
+def test_a_locked_row_keeps_no_other_payment_from_being_captured(
+    gateway, standin, services, now, settings
+):
+    settings.RAZORPAY_CAPTURE = "manual"
+    standin.settings(auto_capture=False)
+    gateway._capture = "manual"
+    blocked, other = (make_payable(make_checkout(now=now), gateway, now=now) for _ in range(2))
+    for job in (blocked, other):
+        deliver(standin.pay(gateway_order(job).gateway_order_id, "authorized"), now=now)
+    run(ReconcileWebhook(), now=now)
+    payment = Payment.objects.get(gateway_order__order=blocked.order_id)
+
+    with locked(services, payment):
+        run_remote(CapturePayments(), gateway, now=now)
+
+    assert reload(other).state == State.PAID
+
+
+# --- making orders payable -----------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("row", [gateway_order, reload], ids=["Razorpay order", "checkout"])
+def test_a_locked_row_keeps_no_other_checkout_from_becoming_payable(gateway, services, now, row):
+    blocked, other = (place_order(make_checkout(now=now), now=now) for _ in range(2))
+
+    with locked(services, row(blocked)):
+        run_remote(payable.CreateRazorpayOrder(), gateway, now=now)
+    assert reload(other).state == State.AWAITING_PAYMENT
+
+    run_remote(payable.CreateRazorpayOrder(), gateway, now=now + timedelta(minutes=2))
+
+    assert reload(blocked).state == State.AWAITING_PAYMENT
+
+
+def test_buyers_are_told_of_an_outage_though_one_checkout_is_locked(gateway, services, now):
+    blocked, other = (place_order(make_checkout(now=now), now=now) for _ in range(2))
+    pressure.learn([(str(n), OutcomeUnknown("no answer")) for n in range(9)], now=now)
+
+    with locked(services, reload(blocked)):
+        run_remote(payable.CreateRazorpayOrder(), gateway, now=now)
+
+    assert reload(other).waiting_for == payable.BUSY
+
+
+# --- the sweeper ---------------------------------------------------------------------------------
+
+
+def test_a_locked_stock_row_keeps_the_sweeper_from_nothing(gateway, redis, services, now):
+    """It ends the other checkout and notifies every step that has work."""
+    blocked, other = (make_payable(make_checkout(now=now), gateway, now=now) for _ in range(2))
+    over = blocked.expires_at + steps.LAST_QUESTION_GRACE
+    make_checkout(now=now)
+    deliver({"id": "pay_1", "status": "captured"}, now=now)
+
+    with locked(services, stock_row(blocked)):
+        rung = sweeper.sweep(now=over)
+
+    assert reload(other).state == State.EXPIRED
+    assert {"checkout.validate_cart", "payments.reconcile_webhook"} <= set(rung)
+
+
+@pytest.mark.parametrize("part", [part.__name__ for part in sweeper.PARTS])
+def test_a_part_of_the_sweep_that_fails_keeps_no_other_from_running(redis, monkeypatch, now, part):
+    make_checkout(now=now)
+    deliver({"id": "pay_1", "status": "captured"}, now=now)
+    ran = []
+
+    def stands_in(work):
+        def run_part(**given):
+            ran.append(work.__name__)
+            if work.__name__ == part:
+                raise ZeroDivisionError("a bug")
+            return work(**given)
+
+        return run_part
+
+    monkeypatch.setattr(sweeper, "PARTS", tuple(stands_in(work) for work in sweeper.PARTS))
+
+    with pytest.raises(ExceptionGroup):
+        sweeper.sweep(now=now + timedelta(seconds=2))
+
+    assert len(ran) == len(sweeper.PARTS)
+    kept = {"overdue_checkouts", "overdue_webhooks"} - {part}
+    assert redis.llen("checkout") == ("overdue_checkouts" in kept)
+    assert redis.llen("webhooks") == ("overdue_webhooks" in kept)
+
+
+def test_a_chore_that_fails_keeps_no_other_from_its_turn(monkeypatch, now):
+    turns = []
+
+    def fails(**_given):
+        raise ZeroDivisionError("a bug")
+
+    every = timedelta(seconds=1)
+    chores = ((every, fails), (every, lambda **_: turns.append("next")))
+    monkeypatch.setattr(sweeper, "CHORES", chores)
+
+    sweeper.Rota().work(now=now)
+
+    assert turns == ["next"]

@@ -1,0 +1,33 @@
+"""Rows that another connection has locked, as a transaction that somebody left open."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import psycopg
+from django.db import connection, models
+
+from workers.devservices import Services
+
+
+@contextmanager
+def locked(services: Services, *rows: models.Model, mode: str = "UPDATE") -> Iterator[None]:
+    """Another connection holds these rows. Call in a test that commits (`transaction=True`)."""
+    database = connection.settings_dict["NAME"]
+    with psycopg.connect(services.database_url, dbname=database) as other:
+        for row in rows:
+            table, key = row._meta.db_table, row._meta.pk.column
+            other.execute(f"SELECT FROM {table} WHERE {key} = %s FOR {mode}", [row.pk])
+        yield
+
+
+@contextmanager
+def impatient(milliseconds: int = 100) -> Iterator[None]:
+    """Our own connection waits this long for a lock, instead of what the settings say."""
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT set_config('lock_timeout', %s, false)", [f"{milliseconds}ms"])
+    try:
+        yield
+    finally:
+        connection.close()
