@@ -15,10 +15,12 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
 
+from django.contrib.postgres.aggregates import ArrayAgg
 from django.db import connection, transaction
 from django.db.models import Count, Exists, F, OuterRef, Q, QuerySet, Subquery, Sum
 from django.db.models.functions import Coalesce
 
+from shop.checkout.jobs import CheckoutJob
 from shop.checkout.states import State
 from shop.checkout.trail import Action, AuditEntry
 from shop.money import CURRENCY, format_amount
@@ -115,6 +117,7 @@ def books() -> Iterator[Difference]:
     yield from _payments()
     yield from _paid_orders()
     yield from _refunds_sent_twice()
+    yield from _paid_twice()
 
 
 # --- units ---------------------------------------------------------------------------------------
@@ -144,10 +147,18 @@ def _units_of_orders() -> Iterator[Difference]:
     for state, stock_states in UNITS.items():
         right |= Q(checkout__state=state, stock_state__in=sorted(stock_states))
     wrong = Order.objects.order_by().exclude(pk__in=Order.objects.filter(right).values("pk"))
+    wrong = wrong.exclude(pk__in=_taken_over(), stock_state=StockState.HELD)
     for order in wrong.annotate(state=F("checkout__state")).iterator(ROWS_AT_ONCE):
         state = order.state or "gone"
         text = f"its units are {order.stock_state}, and its checkout is {state}"
         yield Difference(Book.STOCK, order.number, text)
+
+
+def _taken_over() -> set[int]:
+    """The orders of superseded checkouts whose units a newer one is about to take over."""
+    newer = CheckoutJob.objects.filter(state__in=[State.QUEUED, State.VALIDATED])
+    lists = newer.exclude(takes_over=[]).values_list("takes_over", flat=True)
+    return {order_id for order_ids in lists for order_id in order_ids}
 
 
 # --- money ---------------------------------------------------------------------------------------
@@ -249,6 +260,17 @@ def _paid_orders() -> Iterator[Difference]:
         else:
             text = "it is paid without a captured payment"
         yield Difference(Book.MONEY, order.number, text)
+
+
+def _paid_twice() -> Iterator[Difference]:
+    """One cart revision is bought once."""
+    paid = CheckoutJob.objects.filter(state=State.PAID)
+    numbers = ArrayAgg("order__number", order_by="order__number")
+    revisions = paid.values("cart_id", "cart_version").annotate(orders=Count("pk"), numbers=numbers)
+    twice = revisions.filter(orders__gt=1).order_by("cart_id", "cart_version")
+    for revision in twice.iterator(ROWS_AT_ONCE):
+        text = f"all paid, and of one cart revision ({revision['cart_version']})"
+        yield Difference(Book.MONEY, ", ".join(revision["numbers"]), text)
 
 
 def totals() -> list[Totals]:

@@ -118,7 +118,7 @@ class Line:
     quantity: int
     unit_price_paise: int
     is_sold: bool
-    available: int
+    available: int  # to this buyer: free units, and those held for the buyer's own unpaid orders
 
     @property
     def name(self) -> str:
@@ -170,19 +170,27 @@ class Contents:
         return zlib.crc32(json.dumps(seen).encode())
 
 
+# Units that are held for the buyer's own unpaid orders are available to this buyer.
+OWN_UNITS = """
+    SELECT line.variant_id, sum(line.units)::int AS held
+    FROM shop_order placed JOIN shop_orderline line ON line.order_id = placed.id
+    WHERE placed.owner_id = %s AND placed.stock_state = 'held' GROUP BY line.variant_id
+"""
+
 # One statement for cart and lines: two could show the lines of one version under the number of
 # another, and the client would keep that pair as valid.
-_CONTENTS = """
+_CONTENTS = f"""
     SELECT cart.id, cart.owner_id, owner.email, cart.version, cart.shown, cart.updated_at,
            item.id, product.id, variant.id, variant.sku, product.name, variant.name,
            item.quantity, variant.price_paise, variant.is_active AND product.is_active,
-           coalesce(stock.on_hand - stock.held, 0)
+           coalesce(stock.on_hand - stock.held, 0) + coalesce(own.held, 0)
     FROM shop_cart cart
     JOIN shop_user owner ON owner.id = cart.owner_id
     LEFT JOIN shop_cartitem item ON item.cart_id = cart.id
     LEFT JOIN shop_variant variant ON variant.id = item.variant_id
     LEFT JOIN shop_product product ON product.id = variant.product_id
     LEFT JOIN shop_stocklevel stock ON stock.variant_id = variant.id
+    LEFT JOIN ({OWN_UNITS}) AS own ON own.variant_id = variant.id
     WHERE cart.owner_id = %s AND owner.is_active
     ORDER BY item.id
 """
@@ -191,7 +199,7 @@ _CONTENTS = """
 def contents(owner_id: int) -> Contents | None:
     """The cart of `owner_id` as it stands, None if there is none (yet). One query, no lock."""
     with connection.cursor() as cursor:
-        cursor.execute(_CONTENTS, [owner_id])
+        cursor.execute(_CONTENTS, [owner_id, owner_id])
         rows = cursor.fetchall()
     if not rows:
         return None
@@ -287,7 +295,8 @@ def hand_over(*, guest_id: int, into_id: int) -> None:
 def merge(*, guest_id: int, into_id: int, now: datetime) -> None:
     """
     Move an ended guest's lines into an account's cart: quantities added, capped by stock and line
-    limit.
+    limit. Units held for the account's own unpaid orders are available to it: hand over the guest's
+    first.
 
     The guest's cart is empty afterwards, so a repeat adds nothing. Carts are locked in id order.
     """
@@ -303,10 +312,12 @@ def merge(*, guest_id: int, into_id: int, now: datetime) -> None:
         if guest is None:
             return
         kept = dict(account.items.values_list("variant_id", "quantity"))
+        own = _own_units(into_id)
         moved = guest.items.select_related("variant__stock")
         for item in moved:
             already = kept.get(item.variant_id, 0)
             free = item.variant.stock.free if hasattr(item.variant, "stock") else 0
+            free += own.get(item.variant_id, 0)
             merged = min(already + item.quantity, LINE_UNITS_LIMIT, max(free, already))
             if merged < 1 or (not already and len(kept) >= LINES_LIMIT):
                 continue
@@ -316,6 +327,13 @@ def merge(*, guest_id: int, into_id: int, now: datetime) -> None:
             )
         guest.items.all().delete()
         _changed(account, now=now)
+
+
+def _own_units(owner_id: int) -> dict[int, int]:
+    """Units of each variant that are held for this buyer's unpaid orders."""
+    with connection.cursor() as cursor:
+        cursor.execute(OWN_UNITS, [owner_id])
+        return dict(cursor.fetchall())
 
 
 def remove_bought(bought: Mapping[tuple[int, int], int], *, now: datetime) -> None:

@@ -77,12 +77,21 @@ def lock(variant_ids: Iterable[int]) -> Counter[int]:
     return Counter({level.variant_id: level.free for level in levels})
 
 
-def lock_lines(order_ids: Collection[int]) -> None:
-    """
-    Lock the rows of all variants of these orders at once. Call before `hold_again` of one of them
-    and `sell` of others: each by itself would take its rows in variant order, both together not.
-    """
-    lock(_units_of(order_ids))
+def held_by(order_ids: Collection[int]) -> dict[int, Counter[int]]:
+    """Units of each variant that each of these orders holds: {order id: {variant id: units}}."""
+    held: dict[int, Counter[int]] = {order_id: Counter() for order_id in order_ids}
+    if held:
+        tail = (
+            "WHERE order_id IN (SELECT id FROM shop_order WHERE id = ANY(%s) AND stock_state = %s)"
+        )
+        for line in rows.select(OrderLine, tail, [rows.array(held), StockState.HELD]):
+            held[line.order_id][line.variant_id] += line.units
+    return held
+
+
+def total(counters: Iterable[Counter[int]]) -> Counter[int]:
+    """The sum of several counts of units: {variant id: units}."""
+    return sum(counters, Counter())
 
 
 def hold(units: Mapping[int, int]) -> None:
@@ -112,17 +121,19 @@ def release(order_ids: Collection[int]) -> set[int]:
     return released
 
 
-def hold_again(order: Order) -> bool:
+def hold_again(order_id: int) -> bool:
     """
     Hold the units of a released order once more: all of them, or none.
 
     True if they are held now. For money that came after its checkout had ended.
     """
-    wanted = _units_of([order.pk])
+    wanted = units_of([order_id])
     free = lock(wanted)
+    released = Order.objects.filter(pk=order_id, stock_state=StockState.RELEASED)
+    if not released.exists():
+        return Order.objects.filter(pk=order_id, stock_state=StockState.HELD).exists()
     if any(free[variant_id] < units for variant_id, units in wanted.items()):
         return False
-    released = Order.objects.filter(pk=order.pk, stock_state=StockState.RELEASED)
     if released.update(stock_state=StockState.HELD):
         hold(wanted)
     return True
@@ -148,12 +159,13 @@ def _leave_held(order_ids: Collection[int], new: StockState) -> tuple[set[int], 
             [new, rows.array(order_ids), StockState.HELD],
         )
         left = {order_id for (order_id,) in cursor.fetchall()}
-    units = _units_of(left)
+    units = units_of(left)
     lock(units)
     return left, units
 
 
-def _units_of(order_ids: Collection[int]) -> Counter[int]:
+def units_of(order_ids: Collection[int]) -> Counter[int]:
+    """Units of each variant on the lines of these orders, whether held or not."""
     total: Counter[int] = Counter()
     for line in rows.select(OrderLine, "WHERE order_id = ANY(%s)", [rows.array(order_ids)]):
         total[line.variant_id] += line.units

@@ -11,6 +11,7 @@ from __future__ import annotations
 import hashlib
 import json
 import uuid
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -19,14 +20,13 @@ from django.conf import settings
 from django.contrib.postgres.indexes import BrinIndex
 from django.db import IntegrityError, connection, models, transaction
 
-from shop import accounts, carts, rows
+from shop import accounts, carts, rows, stock
 from shop.carts import Contents
-from shop.checkout import jobs, snapshots
+from shop.checkout import jobs, purchase, snapshots
 from shop.checkout.jobs import Advance, CheckoutJob
 from shop.checkout.snapshots import Snapshot
 from shop.checkout.states import MOVES, OPEN, State
 from shop.orders import FrozenLine
-from shop.payments import ledger
 
 TRIES = 5  # to win or lose the race of equal POSTs; each try finds what beat the last one
 
@@ -103,12 +103,17 @@ class CartNotFound(Refused):
 
 
 class PaymentInProgress(Refused):
-    """An older checkout of this buyer has money on its way: a second one might be paid twice."""
+    """
+    Money of an older checkout of this buyer is known or signed for, and not settled: the buyer
+    might pay for the same goods twice.
+    """
 
     def __init__(self, job: CheckoutJob) -> None:
         super().__init__(
             "payment_in_progress",
-            "A payment for your last checkout is on its way. Please wait a moment for it.",
+            "We are looking into the payment for your last checkout. You need not pay again."
+            if job.state == State.IN_REVIEW
+            else "A payment for your last checkout is on its way. Please wait a moment for it.",
             checkout_id=str(job.pk),
         )
 
@@ -172,10 +177,11 @@ def accept(*, owner_id: int, terms: Terms, seen: Seen, key: str, now: datetime) 
     Make the buyer's cart a checkout, durably, or find the one it already is.
 
     The same key and request again give the same checkout, whatever became of it. Without a key, or
-    with a new one, the open checkout of this cart revision and these terms is found; one of other
-    terms or of an older revision is cancelled and its units released. Locks: the buyer's user row,
-    their open jobs in id order, then stock rows. A refusal leaves nothing behind but, of an empty
-    or a stale cart, a line for operations (`carts.note_refused`): no job, no units, no key.
+    with a new one, the open checkout of these lines, prices and terms is found; any other open one
+    is cancelled, and its units are kept for the new one as far as both ask for the same products.
+    Locks: the buyer's user row, the unsettled jobs in id order, then stock rows. A refusal leaves
+    nothing behind but, of an empty or a stale cart, a line for operations (`carts.note_refused`):
+    no job, no units, no key.
 
     :raises Refused: with a code and a sentence; see the subclasses. `CartChanged` also for a cart
         that others change faster than `TRIES` looks at it.
@@ -205,15 +211,15 @@ def accept(*, owner_id: int, terms: Terms, seen: Seen, key: str, now: datetime) 
     raise CartChanged(carts.read(owner_id, now=now))
 
 
-# One statement and its commit for whoever has no open checkout and comes with a new key, which is
-# nearly everybody. It changes nothing where that is not so. A cart that is of another version by
-# now may have been bought meanwhile.
+# One statement and its commit for a buyer without an unsettled checkout who comes with a new key,
+# which is nearly everybody. It changes nothing where that is not so. A cart that is of another
+# version by now may have been bought meanwhile.
 _INSERT_FIRST = f"""
     WITH made AS (
         {{insertion}}
         WHERE NOT EXISTS (
             SELECT FROM shop_checkoutjob AS mine
-            WHERE mine.owner_id = given.owner_id AND mine.state IN ({jobs.in_sql(OPEN)})
+            WHERE mine.owner_id = given.owner_id AND {purchase.unsettled("mine")}
         ) AND NOT EXISTS (
             SELECT FROM shop_idempotencykey AS known
             WHERE known.owner_id = given.owner_id AND known.key = %s
@@ -242,7 +248,8 @@ def _insert_first(job: CheckoutJob, *, key: str, request_hash: str) -> bool:
     statement = _INSERT_FIRST.format(insertion=rows.insertion(CheckoutJob, rows="json_to_record"))
     given = rows.as_json_object(rows.values(job))
     with connection.cursor() as cursor:
-        cursor.execute(statement, [given, key, key, request_hash, key])
+        too_old = job.created_at - purchase.MONEY_MAY_COME_FOR
+        cursor.execute(statement, [given, too_old, key, key, request_hash, key])
         return bool(cursor.rowcount)
 
 
@@ -290,21 +297,40 @@ def _check(cart: Contents, seen: Seen) -> None:
 
 
 def _find_or_insert(new: CheckoutJob, *, now: datetime) -> uuid.UUID:
-    superseded = []
-    for job in jobs.lock_open(owner_id=new.owner_id):
-        same_cart = (job.cart_id, job.cart_version) == (new.cart_id, new.cart_version)
-        if same_cart and job.terms_hash == new.terms_hash:
+    """
+    :raises PaymentInProgress: money of one of the buyer's checkouts is not settled yet.
+    :raises IntegrityError: the cart has changed since it was read.
+    """
+    mine = purchase.lock_unsettled(owner_id=new.owner_id, now=now)
+    open_ones = [job for job in mine if State(job.state) in OPEN]
+    for job in open_ones:
+        if job.terms_hash == new.terms_hash and purchase.same_cart(job, new):
             return job.pk
-        if job.order_id is not None and ledger.has_money(job.order_id):
+    money = purchase.with_money(mine, now=now)
+    for job in mine:
+        if job.pk in money:
             raise PaymentInProgress(job)
-        superseded.append((job, Advance(State.CANCELLED, "superseded by a newer checkout")))
-    # Only now: whoever was paid while we waited for the lock has emptied the cart.
+    # Only now: settle may have emptied the cart while we waited for the locks.
     if not carts.is_of_version(new.cart_id, new.cart_version):
         raise IntegrityError("the cart has changed since it was read")
-    if superseded:
-        jobs.apply(superseded, now=now)
+    _supersede(open_ones, new, now=now)
     rows.insert(CheckoutJob, [new])
     return new.pk
+
+
+def _supersede(open_ones: Sequence[CheckoutJob], new: CheckoutJob, *, now: datetime) -> None:
+    """
+    Cancel these checkouts in favour of `new`. What they hold of its products stays held until it
+    holds its own: a buyer who corrects an address does not lose the last unit.
+    """
+    if not open_ones:
+        return
+    held = stock.held_by({order_id for job in open_ones for order_id in job.holding_order_ids})
+    products = {line.variant_id for line in new.frozen_lines}
+    new.takes_over = [order_id for order_id, units in held.items() if products & units.keys()]
+    cancelled = Advance(State.CANCELLED, "superseded by a newer checkout", keeps_units=True)
+    jobs.apply([(job, cancelled) for job in open_ones], now=now)
+    stock.release(held.keys() - set(new.takes_over))
 
 
 def _new_job(cart: Contents, terms: Terms, *, now: datetime) -> CheckoutJob:
@@ -340,14 +366,14 @@ def cancel(*, owner_id: int, job_id: uuid.UUID, now: datetime) -> CheckoutJob:
     End an unpaid checkout at the buyer's wish and release its units. A repeat changes nothing.
 
     :raises CheckoutJob.DoesNotExist: not this buyer's.
-    :raises CannotCancel: money is known, or it ended otherwise.
+    :raises CannotCancel: money is known or signed for, or it ended otherwise.
     """
     with transaction.atomic():
         job = CheckoutJob.objects.select_for_update(no_key=True).get(pk=job_id, owner_id=owner_id)
         if job.state == State.CANCELLED:
             return job
-        money_is_on_its_way = job.order_id is not None and ledger.has_money(job.order_id)
-        if money_is_on_its_way or State.CANCELLED not in MOVES[State(job.state)]:
+        has_money = purchase.with_money([job], now=now)
+        if has_money or State.CANCELLED not in MOVES[State(job.state)]:
             raise CannotCancel(job)
         jobs.apply([(job, Advance(State.CANCELLED, "cancelled by the buyer"))], now=now)
     return CheckoutJob.objects.get(pk=job_id)

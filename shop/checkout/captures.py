@@ -3,50 +3,100 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from shop.checkout.jobs import Report
+from shop.checkout.jobs import CheckoutJob, Report
 from shop.checkout.runner import RemoteStep
 from shop.checkout.settle import settle
+from shop.checkout.states import CAPTURABLE
 from shop.payments import ledger
 from shop.payments.gateway import Declined, Gateway, GatewayError, News, PaymentFact
-from shop.payments.ledger import Payment, PaymentStatus
+from shop.payments.ledger import GatewayOrder, Payment, PaymentStatus
 
 LONGEST_PAUSE = timedelta(hours=1)
 
 
-class CapturePayments(RemoteStep[Payment, PaymentFact]):
+@dataclass(frozen=True, slots=True)
+class Work:
+    """`is_wanted`: its checkout can still use the money. Else it is only looked at."""
+
+    payment: Payment
+    is_wanted: bool
+
+
+class CapturePayments(RemoteStep[Work, PaymentFact]):
     name = "capture"
 
-    def claim(self, *, limit: int, now: datetime) -> list[Payment]:
-        return ledger.claim_captures(limit=limit, now=now)
+    def claim(self, *, limit: int, now: datetime) -> list[Work]:
+        due = ledger.claim_captures(limit=limit, now=now)
+        usable = _usable(due)
+        return [Work(payment, payment in usable) for payment in due]
 
-    def call(self, gateway: Gateway, work: Payment) -> PaymentFact:
+    def call(self, gateway: Gateway, work: Work) -> PaymentFact:
         """Whatever Razorpay says against a capture, the payment itself says what is so."""
-        if work.status != PaymentStatus.AUTHORIZED:
-            return gateway.fetch_payment(gateway_payment_id=work.gateway_payment_id)
+        payment = work.payment
+        if payment.status != PaymentStatus.AUTHORIZED or not work.is_wanted:
+            return gateway.fetch_payment(gateway_payment_id=payment.gateway_payment_id)
         try:
             return gateway.capture(
-                gateway_payment_id=work.gateway_payment_id,
-                amount_paise=work.amount_paise,
-                currency=work.currency,
+                gateway_payment_id=payment.gateway_payment_id,
+                amount_paise=payment.amount_paise,
+                currency=payment.currency,
             )
         except Declined:
-            return gateway.fetch_payment(gateway_payment_id=work.gateway_payment_id)
+            return gateway.fetch_payment(gateway_payment_id=payment.gateway_payment_id)
 
-    def entity(self, work: Payment) -> str:
-        return f"order {work.gateway_order.order_id}"
+    def entity(self, work: Work) -> str:
+        return f"order {work.payment.gateway_order.order_id}"
 
     def record(
-        self, answers: Sequence[tuple[Payment, PaymentFact | GatewayError]], *, now: datetime
+        self, answers: Sequence[tuple[Work, PaymentFact | GatewayError]], *, now: datetime
     ) -> Report:
+        """
+        Settle what was captured. A payment whose checkout had ended before the call is decided
+        anew: it is captured if settle has opened the checkout again, else left to lapse.
+        """
         facts = [answer for _, answer in answers if not isinstance(answer, GatewayError)]
-        report = settle(News(payments=tuple(facts)), via="fetch", now=now)
-        for payment, answer in answers:
-            again = isinstance(answer, GatewayError) or answer.status == PaymentStatus.AUTHORIZED
-            report.counts["put off" if again else "captured"] += 1
-            ledger.capture_again(payment, at=now + _pause(payment) if again else None)
+        unwanted = [
+            work.payment
+            for work, answer in answers
+            if not work.is_wanted and not isinstance(answer, GatewayError)
+        ]
+        again = [
+            work.payment
+            for work, answer in answers
+            if isinstance(answer, GatewayError)
+            or (work.is_wanted and answer.status == PaymentStatus.AUTHORIZED)
+        ]
+        orders = GatewayOrder.objects.filter(payments__in=unwanted)
+        report = settle(
+            News(payments=tuple(facts)),
+            via="fetch",
+            anew=set(orders.values_list("order_id", flat=True)) if unwanted else (),
+            now=now,
+        )
+        ledger.leave_uncaptured([work.payment for work, _ in answers])
+        for payment in again:
+            ledger.capture_again(payment, at=now + _pause(payment))
+        for payment in _usable(unwanted):
+            ledger.capture_again(payment, at=now)
+        report.counts["put off"] += len(again)
+        report.counts["left"] += len(unwanted)
+        report.counts["captured"] += len(answers) - len(again) - len(unwanted)
         return report
+
+
+def _usable(payments: Sequence[Payment]) -> list[Payment]:
+    """Those whose checkout can still use the money."""
+    if not payments:
+        return []
+    usable = CheckoutJob.objects.filter(
+        order__gateway_orders__in={payment.gateway_order_id for payment in payments},
+        state__in=sorted(CAPTURABLE),
+    )
+    rows = set(usable.values_list("order__gateway_orders", flat=True))
+    return [payment for payment in payments if payment.gateway_order_id in rows]
 
 
 def _pause(payment: Payment) -> timedelta:

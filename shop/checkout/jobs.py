@@ -22,7 +22,7 @@ from django.db.models import F, Q, QuerySet
 from shop import instruments, rows, stock
 from shop.carts import Cart
 from shop.checkout.attempts import FailedAttempt
-from shop.checkout.states import OPEN, UNPAID_ENDS, State, check_move
+from shop.checkout.states import OPEN, WITHOUT_UNITS, State, check_move
 from shop.orders import FrozenLine, Order
 
 MOST_ATTEMPTS = 6  # of something that raises: with `backoff`, half a minute
@@ -63,6 +63,9 @@ class CheckoutJob(models.Model):
     order = models.OneToOneField(
         Order, on_delete=models.PROTECT, null=True, blank=True, related_name="checkout"
     )
+    # Ids of the orders of checkouts that this one superseded. Their units stay held until this
+    # one holds its own, so that nobody else gets them meanwhile.
+    takes_over = models.JSONField(default=list, db_default=[])
 
     state = models.CharField(max_length=20, default=State.QUEUED)
     version = models.PositiveIntegerField(default=1)  # grows whenever the buyer could see a change
@@ -121,6 +124,11 @@ class CheckoutJob(models.Model):
         return str(self.pk)
 
     @property
+    def holding_order_ids(self) -> list[int]:
+        """The orders that may hold units for this checkout: its own, and those it takes over."""
+        return [*self.takes_over, *([self.order_id] if self.order_id is not None else [])]
+
+    @property
     def frozen_lines(self) -> tuple[FrozenLine, ...]:
         return tuple(FrozenLine.from_json(line) for line in self.lines)
 
@@ -145,13 +153,15 @@ class Move(models.Model):
 
 @dataclass(frozen=True, slots=True)
 class Advance:
-    """The job moves on; `due_at` says when the next step looks at it, None that nothing will."""
+    """A transition; `due_at` says when the next step looks at the job, None that nothing will."""
 
     to: State
     because: str
     due_at: datetime | None = None
     order_id: int | None = None
     expires_at: datetime | None = None
+    buyer_sees: str = ""  # instead of the sentence that belongs to the state
+    keeps_units: bool = False  # of an unpaid end: another checkout takes the held units over
 
 
 @dataclass(frozen=True, slots=True)
@@ -241,12 +251,6 @@ def lock(*, order_ids: Iterable[int]) -> list[CheckoutJob]:
     return rows.select(CheckoutJob, tail, [rows.array(set(order_ids))])
 
 
-def lock_open(*, owner_id: int) -> list[CheckoutJob]:
-    """The open jobs of this buyer, locked in id order until the transaction ends."""
-    tail = f"WHERE owner_id = %s AND state IN ({in_sql(OPEN)}) ORDER BY id FOR NO KEY UPDATE"
-    return rows.select(CheckoutJob, tail, [owner_id])
-
-
 def lock_all(*, owner_id: int) -> None:
     """Lock all jobs of this buyer in id order until the transaction ends."""
     mine = CheckoutJob.objects.filter(owner_id=owner_id).order_by("id")
@@ -299,9 +303,10 @@ def apply(decided: Sequence[tuple[CheckoutJob, Outcome]], *, now: datetime) -> R
             report.entered.setdefault(change.new, change.job.pk)
     stock.release(
         [
-            change.job.order_id
+            order_id
             for change in moved
-            if change.job.order_id and change.new in UNPAID_ENDS
+            if change.new in WITHOUT_UNITS and not change.keeps_units
+            for order_id in change.job.holding_order_ids
         ]
     )
     if troubled:
@@ -353,6 +358,7 @@ class _Change:
     error_details: dict[str, Any] = field(default_factory=dict)
     order_id: int | None = None
     expires_at: datetime | None = None
+    keeps_units: bool = False
 
 
 def _change(job: CheckoutJob, outcome: Outcome) -> _Change:
@@ -371,6 +377,8 @@ def _change(job: CheckoutJob, outcome: Outcome) -> _Change:
                 due_at=outcome.due_at,
                 order_id=outcome.order_id,
                 expires_at=outcome.expires_at,
+                waiting_for=outcome.buyer_sees[:200],
+                keeps_units=outcome.keeps_units,
             )
         case Fail():
             check_move(old, State.FAILED)

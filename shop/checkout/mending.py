@@ -16,9 +16,9 @@ from django.db import transaction
 from django.db.models import QuerySet
 
 from shop import stock
-from shop.checkout import jobs, settle, trail
+from shop.checkout import jobs, purchase, settle, trail
 from shop.checkout.jobs import Advance, CheckoutJob
-from shop.checkout.states import MOVES, State
+from shop.checkout.states import CAPTURABLE, MOVES, OPEN, State
 from shop.checkout.trail import Action, AuditEntry, Instruction, Refused
 from shop.money import format_amount
 from shop.orders import Order, StockState
@@ -89,7 +89,7 @@ def cancel(job_id: uuid.UUID, *, by: Instruction) -> AuditEntry:
         trail.refuse_repeat(by)
         job = jobs.lock_one(job_id)
         state = State(job.state)
-        if job.order_id is not None and ledger.has_money(job.order_id):
+        if purchase.with_money([job], now=by.now):
             raise Refused("Money is on its way or in: it cannot be cancelled any more.")
         if State.CANCELLED not in MOVES[state]:
             raise Refused(f"It is {state}: that cannot be cancelled.")
@@ -101,20 +101,28 @@ def capture(payment_id: int, *, by: Instruction) -> AuditEntry:
     """
     Have an authorised payment captured now.
 
-    :raises Refused: it is not authorised.
+    :raises Refused: it is not authorised, or its checkout has ended: captured money of that would
+        only be given back.
     """
     with transaction.atomic():
         trail.refuse_repeat(by)
         payment = Payment.objects.select_for_update(no_key=True).get(pk=payment_id)
         if payment.status != PaymentStatus.AUTHORIZED:
             raise Refused(f"It is {payment.status}: there is nothing to capture.")
+        order_id = payment.gateway_order.order_id
+        state = State(CheckoutJob.objects.get(order_id=order_id).state)
+        if state not in CAPTURABLE:
+            raise Refused(
+                f"Its checkout is {state}: captured, the money would only be given back."
+                " Not captured, it goes back by itself, free of charge."
+            )
         ledger.capture_again(payment, at=by.now)
         return trail.note(
             by,
             Action.CAPTURE,
             subject=f"payment {payment.gateway_payment_id}",
             outcome=f"{_amount(payment)} is captured now",
-            checkout_id=_checkout_of(payment.gateway_order.order_id),
+            checkout_id=_checkout_of(order_id),
         )
 
 
@@ -191,18 +199,20 @@ def accept_money(job_id: uuid.UUID, *, by: Instruction) -> AuditEntry:
     Take the money of a checkout in review as it is: the order is paid, its units sold, its cases
     closed. All that is left of captured money beside that payment goes back.
 
-    :raises Refused: no whole captured payment, or the units cannot be had any more.
+    Competing checkouts of the buyer (`purchase`) that are open and without money are cancelled.
+
+    :raises Refused: no whole captured payment, the units cannot be had any more, or the buyer has
+        bought the same in another checkout, or is about to.
     """
     with transaction.atomic():
         trail.refuse_repeat(by)
-        job, order = _in_review(job_id)
+        job, order, beside = _in_review(job_id)
         money = _captured(order)
         left_paise = refunds.left_of(money)
         whole = [it for it in money if left_paise[it.pk] == it.amount_paise]
         if not whole:
             raise Refused(_why_no_money(order, money))
-        if order.stock_state == StockState.RELEASED and not stock.hold_again(order):
-            raise Refused("Its units were sold to others meanwhile. Give the money back.")
+        _make_room(job, order, beside, by=by)
         taken = min(whole, key=lambda it: it.amount_paise != order.amount_paise)
         surplus = [it for it in money if it != taken]
         settle.serve(job, taken, surplus, because="accepted by the shop", now=by.now)
@@ -227,7 +237,7 @@ def give_back(job_id: uuid.UUID, *, by: Instruction) -> AuditEntry:
     """
     with transaction.atomic():
         trail.refuse_repeat(by)
-        job, order = _in_review(job_id)
+        job, order, _ = _in_review(job_id)
         sent = refunds.give_back(_captured(order), note=by.reason, by_id=by.by_id, now=by.now)
         if sent:
             move, outcome = Advance(State.REFUNDING, "given back by the shop"), _goes_back(sent)
@@ -238,7 +248,6 @@ def give_back(job_id: uuid.UUID, *, by: Instruction) -> AuditEntry:
                 to, outcome = State.CANCELLED, "no payment of it came to anything"
             move = Advance(to, f"ended by the shop: {outcome}")
         jobs.apply([(job, move)], now=by.now)
-        stock.release([order.pk])
         closed = _close(_cases_of(order), by)
         return _note(by, Action.GIVE_BACK, job, f"{outcome}; cases closed: {closed}")
 
@@ -296,11 +305,32 @@ def replay(event_id: int, *, by: Instruction) -> AuditEntry:
 # --- parts ---------------------------------------------------------------------------------------
 
 
-def _in_review(job_id: uuid.UUID) -> tuple[CheckoutJob, Order]:
-    job = jobs.lock_one(job_id)
+def _in_review(job_id: uuid.UUID) -> tuple[CheckoutJob, Order, list[CheckoutJob]]:
+    """The checkout, its order, and what it may compete with, all checkouts locked."""
+    order_id = CheckoutJob.objects.values_list("order_id", flat=True).get(pk=job_id)
+    locked = purchase.lock_with_competing([order_id] if order_id is not None else [])
+    job = next((job for job in locked if job.pk == job_id), None) or jobs.lock_one(job_id)
     if job.state != State.IN_REVIEW or job.order_id is None:
         raise Refused(f"It is {job.state}: only a checkout in review waits for a decision.")
-    return job, Order.objects.get(pk=job.order_id)
+    return job, Order.objects.get(pk=job.order_id), locked
+
+
+def _make_room(
+    job: CheckoutJob, order: Order, beside: Sequence[CheckoutJob], *, by: Instruction
+) -> None:
+    """
+    Have the units of a checkout in review held, and let it be the buyer's only purchase of them.
+
+    :raises Refused: others have the units, or the buyer has bought the same, or is about to.
+    """
+    if purchase.bought_since([job]):
+        raise Refused("The buyer has bought the same in another checkout. Give the money back.")
+    competing = [it for it in beside if State(it.state) in OPEN and purchase.compete(job, it)]
+    if purchase.with_money(competing, now=by.now):
+        raise Refused("The buyer pays for the same in another checkout. Wait for that payment.")
+    purchase.close(competing, now=by.now)
+    if order.stock_state == StockState.RELEASED and not stock.hold_again(order.pk):
+        raise Refused("Its units were sold to others meanwhile. Give the money back.")
 
 
 def _captured(order: Order) -> list[Payment]:

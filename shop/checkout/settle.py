@@ -1,25 +1,26 @@
 """
 Settle: the one place where what we know about money becomes a move of the checkout.
 
-Fed by webhooks, by our own questions and by the answers to captures and refunds alike. Locks, in
-this order: the jobs of the orders in id order, stock rows in variant order, carts in id order. The
-lock of the job keeps two reports about one order apart; whoever comes second finds everything
-written.
+Fed by webhooks, by our own polls and by the answers to captures and refunds alike. Locks, in this
+order: the jobs of the orders and those that they may compete with (`purchase`) in id order, stock
+rows in variant order, carts in id order. The lock of the job keeps two reports about one order
+apart; the second finds everything written.
 """
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from django.conf import settings
 
 from shop import carts, orders, stock
-from shop.checkout import jobs
+from shop.checkout import jobs, purchase
 from shop.checkout.jobs import Advance, CheckoutJob, Ignore, Outcome, Report
-from shop.checkout.states import UNPAID_ENDS, State
+from shop.checkout.purchase import Room
+from shop.checkout.states import OPEN, UNPAID_ENDS, State
 from shop.money import format_amount
 from shop.orders import Order
 from shop.payments import cases, ledger, reconcile, refund_reports, refunds
@@ -46,6 +47,7 @@ class Decision:
     outcome: Outcome
     refund: tuple[refunds.Wanted, ...] = ()
     capture: tuple[Payment, ...] = ()
+    leave: tuple[Payment, ...] = ()  # authorised money that is not captured: it would be given back
     cases: tuple[cases.Open, ...] = ()
 
 
@@ -56,13 +58,15 @@ def settle(
     now: datetime,
     hopeless: Sequence[refunds.Hopeless] = (),
     ours: dict[str, GatewayOrder] | None = None,
+    anew: Collection[int] = (),
 ) -> Report:
     """
     Record `news` and let the checkouts it concerns follow. Call inside a transaction.
 
     `ours`: what `ledger.find` says of the payments, from whoever has asked already. `hopeless`:
-    refunds that are given up, unless `news` says that they were made. News about orders that are
-    not ours is passed over. Nothing changes on a repeat.
+    refunds that are given up, unless `news` says that they were made. `anew`: orders that are
+    decided again although nothing may be new about them. News about orders that are not ours is
+    passed over. Nothing changes on a repeat.
     """
     if ours is None:
         ours = ledger.find(fact.gateway_order_id for fact in news.payments)
@@ -70,13 +74,14 @@ def settle(
     beside |= {fact.gateway_payment_id for fact in news.disputes}
     beside |= {it.refund.payment.gateway_payment_id for it in hopeless}
     known = ledger.orders_of_payments(beside)
-    locked = jobs.lock(order_ids=[*known.values(), *(row.order_id for row in ours.values())])
-    changed = ledger.record(news.payments, ours, via=via, now=now)
+    order_ids = {*known.values(), *(row.order_id for row in ours.values()), *anew}
+    locked = purchase.lock_with_competing(order_ids)
+    changed = set(anew) | ledger.record(news.payments, ours, via=via, now=now)
     changed |= refund_reports.record(news.refunds, via=via, now=now)
     changed |= refunds.give_up(hopeless, now=now)
     changed |= _account_for_refunds(news, now=now)
     _dispute(news.disputes, now=now)
-    return _follow_money([job for job in locked if job.order_id in changed], now=now)
+    return _follow_money([job for job in locked if job.order_id in changed], locked, now=now)
 
 
 def _account_for_refunds(news: News, *, now: datetime) -> set[int]:
@@ -87,30 +92,69 @@ def _account_for_refunds(news: News, *, now: datetime) -> set[int]:
     return refund_reports.account_for(touched, looked_at=news.looked_at, now=now)
 
 
-def _follow_money(concerned: Sequence[CheckoutJob], *, now: datetime) -> Report:
+def _follow_money(
+    concerned: Sequence[CheckoutJob], locked: Sequence[CheckoutJob], *, now: datetime
+) -> Report:
     if not concerned:
         return Report()
     placed = orders.of_ids([_order_id(job) for job in concerned])
     verdicts = ledger.verdicts(list(placed.values()))
-    if any(_is_late(job, verdicts[_order_id(job)]) for job in concerned):
-        stock.lock_lines(placed)  # what is held again and what is sold, in one order
+    room = _make_room(concerned, locked, verdicts, now=now)
     sent_back = refunds.of_orders(
         [_order_id(job) for job in concerned if State(job.state) in MAY_SEND_BACK]
     )
     decided = [
-        (job, decide(job, order, verdicts[order.pk], sent_back.get(order.pk, ())))
+        (
+            job,
+            decide(
+                job,
+                order,
+                verdicts[order.pk],
+                sent_back.get(order.pk, ()),
+                refusal=room.refused.get(job.pk),
+                now=now,
+            ),
+        )
         for job in concerned
         for order in [placed[_order_id(job)]]
     ]
     report = jobs.apply([(job, decision.outcome) for job, decision in decided], now=now)
+    report.add(room.report)
     _deliver([(job, verdicts[_order_id(job)]) for job, it in decided if _pays(it)], now=now)
     refunds.want([wanted for _, decision in decided for wanted in decision.refund], now=now)
+    ledger.leave_uncaptured([payment for _, decision in decided for payment in decision.leave])
     _capture([payment for _, decision in decided for payment in decision.capture], now=now)
     cases.open_cases([case for _, decision in decided for case in decision.cases], now=now)
     _close_reviews([(job, it.outcome) for job, it in decided], now=now)
     if stayed := [job.pk for job, it in decided if isinstance(it.outcome, Ignore)]:
         jobs.touch(stayed, now=now)
     return report
+
+
+def _make_room(
+    concerned: Sequence[CheckoutJob],
+    locked: Sequence[CheckoutJob],
+    verdicts: Mapping[int, Verdict],
+    *,
+    now: datetime,
+) -> Room:
+    """Let each buyer's money buy the same goods once, and hold the units of late money again."""
+    paying, ended = [], []
+    for job in concerned:
+        verdict = verdicts[_order_id(job)]
+        if verdict.conflicts or not (verdict.paid_by or verdict.to_capture):
+            continue
+        if State(job.state) in UNPAID_ENDS:
+            ended.append(job)
+        elif State(job.state) in OPEN and verdict.paid_by:
+            paying.append(job)
+    if ended:
+        # A POST may have made a competing checkout between our first look and our locks. It waits
+        # for the lock of an ended one of the same buyer, so from now on there is no further one.
+        known = {job.pk for job in locked}
+        again = purchase.lock_with_competing({_order_id(job) for job in ended})
+        locked = [*locked, *(job for job in again if job.pk not in known)]
+    return purchase.make_room(paying=paying, ended=ended, beside=locked, now=now)
 
 
 def serve(
@@ -136,13 +180,20 @@ def _pays(decision: Decision) -> bool:
 
 
 def decide(  # noqa: PLR0911 - one answer for each state of affairs
-    job: CheckoutJob, order: Order, verdict: Verdict, sent_back: Sequence[Refund]
+    job: CheckoutJob,
+    order: Order,
+    verdict: Verdict,
+    sent_back: Sequence[Refund],
+    *,
+    refusal: str | None = None,
+    now: datetime,
 ) -> Decision:
     """
-    What `job` does about the money of its order. Holds units again, if late money can be served.
+    What `job` does about the money of its order. Pure.
 
-    Surplus money goes back, whatever else is decided: once a payment, the table sees to that. Only
-    where a refund failed, all of it waits for people.
+    `refusal`: why money that came after its end cannot be served; None where its units are held
+    again. Surplus money goes back, whatever else is decided: once a payment, the table sees to
+    that. Only where a refund failed, all of it waits for people.
     """
     state = State(job.state)
     if state is State.IN_REVIEW:
@@ -152,34 +203,42 @@ def decide(  # noqa: PLR0911 - one answer for each state of affairs
         if isinstance(outcome, Advance) and outcome.to is State.IN_REVIEW:
             return Decision(outcome)
         surplus = [verdict.paid_by, *verdict.excess, *_captured(verdict.conflicts)]
-        return Decision(outcome, _all(surplus, RefundReason.LATE))
+        return Decision(outcome, _all(surplus, RefundReason.LATE), leave=verdict.to_capture)
     if state is State.PAID:
         return Decision(Ignore(), _all([*verdict.excess, *verdict.conflicts], RefundReason.SURPLUS))
     if verdict.conflicts:
         return _review(order, verdict)
     if verdict.paid_by is None:
-        return Decision(Ignore(), capture=verdict.to_capture[:1])
-    if state in UNPAID_ENDS and not _can_serve_late(order):
-        return _give_back(verdict)
+        return _authorised(state, verdict, refusal=refusal, now=now)
+    if refusal:
+        return _give_back(verdict, because=refusal)
     return Decision(
         Advance(State.PAID, f"{verdict.paid_by.gateway_payment_id} captured"),
         _all(verdict.excess, RefundReason.SURPLUS),
     )
 
 
-def _is_late(job: CheckoutJob, verdict: Verdict) -> bool:
-    return State(job.state) in UNPAID_ENDS and verdict.paid_by is not None
+def _authorised(state: State, verdict: Verdict, *, refusal: str | None, now: datetime) -> Decision:
+    """Nothing is captured that would only be given back: it lapses by itself, free of charge."""
+    if refusal:
+        return Decision(Ignore(), leave=verdict.to_capture)
+    if state in UNPAID_ENDS and verdict.to_capture:
+        reopened = Advance(
+            State.AWAITING_PAYMENT,
+            f"{verdict.to_capture[0].gateway_payment_id} authorised after the end",
+            due_at=now,
+            expires_at=now,
+            buyer_sees=purchase.CONFIRMING,
+        )
+        return Decision(reopened, capture=verdict.to_capture[:1])
+    return Decision(Ignore(), capture=verdict.to_capture[:1])
 
 
-def _can_serve_late(order: Order) -> bool:
-    """Whether late money still buys something: by policy, and if the units can be had again."""
-    return settings.LATE_PAYMENT == "fulfil" and stock.hold_again(order)
-
-
-def _give_back(verdict: Verdict) -> Decision:
+def _give_back(verdict: Verdict, *, because: str) -> Decision:
     return Decision(
-        Advance(State.REFUNDING, "paid after the checkout had ended"),
+        Advance(State.REFUNDING, because),
         _all([verdict.paid_by, *verdict.excess], RefundReason.LATE),
+        leave=verdict.to_capture,
     )
 
 

@@ -23,15 +23,19 @@ class State(StrEnum):
 # order that we are still looking for. Only what the ledger says makes these moves.
 LATE_MONEY = frozenset({State.PAID, State.REFUNDING, State.IN_REVIEW})
 
+# A late authorisation that can be served opens its checkout again: the units are held while the
+# money is captured.
+REOPENED = frozenset({State.AWAITING_PAYMENT})
+
 MOVES: dict[State, frozenset[State]] = {
     State.QUEUED: frozenset({State.VALIDATED, State.FAILED, State.CANCELLED}),
     State.VALIDATED: frozenset({State.ORDERED, State.FAILED, State.CANCELLED}),
     State.ORDERED: frozenset({State.AWAITING_PAYMENT, State.FAILED, State.CANCELLED}) | LATE_MONEY,
     State.AWAITING_PAYMENT: frozenset({State.EXPIRED, State.CANCELLED}) | LATE_MONEY,
     State.PAID: frozenset(),  # money is in: a refund lives on its own row
-    State.FAILED: LATE_MONEY,
-    State.CANCELLED: LATE_MONEY,
-    State.EXPIRED: LATE_MONEY,
+    State.FAILED: LATE_MONEY | REOPENED,
+    State.CANCELLED: LATE_MONEY | REOPENED,
+    State.EXPIRED: LATE_MONEY | REOPENED,
     State.REFUNDING: frozenset({State.REFUNDED, State.IN_REVIEW}),
     State.REFUNDED: frozenset({State.IN_REVIEW}),  # the bank sent the refund back
     # Refunded at once: its money went back without us, and a person says that this is all.
@@ -47,6 +51,15 @@ FINAL = frozenset({State.PAID, State.FAILED, State.CANCELLED, State.EXPIRED, Sta
 
 # Ends that no money was known at.
 UNPAID_ENDS = frozenset({State.FAILED, State.CANCELLED, State.EXPIRED})
+
+# The units of their orders are released.
+WITHOUT_UNITS = UNPAID_ENDS | {State.REFUNDING, State.REFUNDED}
+
+# Money may still make a transition of them.
+UNSETTLED = OPEN | UNPAID_ENDS | {State.IN_REVIEW}
+
+# Authorised money of these is captured. Of any other state it would only be given back.
+CAPTURABLE = OPEN | {State.IN_REVIEW}
 
 
 class Step(StrEnum):

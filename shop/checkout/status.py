@@ -221,7 +221,9 @@ def _steps(job: Snapshot) -> list[dict[str, Any]]:
     started_at: datetime | None = job.created_at
     steps = []
     for step, at, onward in TIMELINE:
+        # A checkout that was opened again is at this step once more, whatever it left it for.
         left = [move for move in job.moves if move.old == at or move.new == onward]
+        left = left if job.state != at else []
         move = next((move for move in left if move.new == onward), left[0] if left else None)
         status = _step_status(job, step, move, onward) if started_at else "pending"
         steps.append(

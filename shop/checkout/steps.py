@@ -15,7 +15,7 @@ from datetime import datetime, timedelta
 from django.conf import settings
 
 from shop import orders, stock
-from shop.checkout import jobs
+from shop.checkout import jobs, purchase
 from shop.checkout.jobs import (
     MOST_ATTEMPTS,
     Advance,
@@ -34,6 +34,7 @@ from shop.payments import ledger, reconcile
 # longer than that, and money that still comes is settled as late money.
 LAST_QUESTION_GRACE = timedelta(minutes=5)
 ASK_AGAIN = timedelta(seconds=10)
+LAST_QUESTION = "The time to pay is over. We are asking the bank once more."
 
 OUR_FAULT = "Something went wrong on our side. Nothing was charged; please try again."
 
@@ -68,16 +69,21 @@ def validate_cart(batch: Sequence[CheckoutJob], now: datetime) -> list[Outcome]:
     """
     See whether the shop still sells these lines at the prices the buyer saw.
 
-    One query for the batch, no lock: units are only promised by the next step.
+    One query for the batch, no lock: units are only promised by the next step. Units that a
+    checkout takes over from the one that it superseded are free for it alone (one more query).
     """
     offers = stock.offers(line.variant_id for job in batch for line in job.frozen_lines)
+    held = stock.held_by({order_id for job in batch for order_id in job.takes_over})
     return [
-        _refusal(job, offers) or Advance(State.VALIDATED, "prices and stock are right", due_at=now)
+        _refusal(job, offers, own=stock.total(held[order_id] for order_id in job.takes_over))
+        or Advance(State.VALIDATED, "prices and stock are right", due_at=now)
         for job in batch
     ]
 
 
-def _refusal(job: CheckoutJob, offers: Mapping[int, stock.Offer]) -> Fail | None:
+def _refusal(
+    job: CheckoutJob, offers: Mapping[int, stock.Offer], *, own: Counter[int]
+) -> Fail | None:
     if job.amount_paise < SMALLEST_CHARGE_PAISE:
         return Fail(
             "amount_too_small",
@@ -102,8 +108,9 @@ def _refusal(job: CheckoutJob, offers: Mapping[int, stock.Offer]) -> Fail | None
                     "now_paise": offer.price_paise,
                 },
             )
-        if offer.free < line.units:
-            return out_of_stock(line, available=offer.free)
+        available = offer.free + own[line.variant_id]
+        if available < line.units:
+            return out_of_stock(line, available=available)
     return None
 
 
@@ -121,13 +128,18 @@ def create_order(batch: Sequence[CheckoutJob], now: datetime) -> list[Outcome]:
     Place the orders of the batch and hold their units: each whole, or not at all.
 
     Stock rows are locked once for the batch, in variant order, so two batches cannot deadlock;
-    units are given out in the order in which the jobs fell due. A job whose order stands already
-    finds it done. The number of statements does not depend on the number of jobs.
+    units are given out in the order in which the jobs fell due, but first to those that take over
+    units which the buyer held already. A job whose order stands already finds it done. The number
+    of statements does not depend on the number of jobs.
     """
     fresh = [job for job in batch if job.order_id is None]
-    free = stock.lock(line.variant_id for job in fresh for line in job.frozen_lines)
+    free = _lock_units(fresh)
     held: Counter[int] = Counter()
-    refused = {job.pk: refusal for job in fresh if (refusal := _take(job, free, held))}
+    refused = {
+        job.pk: refusal
+        for job in sorted(fresh, key=lambda job: not job.takes_over)
+        if (refusal := _take(job, free, held))
+    }
     granted = [job for job in fresh if job.pk not in refused]
     stock.hold(held)
     placed = orders.place([_draft(job) for job in granted], now=now)
@@ -143,6 +155,19 @@ def create_order(batch: Sequence[CheckoutJob], now: datetime) -> list[Outcome]:
         )
         for job in batch
     ]
+
+
+def _lock_units(fresh: Sequence[CheckoutJob]) -> Counter[int]:
+    """
+    The free units of all variants that these jobs ask for, their stock rows locked. Units that a
+    job takes over are released, so they are among the free ones.
+    """
+    handed_over = stock.held_by({order_id for job in fresh for order_id in job.takes_over})
+    asked_for = {line.variant_id for job in fresh for line in job.frozen_lines}
+    free = stock.lock(asked_for.union(*handed_over.values()))
+    for order_id in stock.release(handed_over):
+        free.update(handed_over[order_id])
+    return free
 
 
 def _take(job: CheckoutJob, free: Counter[int], held: Counter[int]) -> Fail | None:
@@ -171,12 +196,13 @@ def expire(batch: Sequence[CheckoutJob], now: datetime) -> list[Outcome]:
     """
     End checkouts that nobody paid in time, after one last question to Razorpay.
 
-    The question is put by whoever answers `payments.check_payments`; until its answer is in, and
-    while money that it found is on its way, the checkout waits, at most `LAST_QUESTION_GRACE`.
+    `payments.check_payments` puts the question. Until its answer is in, the checkout waits, at most
+    `LAST_QUESTION_GRACE`. While money is known or signed for, it keeps its units as long as an
+    authorisation lasts.
     """
     order_ids = [job.order_id for job in batch if job.order_id]
     asked = ledger.last_checks(order_ids)
-    money_on_its_way = ledger.with_money(order_ids)
+    money = purchase.with_money(batch, now=now)
     outcomes: list[Outcome] = []
     ask = []
     for job in batch:
@@ -184,14 +210,16 @@ def expire(batch: Sequence[CheckoutJob], now: datetime) -> list[Outcome]:
         assert job.order_id is not None
         checked_at = asked.get(job.order_id)
         is_answered = checked_at is not None and checked_at >= job.expires_at
-        is_unpaid = is_answered and job.order_id not in money_on_its_way
-        if is_unpaid or now >= job.expires_at + LAST_QUESTION_GRACE:
+        over_for = now - job.expires_at
+        has_money = job.pk in money and over_for < purchase.MONEY_MAY_COME_FOR
+        if not has_money and (is_answered or over_for >= LAST_QUESTION_GRACE):
             outcomes.append(Advance(State.EXPIRED, "not paid in time"))
+            continue
+        ask.append(job.order_id)
+        if has_money:
+            outcomes.append(Wait(now + max(ASK_AGAIN, over_for / 4), purchase.CONFIRMING))
         else:
-            ask.append(job.order_id)
-            outcomes.append(
-                Wait(now + ASK_AGAIN, "The time to pay is over. We are asking the bank once more.")
-            )
+            outcomes.append(Wait(now + ASK_AGAIN, LAST_QUESTION))
     reconcile.ask_now(ask, now=now)
     return outcomes
 

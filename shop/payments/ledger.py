@@ -300,6 +300,12 @@ def plan_capture(payments: Sequence[Payment], *, at: datetime) -> None:
         )
 
 
+def leave_uncaptured(payments: Sequence[Payment]) -> None:
+    """Forget plans to capture these: an authorisation lapses by itself, free of charge."""
+    if payments:
+        Payment.objects.filter(pk__in=[payment.pk for payment in payments]).update(capture_at=None)
+
+
 def claim_captures(*, limit: int, now: datetime) -> list[Payment]:
     """
     Take payments that are due to be captured. Call inside a transaction.
@@ -440,13 +446,5 @@ def _is_right(order: Order, payment: Payment) -> bool:
 
 def has_money(order_id: int) -> bool:
     """Whether any payment of the order is authorised or captured."""
-    return order_id in with_money([order_id])
-
-
-def with_money(order_ids: Collection[int]) -> set[int]:
-    """Those of these orders of which some payment is authorised or captured."""
-    found = Payment.objects.filter(
-        gateway_order__order_id__in=order_ids,
-        status__in=[PaymentStatus.AUTHORIZED, PaymentStatus.CAPTURED],
-    )
-    return set(found.values_list("gateway_order__order_id", flat=True))
+    status = [PaymentStatus.AUTHORIZED, PaymentStatus.CAPTURED]
+    return Payment.objects.filter(gateway_order__order_id=order_id, status__in=status).exists()

@@ -126,7 +126,7 @@ def test_a_checkout_that_has_ended_is_followed_by_a_new_one(buyer):
     assert states() == [State.CANCELLED, State.QUEUED]
 
 
-def test_a_newer_cart_supersedes_the_open_checkout_and_frees_its_units(buyer):
+def test_a_newer_cart_supersedes_the_open_checkout_and_takes_its_units_over(buyer):
     mug = Variant.objects.get()
     first = granted(buyer.post_checkout(), 202)
     ordered(first)
@@ -136,11 +136,25 @@ def test_a_newer_cart_supersedes_the_open_checkout_and_frees_its_units(buyer):
     second = granted(buyer.post_checkout(), 202)
 
     assert states() == [State.CANCELLED, State.QUEUED]
-    assert stock_of(mug) == (10, 0)
+    assert stock_of(mug) == (10, 1)
+    assert ordered(second).state == State.ORDERED
+    assert stock_of(mug) == (10, 2)
     assert second["amount_paise"] == 2 * first["amount_paise"]
     superseded = Move.objects.get(job_id=first["id"], new=State.CANCELLED)
     assert superseded.because.startswith("superseded")
     assert buyer.status(first)["poll"] == {"after_ms": 0, "done": True}
+
+
+def test_units_that_a_newer_cart_does_not_want_are_released(buyer):
+    mug = Variant.objects.get()
+    ordered(granted(buyer.post_checkout(), 202))
+    granted(buyer.delete("/api/cart/"))
+    buyer.add(make_variant())
+
+    granted(buyer.post_checkout(), 202)
+
+    assert states() == [State.CANCELLED, State.QUEUED]
+    assert stock_of(mug) == (10, 0)
 
 
 def test_another_address_for_the_same_cart_supersedes_the_open_checkout(buyer):

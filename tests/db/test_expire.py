@@ -5,6 +5,7 @@ from datetime import timedelta
 import pytest
 
 from shop.checkout import steps
+from shop.checkout.purchase import MONEY_MAY_COME_FOR
 from shop.checkout.questions import CheckPayments
 from shop.checkout.states import State
 from shop.checkout.steps import LAST_QUESTION_GRACE
@@ -76,13 +77,16 @@ def test_units_are_kept_for_money_on_its_way(job, variant, gateway, standin):
     assert reload(job).state == State.PAID
 
 
-def test_units_are_not_kept_for_ever_for_money_that_does_not_come(job, variant, gateway, standin):
+def test_units_are_kept_for_money_as_long_as_an_authorisation_lasts(job, variant, gateway, standin):
     standin.pay(GatewayOrder.objects.get().gateway_order_id, "authorized")
     run(steps.EXPIRE, now=job.expires_at)
     run_remote(CheckPayments(), gateway, now=job.expires_at)
 
-    run(steps.EXPIRE, now=job.expires_at + LAST_QUESTION_GRACE)
+    run(steps.EXPIRE, now=job.expires_at + timedelta(days=1))
+    assert reload(job).state == State.AWAITING_PAYMENT
+    assert stock_of(variant) == (10, 1)
 
+    run(steps.EXPIRE, now=job.expires_at + MONEY_MAY_COME_FOR + timedelta(days=1))
     assert reload(job).state == State.EXPIRED
     assert stock_of(variant) == (10, 0)
 

@@ -45,7 +45,7 @@ def test_sold_units_cannot_be_released(order, variant):
 def test_released_units_are_held_again_if_all_are_free(order, variant):
     stock.release([order.pk])
 
-    assert stock.hold_again(order)
+    assert stock.hold_again(order.pk)
 
     order.refresh_from_db()
     assert order.stock_state == StockState.HELD
@@ -56,6 +56,6 @@ def test_units_that_others_have_are_not_held_again(order, variant, now):
     stock.release([order.pk])
     place_order(make_checkout(variant, quantity=2, now=now), now=now)
 
-    assert not stock.hold_again(order)
+    assert not stock.hold_again(order.pk)
 
     assert stock_of(variant) == (5, 4)

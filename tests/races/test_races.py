@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 import pytest
 
 from shop import carts
-from shop.checkout import accept, jobs, steps
+from shop.checkout import accept, jobs, purchase, steps
 from shop.checkout.accept import CartEmpty, Seen
 from shop.checkout.jobs import CheckoutJob
 from shop.checkout.payable import CreateRazorpayOrder
@@ -259,7 +259,9 @@ def test_canaries_of_sweepers_that_wake_together_are_one_for_each_queue(redis):
     assert [redis.llen(queue) for queue in QUEUES] == [1] * len(QUEUES)
 
 
-@pytest.mark.parametrize("moment", [(carts, "read"), (jobs, "lock_open")], ids=["read", "lock"])
+@pytest.mark.parametrize(
+    "moment", [(carts, "read"), (purchase, "lock_unsettled")], ids=["read", "lock"]
+)
 def test_a_cart_that_is_paid_while_it_is_posted_again_is_not_bought_twice(
     gateway, standin, monkeypatch, moment
 ):

@@ -8,6 +8,7 @@ from shop.checkout.states import (
     LATE_MONEY,
     MOVES,
     OPEN,
+    REOPENED,
     UNPAID_ENDS,
     ForbiddenMove,
     State,
@@ -29,7 +30,7 @@ def test_money_that_is_in_is_never_forgotten():
 
 
 def test_an_end_without_money_can_be_left_by_money_alone():
-    assert {state for state in FINAL if MOVES[state] == LATE_MONEY} == UNPAID_ENDS
+    assert {state for state in FINAL if MOVES[state] == LATE_MONEY | REOPENED} == UNPAID_ENDS
 
 
 def test_a_review_ends_with_its_money_kept_or_back_or_never_come():
@@ -37,12 +38,13 @@ def test_a_review_ends_with_its_money_kept_or_back_or_never_come():
     assert MOVES[State.IN_REVIEW] == kept | back | never
 
 
-def test_nobody_moves_into_an_open_state_but_from_the_one_before():
+def test_an_open_state_is_entered_from_the_one_before_or_opened_again():
     into_open = {(old, new) for old, new in itertools.product(State, OPEN) if new in MOVES[old]}
     assert into_open == {
         (State.QUEUED, State.VALIDATED),
         (State.VALIDATED, State.ORDERED),
         (State.ORDERED, State.AWAITING_PAYMENT),
+        *((end, State.AWAITING_PAYMENT) for end in UNPAID_ENDS),
     }
 
 
