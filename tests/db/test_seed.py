@@ -45,6 +45,34 @@ def test_a_real_shop_gets_an_administrator_alone(password, settings):
     assert seeded() == {"admin@pakka.local"}
 
 
+def seed_again(*options: str) -> User:
+    """After the administrator has changed what `seed` had given them."""
+    call_command("seed")
+    person = User.objects.get(email="admin@pakka.local")
+    person.set_password("of their own")
+    person.is_superuser = False
+    person.save()
+    call_command("seed", *options)
+    return User.objects.get(pk=person.pk)
+
+
+def test_what_people_changed_stays(password, settings):
+    settings.DEBUG = True
+    call_command("seed")
+    viewer = User.objects.get(email="viewer@pakka.local")
+    viewer.groups.clear()
+
+    person = seed_again()
+
+    assert person.check_password("of their own")
+    assert not person.is_superuser
+    assert not viewer.groups.exists()
+
+
+def test_passwords_are_set_back_on_request(password):
+    assert seed_again("--reset-passwords").check_password("open sesame")
+
+
 def test_without_a_password_nobody_is_made(monkeypatch):
     monkeypatch.delenv("ADMIN_PASSWORD", raising=False)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from argparse import ArgumentParser
 from typing import Any, NamedTuple
 
 from django.conf import settings
@@ -102,6 +103,13 @@ CATALOGUE = (
 class Command(BaseCommand):
     help = __doc__
 
+    def add_arguments(self, parser: ArgumentParser) -> None:
+        parser.add_argument(
+            "--reset-passwords",
+            action="store_true",
+            help="give ADMIN_PASSWORD to the people who are there already, too",
+        )
+
     @transaction.atomic
     def handle(self, *args: Any, **options: Any) -> None:
         for item in CATALOGUE:
@@ -119,23 +127,23 @@ class Command(BaseCommand):
                 )
                 # Stock that has been sold since stays sold.
                 StockLevel.objects.get_or_create(variant=variant, defaults={"on_hand": on_hand})
-        self._people()
+        self._people(reset_passwords=options["reset_passwords"])
 
-    def _people(self) -> None:
-        """An administrator; on a machine of one's own also somebody of each role to try it as."""
+    def _people(self, *, reset_passwords: bool) -> None:
+        """
+        An administrator; on a machine of one's own also somebody of each role to try it as. Whoever
+        is there already stays as they are, but for their password on request.
+        """
         password = os.environ.get("ADMIN_PASSWORD")
         if not password:
             return
-        self._person(ADMIN_EMAIL, password, is_superuser=True)
-        for role in (roles.VIEWER, roles.OPERATOR, roles.REFUNDER) if settings.DEBUG else ():
-            person = self._person(f"{role}@pakka.local", password, is_superuser=False)
-            person.groups.add(Group.objects.get(name=role))
-
-    def _person(self, email: str, password: str, *, is_superuser: bool) -> User:
-        person, _ = User.objects.get_or_create(
-            email=email, defaults={"is_staff": True, "is_superuser": is_superuser}
-        )
-        if not person.check_password(password):
-            person.set_password(password)
-            person.save(update_fields=["password"])
-        return person
+        names = (roles.VIEWER, roles.OPERATOR, roles.REFUNDER) if settings.DEBUG else ()
+        for email, role in [(ADMIN_EMAIL, ""), *((f"{name}@pakka.local", name) for name in names)]:
+            person, made = User.objects.get_or_create(
+                email=email, defaults={"is_staff": True, "is_superuser": not role}
+            )
+            if made or reset_passwords:
+                person.set_password(password)
+                person.save(update_fields=["password"])
+            if made and role:
+                person.groups.add(Group.objects.get(name=role))
