@@ -7,6 +7,7 @@ switched off: tokens of the guest open nothing from then on.
 
 from __future__ import annotations
 
+import unicodedata
 from datetime import datetime
 from typing import Any
 
@@ -64,6 +65,11 @@ class User(AbstractBaseUser, PermissionsMixin):
     def __str__(self) -> str:
         return self.email or f"guest {self.pk}"
 
+    @classmethod
+    def normalize_username(cls, username: Any) -> Any:
+        """Called by `clean`, for accounts that are made in the admin."""
+        return normalise_email(username) if isinstance(username, str) else username
+
     @property
     def session_hash(self) -> str:
         """
@@ -73,13 +79,18 @@ class User(AbstractBaseUser, PermissionsMixin):
         is refused by `shop.api.auth.signed_in`.
         """
         value = f"{self.password} {self.is_guest} {self.sign_outs}"
-        secret = settings.SIMPLE_JWT["SIGNING_KEY"]
-        return salted_hmac("shop.accounts", value, secret=secret, algorithm="sha256").hexdigest()
+        key = settings.TOKEN_KEY
+        return salted_hmac("shop.accounts", value, secret=key, algorithm="sha256").hexdigest()
 
 
 def normalise_email(email: str) -> str:
-    """Lower case throughout: people do not remember how they typed it the first time."""
-    return email.strip().lower()
+    """
+    The one spelling of an address, under which accounts are stored and found and guesses counted.
+
+    Lower case, because people do not remember how they typed it; NFKC, because Django's forms fold
+    full-width and other letters to plain ones. A repeat changes nothing.
+    """
+    return unicodedata.normalize("NFKC", email).lower().strip()
 
 
 def register(*, email: str, password: str, now: datetime) -> User:

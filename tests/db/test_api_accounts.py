@@ -49,6 +49,25 @@ def test_an_address_is_the_same_however_it_is_typed():
     sign_in(Caller(), ASHA | {"email": "ASHA@example.com"})
 
 
+@pytest.mark.parametrize("spelt", ["ＡＳＨＡ@example.com", "aſha@ｅxample.com"])
+def test_two_spellings_of_an_address_are_one_account(spelt):
+    Caller().post(REGISTER, ASHA | {"email": spelt})
+
+    assert User.objects.get().email == "asha@example.com"
+    refused(Caller().post(REGISTER, ASHA), 409, "email_taken")
+    sign_in(Caller())
+
+
+def test_an_account_that_staff_make_has_the_same_spelling(admin_client):
+    form = {"email": " Ravi@Example.COM", "created_at_0": "2026-11-22", "created_at_1": "12:00"}
+
+    for _ in range(2):
+        admin_client.post("/admin/shop/user/add/", form)
+
+    assert User.objects.filter(email="ravi@example.com").count() == 1
+    assert not User.objects.filter(email__contains="Ravi").exists()
+
+
 def test_a_taken_address_is_refused_and_opens_no_second_account():
     Caller.account(ASHA["email"])
 

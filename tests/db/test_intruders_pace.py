@@ -164,6 +164,44 @@ def test_another_spelling_is_the_same_account(rate, asha):
     assert knock("shop", address=CAFE)[1].status_code == 429
 
 
+SPELLINGS = {
+    "in capitals": "ASHA@EXAMPLE.COM",
+    "in full width": "ａｓｈａ＠ｅｘａｍｐｌｅ．ｃｏｍ",
+    "in bold": "𝐚𝐬𝐡𝐚@example.com",
+    "with a long s": "aſha@example.com",
+    "with a Kelvin sign of an account with k": "asha@\u212aiosk.example",
+    "with spaces around": "\u3000 asha@example.com\u00a0",
+    "in full-width capitals": "ＡＳＨＡ@example.com",
+}
+
+
+@pytest.mark.parametrize("door", DOORS)
+@pytest.mark.parametrize("name", SPELLINGS)
+def test_no_spelling_of_a_name_is_counted_apart(door, name, rate, asha):
+    """The right password in another spelling does not pass while the plain name is throttled."""
+    plain = EMAIL if "Kelvin" not in name else "asha@kiosk.example"
+    User.objects.filter(pk=asha.pk).update(email=plain)
+    assert knock(door, email=SPELLINGS[name], password=PASSWORD, address=HOME)[0]  # it is this one
+    rate("guesses", 2)
+
+    for address in strangers()[:2]:
+        knock("shop", email=plain, address=address)
+
+    for password in (PASSWORD, "a guess"):
+        is_in, response = knock(door, email=SPELLINGS[name], password=password, address=CAFE)
+        assert (is_in, response.status_code) == (False, 429)
+
+
+@pytest.mark.parametrize("door", DOORS)
+def test_guesses_in_many_spellings_have_one_count(door, rate, asha):
+    rate("guesses", 3)
+    spellings = [EMAIL[:n] + chr(ord(EMAIL[n]) + 0xFEE0) + EMAIL[n + 1 :] for n in range(4)]
+
+    answers = [knock(door, email=it, address=CAFE)[1].status_code for it in spellings]
+
+    assert [code == 429 for code in answers] == [False, False, False, True]
+
+
 def test_who_is_signed_in_stays_so_while_others_guess(rate, asha):
     rate("guesses", 1)
     rate("sign_in", 1)
