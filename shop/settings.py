@@ -11,6 +11,7 @@ from urllib.parse import urlsplit
 
 import environ  # type: ignore[import-untyped]
 from django.core.exceptions import ImproperlyConfigured
+from django.utils.crypto import salted_hmac
 
 from shop import logs, redaction
 from workers.addresses import celery_broker_url, data_dir_of, postgres_url, redis_url
@@ -65,10 +66,27 @@ ROLE = env_choice("ROLE", "web", choices=("web", "worker", "sweeper", "flower"))
 
 DEBUG = env_bool("DEBUG", False)
 
+MIN_SECRET_BYTES = 32  # of what signs: as many as HMAC-SHA256 makes
+
+
+def refuse_short(name: str, *secrets: str) -> None:
+    """In a shop for real; on a machine of one's own any secret will do."""
+    if not DEBUG and any(len(secret.encode()) < MIN_SECRET_BYTES for secret in secrets):
+        raise ImproperlyConfigured(f"{name} must be at least {MIN_SECRET_BYTES} bytes long")
+
+
 DEFAULT_SECRET_KEY = "not-a-secret-for-development-only-0123456789"
 SECRET_KEY = env.str("SECRET_KEY", default=DEFAULT_SECRET_KEY)
 if SECRET_KEY == DEFAULT_SECRET_KEY and not DEBUG:
     raise ImproperlyConfigured("SECRET_KEY must be set (or DEBUG=1, on a machine of your own)")
+refuse_short("SECRET_KEY", SECRET_KEY)
+# Tokens are signed with a key of their own: one that leaked opens no session of the admin, and
+# either can be changed alone.
+TOKEN_KEY = (
+    env.str("TOKEN_KEY", default="")
+    or salted_hmac("tokens", "", secret=SECRET_KEY, algorithm="sha256").hexdigest()
+)
+refuse_short("TOKEN_KEY", TOKEN_KEY)
 
 PUBLIC_URL = env_url(
     "PUBLIC_URL",
@@ -274,6 +292,7 @@ if not DEBUG:
     ):
         if value in {"", "unset"}:
             raise ImproperlyConfigured(f"{name} must be set")
+refuse_short("RAZORPAY_WEBHOOK_SECRETS", *RAZORPAY_WEBHOOK_SECRETS)
 
 # --- the pipeline ------------------------------------------------------------------------------
 
@@ -365,7 +384,7 @@ SIMPLE_JWT = {
     ),
     "REFRESH_TOKEN_LIFETIME": timedelta(seconds=REFRESH_TOKEN_SECONDS),
     "USER_ID_CLAIM": "user_id",
-    "SIGNING_KEY": SECRET_KEY,
+    "SIGNING_KEY": TOKEN_KEY,
 }
 SPECTACULAR_SETTINGS = {
     "TITLE": "Pakka",
@@ -409,6 +428,7 @@ CANARY_SECONDS = env_int("CANARY_SECONDS", 60, at_least=1)  # a task goes throug
 redaction.learn(
     [
         SECRET_KEY,
+        TOKEN_KEY,
         RAZORPAY_KEY_SECRET,
         *RAZORPAY_WEBHOOK_SECRETS,
         METRICS_TOKEN,

@@ -44,9 +44,7 @@ def test_a_webhook_carries_the_headers_of_a_real_one(standin, receiver, create_o
         "Content-Type": "application/json",
         "Accept-Encoding": "gzip",
         "Request-Id": event_id,
-        "X-Razorpay-Signature": hmac.new(
-            b"standin_webhook_secret", body, hashlib.sha256
-        ).hexdigest(),
+        "X-Razorpay-Signature": hmac.new(WEBHOOK_SECRET.encode(), body, hashlib.sha256).hexdigest(),
         "Content-Length": str(len(body)),
     }
 

@@ -229,11 +229,11 @@ def expired(token: AccessToken) -> str:
         lambda token: jwt.encode(token.payload, "another key" * 5, algorithm="HS256"),
         lambda token: jwt.encode(
             {key: value for key, value in token.payload.items() if key != "user_id"},
-            ours.SECRET_KEY,
+            ours.SIMPLE_JWT["SIGNING_KEY"],
             algorithm="HS256",
         ),
         lambda token: jwt.encode(
-            token.payload | {"user_id": "²"}, ours.SECRET_KEY, algorithm="HS256"
+            token.payload | {"user_id": "²"}, ours.SIMPLE_JWT["SIGNING_KEY"], algorithm="HS256"
         ),
         lambda token: str(token)[:-2],
         lambda token: str(token).replace(".", "..", 1),

@@ -12,7 +12,7 @@ from tests.support.environment import WEBHOOK_SECRET
 pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("redis")]
 
 PATH = "/api/webhooks/razorpay/"
-OLD_SECRET = "old_webhook_secret"
+OLD_SECRET = "old_webhook_secret_of_two_days_ago"
 BODY = json.dumps({"event": "payment.captured", "payload": {}}).encode()
 
 

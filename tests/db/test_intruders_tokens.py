@@ -25,6 +25,7 @@ from tests.support.shop import make_variant
 
 pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("redis", "unhurried")]
 
+KEY = ours.SIMPLE_JWT["SIGNING_KEY"]
 PUBLIC_KEY = (
     "-----BEGIN PUBLIC KEY-----\nMFwwDQYJKoZIhvcNAQEBBQADSwAwSAJBAK==\n-----END PUBLIC KEY-----\n"
 )
@@ -69,7 +70,8 @@ FORGERIES: dict[str, Callable[[str], str]] = {
     "no signature": lambda token: token.rpartition(".")[0] + ".",
     "an algorithm of keys in pairs": lambda token: headed(token, alg="RS256"),
     "a public key as the secret": lambda token: signed(token, "x" * 64, kid=PUBLIC_KEY),
-    "our key, another algorithm": lambda token: signed(token, ours.SECRET_KEY, "HS512"),
+    "our key, another algorithm": lambda token: signed(token, KEY, "HS512"),
+    "the key of the admin's sessions": lambda token: signed(token, ours.SECRET_KEY),
     "an empty key": lambda token: signed(token, "\0" * 32),
     "a key by file": lambda token: signed(token, "\0" * 32, kid="../../../dev/null"),
     "a key by address": lambda token: signed(token, "x" * 32, jku="http://127.0.0.1:9/keys"),

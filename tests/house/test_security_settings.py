@@ -15,7 +15,7 @@ from workers.addresses import REPOSITORY
 SECRETS = {
     "SECRET_KEY": "planted-secret-key-0123456789-abcdefghijklmnop-QRSTUVWXYZ-#$%",
     "RAZORPAY_KEY_SECRET": "planted-razorpay-secret",
-    "RAZORPAY_WEBHOOK_SECRETS": "planted-webhook-secret",
+    "RAZORPAY_WEBHOOK_SECRETS": "planted-webhook-secret-0123456789",
     "METRICS_TOKEN": "planted-metrics-token",
     "DATABASE_URL": "postgres://shop:planted-database-password@127.0.0.1:9/shop",
     "REDIS_URL": "redis://:planted-redis-password@127.0.0.1:9/0",
@@ -92,9 +92,13 @@ def test_django_finds_nothing_to_say_against_the_deployment(tmp_path: Path):
     ("name", "value"),
     [
         ("SECRET_KEY", ""),
+        ("SECRET_KEY", "planted-secret-key-of-31-bytes!"),
+        ("TOKEN_KEY", "planted-token-key-of-31-bytes!!"),
         ("RAZORPAY_KEY_SECRET", ""),
         ("RAZORPAY_WEBHOOK_SECRETS", ""),
         ("RAZORPAY_WEBHOOK_SECRETS", ","),
+        ("RAZORPAY_WEBHOOK_SECRETS", "planted-webhook-secret-31-bytes"),
+        ("RAZORPAY_WEBHOOK_SECRETS", f"{SECRETS['RAZORPAY_WEBHOOK_SECRETS']},planted-old"),
         ("RAZORPAY_KEY_ID", "rzp_test_unset"),
         ("THROTTLE_SIGN_IN", "many"),
         ("THROTTLE_GUESSES", "20"),
@@ -107,6 +111,27 @@ def test_a_value_that_leaves_a_door_open_stops_the_start(tmp_path: Path, name: s
     assert done.returncode != 0
     assert name in done.stderr
     assert "planted" not in done.stderr
+
+
+SHOW_KEY = """
+from django.conf import settings
+print(settings.SIMPLE_JWT["SIGNING_KEY"] == settings.SECRET_KEY)
+print(settings.SIMPLE_JWT["SIGNING_KEY"])
+"""
+
+
+def test_tokens_have_a_key_of_their_own(tmp_path: Path):
+    given = "planted-key-of-tokens-0123456789-abc"
+    keys = [
+        run("-c", SHOW_KEY, tmp_path=tmp_path, **changes).stdout.split()
+        for changes in ({}, {}, {"SECRET_KEY": f"{SECRETS['SECRET_KEY']}2"}, {"TOKEN_KEY": given})
+    ]
+
+    assert [is_secret_key for is_secret_key, _ in keys] == ["False"] * 4
+    derived, again, of_another, set_by_hand = [key for _, key in keys]
+    assert derived == again != of_another
+    assert len(derived) >= 32
+    assert set_by_hand == given
 
 
 def test_errors_tell_nothing(tmp_path: Path):

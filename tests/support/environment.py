@@ -11,7 +11,7 @@ REPOSITORY = Path(__file__).resolve().parents[2]
 
 KEY_ID = "rzp_test_standin"
 KEY_SECRET = "standin_secret"
-WEBHOOK_SECRET = "standin_webhook_secret"
+WEBHOOK_SECRET = "standin_webhook_secret_0123456789"
 
 
 def given_test_account() -> tuple[str, str] | None:
@@ -39,7 +39,7 @@ os.environ |= {
     "SECRET_KEY": "a-secret-for-tests-only-0123456789abcdefghij",
     "RAZORPAY_KEY_ID": KEY_ID,
     "RAZORPAY_KEY_SECRET": KEY_SECRET,
-    "RAZORPAY_WEBHOOK_SECRETS": f"{WEBHOOK_SECRET},old_webhook_secret",
+    "RAZORPAY_WEBHOOK_SECRETS": f"{WEBHOOK_SECRET},old_webhook_secret_of_two_days_ago",
     "RAZORPAY_BASE_URL": "http://127.0.0.1:9",  # nobody: a test that means the stand-in says so
     "LOG_LEVEL": "WARNING",
     "NO_PROXY": "127.0.0.1,localhost",

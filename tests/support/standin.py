@@ -21,7 +21,7 @@ import requests
 ROOT = Path(__file__).resolve().parents[2]
 KEY_ID = "rzp_test_standin"
 KEY_SECRET = "standin_secret"
-WEBHOOK_SECRET = "standin_webhook_secret"
+WEBHOOK_SECRET = "standin_webhook_secret_0123456789"
 START_SECONDS = 20
 STOP_SECONDS = 5
 CALL_SECONDS = 10
