@@ -9,7 +9,7 @@ import time
 import pytest
 import requests
 
-from tests.support.standin import settled
+from tests.support.standin import WEBHOOK_SECRET, settled
 
 PAID_EVENTS = ["payment.authorized", "payment.captured", "order.paid"]
 
