@@ -311,7 +311,9 @@ def gateway_list(gateway: Gateway, *, since: datetime, now: datetime) -> Iterato
             if fact.status in MONEY_CAME and fact.gateway_order_id and not fact.is_void
         ]
         yield from _compare(came, gateway)
-        if len(facts) < PAGE:
+        for payment in facts.unreadable:
+            yield Difference(Book.GATEWAY, payment.id, f"cannot be read: {payment.problem}")
+        if len(facts) + len(facts.unreadable) < PAGE:
             return
     raise RuntimeError(f"more than {MOST_PAGES * PAGE} payments: ask for a shorter span")
 

@@ -26,10 +26,12 @@ from shop.payments.gateway import (
     DuplicateReceipt,
     Gateway,
     GatewayError,
+    Listing,
     NothingAsked,
     OutcomeUnknown,
     RemoteOrder,
     Unreachable,
+    Unreadable,
 )
 from shop.payments.ledger import GatewayOrder
 
@@ -95,6 +97,8 @@ class CreateRazorpayOrder(RemoteStep[Wanted, Found]):
             raise NothingAsked(error) from error
         if usable := _usable(found, work):
             return Found(usable)
+        if any(_may_be_ours(order, work) for order in found.unreadable):
+            raise NothingAsked(OutcomeUnknown("an order with our receipt cannot be read"))
         if work.lag_ends_at and work.claimed_at < work.lag_ends_at:
             raise NothingAsked
         return Found((_create(gateway, work),))
@@ -128,7 +132,7 @@ def _create(gateway: Gateway, work: Wanted) -> RemoteOrder:
         )
     except DuplicateReceipt as error:
         if error.existing_order_id:
-            found = [gateway.fetch_order(gateway_order_id=error.existing_order_id)]
+            found = Listing([gateway.fetch_order(gateway_order_id=error.existing_order_id)])
         else:
             found = gateway.find_orders(receipt=work.receipt)
         if usable := _usable(found, work):
@@ -144,6 +148,11 @@ def _usable(found: Iterable[RemoteOrder], work: Wanted) -> tuple[RemoteOrder, ..
     ]
     right.sort(key=lambda order: (ADOPT_FIRST.get(order.status, 3), order.created_at, order.id))
     return tuple(right)
+
+
+def _may_be_ours(order: Unreadable, work: Wanted) -> bool:
+    receipt = order.raw.get("receipt") if isinstance(order.raw, dict) else None
+    return not isinstance(receipt, str) or receipt == work.receipt
 
 
 def _remember(answers: Sequence[tuple[Wanted, Found | GatewayError]], *, now: datetime) -> None:

@@ -8,18 +8,27 @@ from datetime import datetime
 from shop.checkout.jobs import Report
 from shop.checkout.runner import RemoteStep
 from shop.checkout.settle import settle
-from shop.payments import reconcile
-from shop.payments.gateway import Declined, Gateway, GatewayError, News, PaymentFact
+from shop.payments import cases, inbox, reconcile
+from shop.payments.cases import CaseKind
+from shop.payments.gateway import (
+    Declined,
+    Gateway,
+    GatewayError,
+    Listing,
+    News,
+    PaymentFact,
+    Unreadable,
+)
 from shop.payments.ledger import GatewayOrder
 
 
-class CheckPayments(RemoteStep[tuple[GatewayOrder, datetime], list[PaymentFact]]):
+class CheckPayments(RemoteStep[tuple[GatewayOrder, datetime], Listing[PaymentFact]]):
     name = "check_payments"
 
     def claim(self, *, limit: int, now: datetime) -> list[tuple[GatewayOrder, datetime]]:
         return [(row, now) for row in reconcile.claim_due(limit=limit, now=now)]
 
-    def call(self, gateway: Gateway, work: tuple[GatewayOrder, datetime]) -> list[PaymentFact]:
+    def call(self, gateway: Gateway, work: tuple[GatewayOrder, datetime]) -> Listing[PaymentFact]:
         row, _ = work
         assert row.gateway_order_id is not None
         return gateway.fetch_payments(gateway_order_id=row.gateway_order_id)
@@ -29,23 +38,45 @@ class CheckPayments(RemoteStep[tuple[GatewayOrder, datetime], list[PaymentFact]]
 
     def record(
         self,
-        answers: Sequence[tuple[tuple[GatewayOrder, datetime], list[PaymentFact] | GatewayError]],
+        answers: Sequence[
+            tuple[tuple[GatewayOrder, datetime], Listing[PaymentFact] | GatewayError]
+        ],
         *,
         now: datetime,
     ) -> Report:
         facts: list[PaymentFact] = []
         told: list[tuple[GatewayOrder, datetime]] = []
         unanswered: list[tuple[GatewayOrder, GatewayError]] = []
+        unreadable: list[tuple[GatewayOrder, Unreadable]] = []
         for (row, asked_at), answer in answers:
             if isinstance(answer, GatewayError):
                 unanswered.append((row, answer))
             else:
                 told.append((row, asked_at))
                 facts += answer
+                unreadable += [(row, payment) for payment in answer.unreadable]
         # It locks jobs, so it comes before any other row is touched.
         report = settle(News(payments=tuple(facts)), via="fetch", now=now)
         reconcile.answered(told, now=now)
         reconcile.not_answered(unanswered, now=now)
         refused = sum(isinstance(error, Declined) for _, error in unanswered)
+        _keep(unreadable, now=now)
         report.counts.update(asked=len(told), unanswered=len(unanswered) - refused, refused=refused)
         return report
+
+
+def _keep(unreadable: Sequence[tuple[GatewayOrder, Unreadable]], *, now: datetime) -> None:
+    """A case for each payment that we cannot read; what Razorpay said of it is in the inbox."""
+    inbox.keep_unreadable([payment for _, payment in unreadable], now=now)
+    cases.open_cases(
+        [
+            cases.Open(
+                row.order_id,
+                CaseKind.UNREADABLE,
+                payment.id,
+                f"{payment.id} on {row.gateway_order_id} cannot be read: {payment.problem}",
+            )
+            for row, payment in unreadable
+        ],
+        now=now,
+    )

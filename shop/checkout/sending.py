@@ -12,7 +12,15 @@ from shop.checkout.jobs import Report
 from shop.checkout.runner import RemoteStep
 from shop.checkout.settle import settle
 from shop.payments import refunds
-from shop.payments.gateway import Declined, Gateway, GatewayError, News, RefundFact
+from shop.payments.gateway import (
+    Declined,
+    Gateway,
+    GatewayError,
+    Listing,
+    News,
+    OutcomeUnknown,
+    RefundFact,
+)
 from shop.payments.refunds import LOOK_AFTER, Hopeless, Refund, RefundStatus
 
 LONGEST_PAUSE = timedelta(hours=1)
@@ -45,6 +53,7 @@ class SendRefunds(RemoteStep[Refund, News]):
             found = gateway.fetch_refunds(gateway_payment_id=payment_id)
             if _covers(found, work):
                 return News(refunds=tuple(found))
+            _refuse_unreadable(found)
         try:
             sent = gateway.refund(
                 gateway_payment_id=payment_id, amount_paise=work.amount_paise, key=work.key
@@ -52,6 +61,7 @@ class SendRefunds(RemoteStep[Refund, News]):
         except Declined:
             found = gateway.fetch_refunds(gateway_payment_id=payment_id)
             if not _covers(found, work):
+                _refuse_unreadable(found)
                 raise
             return News(refunds=tuple(found))
         return News(refunds=(sent,))
@@ -79,6 +89,12 @@ class SendRefunds(RemoteStep[Refund, News]):
                 refunds.postpone(refund, until=now + _pause(refund), last_error=str(answer))
         report.counts["given up"] += len(hopeless)
         return report
+
+
+def _refuse_unreadable(found: Listing[RefundFact]) -> None:
+    """:raises OutcomeUnknown: a refund of the payment cannot be read, and may be ours."""
+    for refund in found.unreadable:
+        raise OutcomeUnknown(f"{refund.id} cannot be read: {refund.problem}")
 
 
 def _covers(found: Sequence[RefundFact], refund: Refund) -> bool:

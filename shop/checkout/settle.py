@@ -38,6 +38,8 @@ DISPUTE_STAGES = ("open", "under_review", "action_required", "closed", "won", "l
 
 # With automatic capture Razorpay does it; what is still only authorised after this time, we do.
 CAPTURE_GRACE = timedelta(minutes=2)
+# Razorpay captures within moments. Should the webhook be lost that says so, a poll finds it.
+POLL_AFTER_AUTHORISATION = timedelta(seconds=7)
 
 
 @dataclass(frozen=True, slots=True)
@@ -336,8 +338,12 @@ def _deliver(paid: Sequence[tuple[CheckoutJob, Verdict]], *, now: datetime) -> N
 
 def _capture(payments: Sequence[Payment], *, now: datetime) -> None:
     """Have these captured: at once if that is our business, else if Razorpay does not do it."""
-    grace = timedelta() if settings.RAZORPAY_CAPTURE == "manual" else CAPTURE_GRACE
-    ledger.plan_capture(payments, at=now + grace)
+    if settings.RAZORPAY_CAPTURE == "manual":
+        ledger.plan_capture(payments, at=now)
+    elif payments:
+        ledger.plan_capture(payments, at=now + CAPTURE_GRACE)
+        row_ids = [payment.gateway_order_id for payment in payments]
+        reconcile.poll_by(row_ids, at=now + POLL_AFTER_AUTHORISATION)
 
 
 def _dispute(facts: Sequence[DisputeFact], *, now: datetime) -> None:

@@ -9,9 +9,11 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Protocol
+from typing import Any, Protocol, TypeVar
 
 from django.db import connection
+
+Item = TypeVar("Item")
 
 
 class GatewayError(Exception):
@@ -155,17 +157,34 @@ class News:
         )
 
 
+@dataclass(frozen=True, slots=True)
+class Unreadable:
+    """An entity of a list that we cannot read, as it came. `id`: its own, or a digest."""
+
+    id: str
+    raw: Any
+    problem: str
+
+
+class Listing(list[Item]):
+    """The entities of a list that can be read, in its order; one that cannot hides no other."""
+
+    def __init__(self, items: Iterable[Item] = (), unreadable: Iterable[Unreadable] = ()) -> None:
+        super().__init__(items)
+        self.unreadable = tuple(unreadable)
+
+
 class Gateway(Protocol):
     def create_order(self, *, receipt: str, amount_paise: int, currency: str) -> RemoteOrder:
         """Create an order that buyers can pay. Not idempotent: a repeat makes a second one."""
 
-    def find_orders(self, *, receipt: str) -> list[RemoteOrder]:
+    def find_orders(self, *, receipt: str) -> Listing[RemoteOrder]:
         """Orders that carry this receipt. The list lags: empty is no proof within a minute."""
 
     def fetch_order(self, *, gateway_order_id: str) -> RemoteOrder:
         """One order as it is now; this read does not lag."""
 
-    def fetch_payments(self, *, gateway_order_id: str) -> list[PaymentFact]:
+    def fetch_payments(self, *, gateway_order_id: str) -> Listing[PaymentFact]:
         """All payments of one order, as they are now; this read does not lag."""
 
     def fetch_payment(self, *, gateway_payment_id: str) -> PaymentFact:
@@ -180,12 +199,12 @@ class Gateway(Protocol):
     def refund(self, *, gateway_payment_id: str, amount_paise: int, key: str) -> RefundFact:
         """Send money back. The same key and amount again give the same refund, or `Declined`."""
 
-    def fetch_refunds(self, *, gateway_payment_id: str) -> list[RefundFact]:
+    def fetch_refunds(self, *, gateway_payment_id: str) -> Listing[RefundFact]:
         """All refunds of one payment."""
 
     def list_payments(
         self, *, since: datetime, until: datetime, skip: int, count: int
-    ) -> list[PaymentFact]:
+    ) -> Listing[PaymentFact]:
         """
         Up to `count` (at most 100) of all payments made in this span, newest first, after the
         first `skip`; of other shops on the account too. The list lags by minutes.

@@ -10,7 +10,7 @@ from datetime import datetime, timedelta
 
 from django.db.models import Count
 
-from shop.payments.inbox import InboxEvent
+from shop.payments.inbox import POLLED, InboxEvent
 from shop.payments.ledger import Payment
 
 SILENT_AFTER = timedelta(minutes=10)
@@ -37,7 +37,8 @@ def hearing(*, now: datetime) -> Hearing:
         .values_list("captured_via")
         .annotate(Count("id"))
     )
-    last = InboxEvent.objects.order_by("-id").values_list("received_at", flat=True).first()
+    events = InboxEvent.objects.exclude(gateway_event_id__startswith=POLLED)
+    last = events.order_by("-id").values_list("received_at", flat=True).first()
     by_webhook, by_fetch = heard.get("webhook", 0), heard.get("fetch", 0)
     return Hearing(
         captured_by_webhook=by_webhook,

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import Any, TypeVar
@@ -20,15 +20,14 @@ from django.db.models import Q, QuerySet
 
 from shop import rows
 from shop.instruments import WEBHOOKS
-from shop.payments.gateway import News
-from shop.payments.razorpay import dispute_fact, payment_fact, refund_fact
+from shop.payments.gateway import News, Unreadable
+from shop.payments.razorpay import NONSENSE, dispute_fact, payment_fact, refund_fact
 
 Fact = TypeVar("Fact")
 
 UNREADABLE = "cannot be read"  # how the result of an event begins that is not what it should be
 # So long Razorpay sends an event again on request (razorpay.com/docs/webhooks/faqs).
 REPLAYABLE = timedelta(days=15)
-NONSENSE = (ValueError, KeyError, TypeError, AttributeError)
 
 
 class InboxEvent(models.Model):
@@ -111,6 +110,21 @@ def receive(*, event_id: str, body: bytes, now: datetime) -> bool:
             [event_id, body, now, now],
         )
         return cursor.rowcount == 1
+
+
+POLLED = "poll:"  # how the id of an event begins that no webhook brought
+
+
+def keep_unreadable(payments: Iterable[Unreadable], *, now: datetime) -> None:
+    """
+    Keep payments that a poll found and that we cannot read, as events, so that operations see them
+    and can replay them. The same payment in the same state is kept once.
+    """
+    for payment in payments:
+        event = {"event": "poll", "payload": {"payment": {"entity": payment.raw}}}
+        body = json.dumps(event, separators=(",", ":")).encode()
+        digest = hashlib.sha256(body).hexdigest()
+        receive(event_id=f"{POLLED}{digest[:59]}", body=body, now=now)
 
 
 def lock_due(*, limit: int, now: datetime) -> list[InboxEvent]:

@@ -13,6 +13,7 @@ Razorpay, through its SDK 2.0.1, with the SDK's traps closed.
 
 from __future__ import annotations
 
+import hashlib
 import json
 import time
 from collections.abc import Callable
@@ -36,11 +37,13 @@ from shop.payments.gateway import (
     Declined,
     DisputeFact,
     DuplicateReceipt,
+    Listing,
     OutcomeUnknown,
     PaymentFact,
     RefundFact,
     RemoteOrder,
     Unreachable,
+    Unreadable,
     refuse_inside_transaction,
 )
 from shop.redaction import redacted
@@ -50,6 +53,8 @@ T = TypeVar("T")
 LONGEST_RETRY_AFTER_SECONDS = 60.0  # one answer must not close the gateway for longer
 LARGEST_ANSWER_BYTES = 8 * 1024 * 1024
 LONGEST_ID = 64
+
+NONSENSE = (KeyError, TypeError, ValueError, AttributeError)  # what reading an entity can raise
 
 # A 400 that says another operation holds the entity: nothing happened, and it passes.
 IN_PROGRESS = "operation is in progress"
@@ -88,10 +93,10 @@ class RazorpayGateway:
         return _answered(_remote_order, self._client.order.create(body))
 
     @told
-    def find_orders(self, *, receipt: str) -> list[RemoteOrder]:
+    def find_orders(self, *, receipt: str) -> Listing[RemoteOrder]:
         refuse_inside_transaction()
         answer = self._client.order.all({"receipt": receipt, "count": 100})
-        return _answered(lambda it: [_remote_order(item) for item in it["items"]], answer)
+        return _listing(_remote_order, answer)
 
     @told
     def fetch_order(self, *, gateway_order_id: str) -> RemoteOrder:
@@ -99,10 +104,9 @@ class RazorpayGateway:
         return _answered(_remote_order, self._client.order.fetch(gateway_order_id))
 
     @told
-    def fetch_payments(self, *, gateway_order_id: str) -> list[PaymentFact]:
+    def fetch_payments(self, *, gateway_order_id: str) -> Listing[PaymentFact]:
         refuse_inside_transaction()
-        answer = self._client.order.payments(gateway_order_id)
-        return _answered(lambda it: [payment_fact(item) for item in it["items"]], answer)
+        return _listing(payment_fact, self._client.order.payments(gateway_order_id))
 
     @told
     def fetch_payment(self, *, gateway_payment_id: str) -> PaymentFact:
@@ -128,19 +132,19 @@ class RazorpayGateway:
         return _answered(refund_fact, answer)
 
     @told
-    def fetch_refunds(self, *, gateway_payment_id: str) -> list[RefundFact]:
+    def fetch_refunds(self, *, gateway_payment_id: str) -> Listing[RefundFact]:
         refuse_inside_transaction()
         answer = self._client.payment.fetch_multiple_refund(gateway_payment_id, {"count": 100})
-        return _answered(lambda it: [refund_fact(item) for item in it["items"]], answer)
+        return _listing(refund_fact, answer)
 
     @told
     def list_payments(
         self, *, since: datetime, until: datetime, skip: int, count: int
-    ) -> list[PaymentFact]:
+    ) -> Listing[PaymentFact]:
         refuse_inside_transaction()
         span = {"from": int(since.timestamp()), "to": int(until.timestamp())}
         answer = self._client.payment.all(span | {"skip": skip, "count": count})
-        return _answered(lambda it: [payment_fact(item) for item in it["items"]], answer)
+        return _listing(payment_fact, answer)
 
 
 def payment_fact(entity: dict[str, Any]) -> PaymentFact:
@@ -219,11 +223,30 @@ def _paise(value: object) -> int:
     return value
 
 
+def _listing(read: Callable[[Any], T], answer: Any) -> Listing[T]:
+    """Each item is read by itself."""
+    items: list[T] = []
+    unreadable: list[Unreadable] = []
+    for item in _answered(lambda it: list(it["items"]), answer):
+        try:
+            items.append(read(item))
+        except NONSENSE as error:
+            unreadable.append(Unreadable(_name_of(item), item, repr(error)))
+    return Listing(items, unreadable)
+
+
+def _name_of(item: Any) -> str:
+    try:
+        return _id(item["id"])
+    except NONSENSE:
+        return f"sha256:{hashlib.sha256(json.dumps(item).encode()).hexdigest()[:57]}"
+
+
 def _answered(read: Callable[[Any], T], answer: Any) -> T:
     """The answer was a 200, so something happened; a shape we cannot read leaves open what."""
     try:
         return read(answer)
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
+    except NONSENSE as error:
         raise OutcomeUnknown(f"unreadable answer: {error!r}") from error
 
 

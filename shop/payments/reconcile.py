@@ -120,6 +120,16 @@ def answered(told: Sequence[tuple[GatewayOrder, datetime]], *, now: datetime) ->
         cursor.execute(_ANSWERED, [rows.as_json(records)])
 
 
+def poll_by(row_ids: Collection[int], *, at: datetime) -> None:
+    """Poll these Razorpay orders at `at` at the latest."""
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "UPDATE shop_gatewayorder SET check_at = %s"
+            " WHERE id = ANY(%s) AND (check_at IS NULL OR check_at > %s)",
+            [at, rows.array(row_ids), at],
+        )
+
+
 _NOT_ANSWERED = """
     UPDATE shop_gatewayorder AS row
     SET unanswered = row.unanswered + 1,

@@ -254,3 +254,17 @@ def test_a_list_can_be_narrowed_to_orders_with_authorized_payments(standin, clie
 def test_a_list_out_of_range_is_refused(client: razorpay.Client, query, description):
     with pytest.raises(BadRequestError, match=re.escape(description)):
         client.order.all(query)
+
+
+def test_a_list_shows_the_payments_of_each_order_on_request(client, standin):
+    order_ids = [client.order.create({"amount": 50000, "currency": "INR"})["id"] for _ in range(2)]
+    standin.pay(order_ids[0])
+
+    plain = client.order.all()["items"]
+    expanded = client.order.all({"expand[]": "payments"})["items"]
+
+    assert not any("payments" in order for order in plain)
+    assert {order["id"]: order["payments"]["count"] for order in expanded} == {
+        order_ids[0]: 1,
+        order_ids[1]: 0,
+    }

@@ -8,9 +8,11 @@ from shop.checkout.captures import CapturePayments
 from shop.checkout.questions import CheckPayments
 from shop.checkout.settle import CAPTURE_GRACE
 from shop.checkout.states import State
+from shop.checkout.webhooks import ReconcileWebhook
 from shop.payments import reconcile
 from shop.payments.ledger import GatewayOrder, Payment
-from tests.support.shop import make_checkout, make_payable, reload, run_remote
+from tests.support.events import deliver
+from tests.support.shop import make_checkout, make_payable, reload, run, run_remote
 
 pytestmark = pytest.mark.django_db
 
@@ -102,3 +104,30 @@ def test_what_razorpay_will_not_capture_is_tried_ever_more_seldom(job, gateway, 
         now = capture_at
 
     assert pauses == [2**n for n in range(12)] + [3600, 3600]
+
+
+def test_authorised_money_is_polled_for_seconds_later(gateway, standin, now):
+    """Razorpay captures it a moment after; the webhook that says so may be lost."""
+    standin.settings(auto_capture=False)
+    job = make_payable(make_checkout(now=now), gateway, now=now)
+    now += timedelta(seconds=61)
+    run_remote(CheckPayments(), gateway, now=now)  # the schedule's next poll is a minute ahead
+    paid = standin.pay(GatewayOrder.objects.get().gateway_order_id, outcome="authorized")
+    deliver(paid, now=now)
+    run(ReconcileWebhook(), now=now)
+    assert reload(job).state == State.AWAITING_PAYMENT
+    standin.move_payment(paid["id"], "capture")
+
+    run_remote(CheckPayments(), gateway, now=now + timedelta(seconds=10))
+
+    assert reload(job).state == State.PAID
+
+
+def test_an_earlier_poll_is_not_put_off_by_authorised_money(gateway, standin, now):
+    make_payable(make_checkout(now=now), gateway, now=now)
+    paid = standin.pay(GatewayOrder.objects.get().gateway_order_id, outcome="authorized")
+    deliver(paid, now=now + timedelta(seconds=28))
+
+    run(ReconcileWebhook(), now=now + timedelta(seconds=28))
+
+    assert GatewayOrder.objects.get().check_at == now + timedelta(seconds=30)

@@ -104,6 +104,7 @@ BACKWARDS: dict[str, Callable[[list[GatewayOrder]], None]] = {
     "not_answered": lambda rows: reconcile.not_answered(
         [(row, OutcomeUnknown("no answer")) for row in rows], now=NOW
     ),
+    "poll_by": lambda rows: reconcile.poll_by([row.pk for row in rows], at=NOW),
     "ask_once_more": lambda rows: reconcile.ask_once_more([row.pk for row in rows]),
     "ask_now": lambda rows: reconcile.ask_now([row.order_id for row in rows], now=NOW),
 }
