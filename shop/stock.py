@@ -148,6 +148,22 @@ def restock(variant_id: int, *, units: int) -> bool:
     return bool(enough.update(on_hand=F("on_hand") + units))
 
 
+def why_kept(levels: Iterable[StockLevel]) -> list[str]:
+    """A sentence for each of these whose units are held or were ordered: it cannot be deleted."""
+    kept = []
+    for level in levels:
+        ordered = OrderLine.objects.filter(variant_id=level.variant_id).aggregate(
+            units=models.Sum("units")
+        )["units"]
+        if level.held or ordered:
+            kept.append(
+                f"{level.variant.sku}: {level.held} units are held and {ordered or 0} were ordered,"
+                " so its stock is kept. To end the sale, set the units on hand to what is held, or"
+                " take the variant off sale."
+            )
+    return kept
+
+
 def _leave_held(order_ids: Collection[int], new: StockState) -> tuple[set[int], Counter[int]]:
     """The orders whose units stop being held, and how many units of each variant those are."""
     if not order_ids:

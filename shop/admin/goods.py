@@ -36,6 +36,15 @@ class StockLevelAdmin(Listing):
     readonly_fields = ("held",)
     search_fields = ("variant__sku",)
 
+    def get_readonly_fields(self, request: HttpRequest, obj: Any = None) -> tuple[str, ...]:
+        """The units of one variant never become another's."""
+        return ("variant", "held") if obj else ("held",)
+
+    def get_deleted_objects(self, objs: Any, request: HttpRequest) -> Any:
+        """What is held or was ordered is protected, with a sentence; the table refuses it too."""
+        deleted, counts, perms_needed, protected = super().get_deleted_objects(objs, request)
+        return deleted, counts, perms_needed, [*protected, *stock.why_kept(objs)]
+
     def formfield_for_dbfield(self, *args: Any, **kwargs: Any) -> forms.Field | None:
         """The page remembers what it showed."""
         field = super().formfield_for_dbfield(*args, **kwargs)

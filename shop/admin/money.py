@@ -15,7 +15,7 @@ from shop.admin.parts import InRupees, Listing, ReadOnly, checkout_link, choice_
 from shop.checkout import mending
 from shop.checkout.states import State
 from shop.orders import Order, OrderLine, StockState
-from shop.payments.cases import Case, CaseKind
+from shop.payments.cases import DECIDED_IN_REVIEW, Case, CaseKind
 from shop.payments.ledger import GatewayOrder, Payment, PaymentStatus
 from shop.payments.refunds import Refund, RefundReason, RefundStatus
 
@@ -133,7 +133,7 @@ class OpenFilter(admin.SimpleListFilter):
 
 def _is_decided_elsewhere(case: Case) -> bool:
     """Whether the decision about its checkout closes it."""
-    return case.kind != CaseKind.DISPUTE and case.order.checkout.state == State.IN_REVIEW
+    return case.kind in DECIDED_IN_REVIEW and case.order.checkout.state == State.IN_REVIEW
 
 
 @admin.register(Case)

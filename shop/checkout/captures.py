@@ -27,6 +27,7 @@ class Work:
 
 class CapturePayments(RemoteStep[Work, PaymentFact]):
     name = "capture"
+    tells_of_money = True
 
     def claim(self, *, limit: int, now: datetime) -> list[Work]:
         due = ledger.claim_captures(limit=limit, now=now)
@@ -47,8 +48,8 @@ class CapturePayments(RemoteStep[Work, PaymentFact]):
         except Declined:
             return gateway.fetch_payment(gateway_payment_id=payment.gateway_payment_id)
 
-    def entity(self, work: Work) -> str:
-        return f"order {work.payment.gateway_order.order_id}"
+    def order_of(self, work: Work) -> int:
+        return work.payment.gateway_order.order_id
 
     def record(
         self, answers: Sequence[tuple[Work, PaymentFact | GatewayError]], *, now: datetime

@@ -23,7 +23,7 @@ from shop.checkout.trail import Action, AuditEntry, Instruction, Refused
 from shop.money import format_amount
 from shop.orders import Order, StockState
 from shop.payments import cases, inbox, ledger, reconcile, refunds
-from shop.payments.cases import Case, CaseKind
+from shop.payments.cases import DECIDED_IN_REVIEW, Case, CaseKind
 from shop.payments.ledger import Payment, PaymentStatus
 from shop.payments.refunds import Refund, RefundStatus
 
@@ -264,7 +264,7 @@ def close_case(case_id: int, *, by: Instruction) -> AuditEntry:
         waiting = [
             job for job in jobs.lock(order_ids=[case.order_id]) if job.state == State.IN_REVIEW
         ]
-        if waiting and case.kind != CaseKind.DISPUTE:
+        if waiting and case.kind in DECIDED_IN_REVIEW:
             raise Refused("Its checkout waits for a decision: accept its money, or give it back.")
         if not _close(Case.objects.filter(pk=case.pk), by):
             raise Refused("It is closed already.")
@@ -369,8 +369,8 @@ def _refuse_unless_gone(order: Order) -> None:
 
 
 def _cases_of(order: Order) -> QuerySet[Case]:
-    """A dispute is the bank's to decide, whatever becomes of the order."""
-    return Case.objects.filter(order=order).exclude(kind=CaseKind.DISPUTE)
+    """Of those that the decision closes: a dispute, say, is the bank's to decide."""
+    return Case.objects.filter(order=order, kind__in=DECIDED_IN_REVIEW)
 
 
 def _close(found: QuerySet[Case], by: Instruction) -> int:

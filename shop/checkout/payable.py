@@ -103,8 +103,8 @@ class CreateRazorpayOrder(RemoteStep[Wanted, Found]):
             raise NothingAsked
         return Found((_create(gateway, work),))
 
-    def entity(self, work: Wanted) -> str:
-        return f"order {work.row.order_id}"
+    def order_of(self, work: Wanted) -> int:
+        return work.row.order_id
 
     def excuse(self, *, now: datetime) -> None:
         jobs.excuse(State.ORDERED, BUSY, now=now)

@@ -24,6 +24,7 @@ from shop.payments.ledger import GatewayOrder
 
 class CheckPayments(RemoteStep[tuple[GatewayOrder, datetime], Listing[PaymentFact]]):
     name = "check_payments"
+    tells_of_money = True
 
     def claim(self, *, limit: int, now: datetime) -> list[tuple[GatewayOrder, datetime]]:
         return [(row, now) for row in reconcile.claim_due(limit=limit, now=now)]
@@ -33,8 +34,8 @@ class CheckPayments(RemoteStep[tuple[GatewayOrder, datetime], Listing[PaymentFac
         assert row.gateway_order_id is not None
         return gateway.fetch_payments(gateway_order_id=row.gateway_order_id)
 
-    def entity(self, work: tuple[GatewayOrder, datetime]) -> str:
-        return f"order {work[0].order_id}"
+    def order_of(self, work: tuple[GatewayOrder, datetime]) -> int:
+        return work[0].order_id
 
     def record(
         self,

@@ -18,6 +18,7 @@ from django.conf import settings
 from django.db import InterfaceError, OperationalError, close_old_connections, transaction
 
 from shop import instruments
+from shop.checkout import failures
 from shop.checkout.jobs import Report
 from shop.database import errors
 from shop.payments import pressure, usage
@@ -129,6 +130,7 @@ class RemoteStep(Protocol[Work, Answer]):
     """A step that calls the gateway, in three phases."""
 
     name: str
+    tells_of_money: bool = False  # its answers are settled; one that cannot be is a case
     for_buyers: bool = False  # a buyer waits for it: it goes first, see `pressure.allow`
 
     def claim(self, *, limit: int, now: datetime) -> list[Work]:
@@ -141,8 +143,8 @@ class RemoteStep(Protocol[Work, Answer]):
         """As `call`, while calls go unanswered: a read first, where a lost answer is costly."""
         return self.call(gateway, work)
 
-    def entity(self, work: Work) -> str:
-        """What the call is about: unanswered calls about one entity count once in the breaker."""
+    def order_of(self, work: Work) -> int:
+        """The order that the call is about: its unanswered calls count once in the breaker."""
 
     def excuse(self, *, now: datetime) -> None:
         """The gateway is left alone for a while: tell buyers who wait for this step, if any do."""
@@ -193,7 +195,7 @@ def run_remote(
     for answers in _as_they_come(calls):
         try:
             report.add(_record_in_two_tries(step, answers, clock=clock))
-            told = [(step.entity(work), answer) for work, answer in answers]
+            told = [(f"order {step.order_of(work)}", answer) for work, answer in answers]
             pressure.learn(told, ends_limit=allowed.is_past_limit, now=clock())
         except (OperationalError, InterfaceError) as error:
             trouble = error
@@ -259,7 +261,7 @@ def _record(
     """Record together; if that raises, one by one. What cannot be recorded is due again later."""
     try:
         with transaction.atomic():
-            return step.record(answers, now=clock())
+            return _settled(step, answers, now=clock())
     except (OperationalError, InterfaceError) as error:
         if not errors.is_locked(error):
             raise
@@ -278,7 +280,7 @@ def _record_one(
     try:
         with transaction.atomic():
             errors.wait_briefly(LOCK_WAIT_MS)
-            return step.record([answer], now=clock())
+            return _settled(step, [answer], now=clock())
     except (OperationalError, InterfaceError) as error:
         if not errors.is_locked(error):
             raise
@@ -286,4 +288,25 @@ def _record_one(
         instruments.LOCKED.labels(step.name).inc()
     except Exception:  # see run_local
         logger.exception("recording an answer of %s raised", step.name)
+        _open_case(step, answer[0], error=redacted(traceback.format_exc()), now=clock())
     return Report()
+
+
+def _settled(
+    step: RemoteStep[Work, Answer],
+    answers: Sequence[tuple[Work, Answer | GatewayError]],
+    *,
+    now: datetime,
+) -> Report:
+    report = step.record(answers, now=now)
+    if step.tells_of_money:
+        told = [work for work, answer in answers if not isinstance(answer, GatewayError)]
+        failures.close_cases([step.order_of(work) for work in told], now=now)
+    return report
+
+
+def _open_case(step: RemoteStep[Work, Answer], work: Work, *, error: str, now: datetime) -> None:
+    """People see at the first failure that money is not where it belongs."""
+    if step.tells_of_money:
+        with transaction.atomic():
+            failures.open_cases([step.order_of(work)], error=error, now=now)

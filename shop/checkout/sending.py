@@ -31,6 +31,7 @@ MOST_SELDOM = timedelta(
 
 class SendRefunds(RemoteStep[Refund, News]):
     name = "send_refunds"
+    tells_of_money = True
 
     def claim(self, *, limit: int, now: datetime) -> list[Refund]:
         return refunds.claim_due(limit=limit, now=now)
@@ -66,8 +67,8 @@ class SendRefunds(RemoteStep[Refund, News]):
             return News(refunds=tuple(found))
         return News(refunds=(sent,))
 
-    def entity(self, work: Refund) -> str:
-        return f"order {work.payment.gateway_order.order_id}"
+    def order_of(self, work: Refund) -> int:
+        return work.payment.gateway_order.order_id
 
     def record(
         self, answers: Sequence[tuple[Refund, News | GatewayError]], *, now: datetime

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import datetime, timedelta
 
+from shop.checkout import failures
 from shop.checkout.jobs import MOST_ATTEMPTS, Report, backoff
 from shop.checkout.settle import settle
 from shop.payments import inbox, ledger
@@ -27,8 +28,8 @@ class ReconcileWebhook:
         readings = [(event, inbox.read(bytes(event.body))) for event in items]
         news = News.joined(reading.news for _, reading in readings)
         ours = ledger.find(fact.gateway_order_id for fact in news.payments)
-        known = set(ours)
         report = settle(news, via="webhook", now=now, ours=ours)
+        known = set(ours) | set(ledger.orders_of_payments(_payments_alone_in(news)))
         done = []
         for event, reading in readings:
             if _may_become_ours(event, reading, known=known, now=now):
@@ -38,12 +39,15 @@ class ReconcileWebhook:
                 report.counts["handled"] += 1
                 done.append((event, reading, _result(reading, known=known)))
         inbox.handled(done, now=now)
+        retried = [event for event, _, _ in done if event.attempts]
+        failures.close_cases(_orders_concerned(retried), now=now)
         return report
 
     def after_bug(self, item: InboxEvent, *, error: str, now: datetime) -> Report:
         attempts = item.attempts + 1
         until = now + backoff(attempts) if attempts < MOST_ATTEMPTS else None
         inbox.postpone(item, until=until, last_error=error)
+        failures.open_cases(_orders_concerned([item]), error=error, now=now)
         report = Report()
         report.counts["raised"] += 1
         return report
@@ -58,9 +62,8 @@ class ReconcileWebhook:
 def _may_become_ours(
     event: InboxEvent, reading: Reading, *, known: set[str], now: datetime
 ) -> bool:
-    if not _orders_in(reading) - known:
-        return False
-    return now < event.received_at + NOT_OURS_AFTER
+    unknown = (_orders_in(reading) | _payments_alone_in(reading.news)) - known
+    return bool(unknown) and now < event.received_at + NOT_OURS_AFTER
 
 
 def _orders_in(reading: Reading) -> set[str]:
@@ -68,9 +71,27 @@ def _orders_in(reading: Reading) -> set[str]:
     return {fact.gateway_order_id for fact in reading.news.payments if fact.gateway_order_id}
 
 
+def _payments_alone_in(news: News) -> set[str]:
+    """Those that a refund or a dispute is of, and of which nothing else says whose they are."""
+    told = {fact.gateway_payment_id for fact in news.refunds}
+    told |= {fact.gateway_payment_id for fact in news.disputes}
+    return told - {fact.id for fact in news.payments}
+
+
+def _orders_concerned(events: Sequence[InboxEvent]) -> set[int]:
+    """The orders of ours that these events name, as far as they can be read."""
+    bodies = [bytes(event.body) for event in events]
+    rows = ledger.find(name for body in bodies for name in inbox.orders_named_in(body))
+    payments = {name for body in bodies for name in inbox.payments_named_in(body)}
+    of_payments = ledger.orders_of_payments(payments)
+    return {*(row.order_id for row in rows.values()), *of_payments.values()}
+
+
 def _result(reading: Reading, *, known: set[str]) -> str:
     if reading.problem:
         return reading.problem
     if reading.news == News():
         return "no money in it"
+    if unknown := _payments_alone_in(reading.news) - known:
+        return f"{inbox.UNREADABLE}: nothing says whose the payment {min(unknown)} is"
     return "settled" if _orders_in(reading) <= known else "not ours"

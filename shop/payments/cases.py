@@ -25,6 +25,10 @@ class CaseKind(StrEnum):
     UNREADABLE = "unreadable"  # a payment that a poll found and that we cannot read
 
 
+# Closed by the decision about a checkout in review, and by nothing else while it waits for one.
+DECIDED_IN_REVIEW = frozenset({CaseKind.CONFLICT, CaseKind.UNSERVED, CaseKind.REFUND_FAILED})
+
+
 class Case(models.Model):
     order = models.ForeignKey(Order, on_delete=models.PROTECT, related_name="cases")
     kind = models.CharField(max_length=16)

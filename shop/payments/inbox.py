@@ -229,8 +229,23 @@ def put_off(event: InboxEvent, *, until: datetime) -> None:
 
 def _order_named_in(body: bytes) -> str:
     """Not through `read`: that may be what has just raised."""
+    return _named_in(body, "payment", "order_id")
+
+
+def payments_named_in(body: bytes) -> set[str]:
+    """The payments that an event is about, though the rest of it cannot be read."""
+    fields = (("payment", "id"), ("refund", "payment_id"), ("dispute", "payment_id"))
+    return {_named_in(body, kind, name) for kind, name in fields} - {""}
+
+
+def orders_named_in(body: bytes) -> set[str]:
+    """The Razorpay orders that an event is about, alike: at most one."""
+    return {_order_named_in(body)} - {""}
+
+
+def _named_in(body: bytes, kind: str, name: str) -> str:
     try:
-        named = json.loads(body)["payload"]["payment"]["entity"]["order_id"]
+        named = json.loads(body)["payload"][kind]["entity"][name]
     except (ValueError, KeyError, TypeError, RecursionError):
         return ""
     return _as_text(named) if isinstance(named, str) else ""

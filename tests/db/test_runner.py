@@ -165,8 +165,8 @@ class TwoCalls(runner.RemoteStep):
         time.sleep(0 if work == "first" else 10 * runner.GATHER_SECONDS)
         return f"answer to the {work}"
 
-    def entity(self, work):
-        return work
+    def order_of(self, work):
+        return 1 if work == "first" else 2
 
     def excuse(self, *, now):
         raise AssertionError("the gateway is well")

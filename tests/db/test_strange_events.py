@@ -1,6 +1,7 @@
 """Genuine events that say nothing, or nonsense: kept, ignored or shown to people, never lost."""
 
 import json
+from datetime import timedelta
 
 import pytest
 
@@ -146,3 +147,37 @@ def test_what_razorpay_would_not_send_again_any_more_is_no_longer_shown(now):
 
     assert inbox.unreadable(now=now)
     assert not inbox.unreadable(now=now + inbox.REPLAYABLE)
+
+
+# --- refunds of payments that nobody has told us of ----------------------------------------------
+
+
+def refund_alone(payment, *, now):
+    """A refund event in which the payment is missing."""
+    refund = {"id": "rfnd_1", "payment_id": payment["id"], "amount": 100, "status": "processed"}
+    payload = {"refund": {"entity": refund}}
+    body = json.dumps({"event": "refund.processed", "payload": payload}).encode()
+    inbox.receive(event_id="Alone", body=body, now=now)
+    run(STEP, now=now)
+
+
+def test_a_refund_of_an_unknown_payment_waits_until_the_payment_is_known(job, payment, now):
+    refund_alone(payment, now=now)
+    assert InboxEvent.objects.get().handled_at is None
+
+    deliver(payment, now=now)
+    run(STEP, now=now)
+    run(STEP, now=now + timedelta(minutes=1))
+
+    assert Refund.objects.get().gateway_refund_id == "rfnd_1"
+    assert InboxEvent.objects.get(gateway_event_id="Alone").result == "settled"
+
+
+def test_a_refund_of_a_payment_that_stays_unknown_is_shown_to_people(job, payment, now):
+    refund_alone(payment, now=now)
+
+    run(STEP, now=now + NOT_OURS_AFTER)
+
+    [kept] = inbox.unreadable(now=now)
+    assert kept.result == f"cannot be read: nothing says whose the payment {payment['id']} is"
+    assert kept.handled_at
