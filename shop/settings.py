@@ -14,7 +14,7 @@ from django.core.exceptions import ImproperlyConfigured
 from django.utils.crypto import salted_hmac
 
 from shop import logs, redaction
-from workers.addresses import celery_broker_url, data_dir_of, postgres_url, redis_url
+from workers.addresses import OWNER, celery_broker_url, data_dir_of, postgres_url, redis_url
 
 env = environ.Env()
 
@@ -161,6 +161,12 @@ WHITENOISE_AUTOREFRESH = False
 LOCK_TIMEOUT_MS = 3000 if ROLE == "web" else 1000
 # Each thread keeps its connection, in workers too: connecting was half of a task's cost.
 DATABASE_URL = env_url("DATABASE_URL", postgres_url(DATA_DIR), schemes=("postgres", "postgresql"))
+# What `migrate` connects as: the processes of the shop own no table.
+DATABASE_OWNER_URL = env_url(
+    "DATABASE_OWNER_URL",
+    env.str("DATABASE_URL", default="") or postgres_url(DATA_DIR, role=OWNER),
+    schemes=("postgres", "postgresql"),
+)
 DATABASES = {
     "default": {
         **environ.Env.db_url_config(DATABASE_URL),
@@ -434,6 +440,9 @@ redaction.learn(
         METRICS_TOKEN,
         env.str("FLOWER_BASIC_AUTH", default="").partition(":")[2],
         env.str("ADMIN_PASSWORD", default=""),
-        *(urlsplit(url).password or "" for url in (DATABASE_URL, REDIS_URL, CELERY_BROKER_URL)),
+        *(
+            urlsplit(url).password or ""
+            for url in (DATABASE_URL, DATABASE_OWNER_URL, REDIS_URL, CELERY_BROKER_URL)
+        ),
     ]
 )

@@ -3,15 +3,19 @@ from __future__ import annotations
 from collections.abc import Iterator
 from datetime import UTC, datetime
 
+import psycopg
 import pytest
 from django.conf import settings
+from django.db import connection
 from redis import Redis
 
 from shop import redis_client
 from shop.payments.razorpay import RazorpayGateway
 from tests.support import environment
 from tests.support.standin import StandIn
+from workers.addresses import OWNER
 from workers.devservices import Services
+from workers.postgres import ROLES
 
 NOON = datetime(2026, 11, 22, 6, 30, tzinfo=UTC)  # in Kolkata
 
@@ -27,7 +31,16 @@ def services() -> Iterator[Services]:
 
 @pytest.fixture(scope="session")
 def django_db_modify_db_settings(services: Services) -> None:
-    """Have the servers up before the test database is made."""
+    """Have the servers up before the test database is made, by the role that owns its tables."""
+    connection.settings_dict["USER"] = OWNER
+
+
+@pytest.fixture(scope="session")
+def django_db_setup(django_db_setup: None, services: Services) -> None:
+    """The test database has the roles of the shop, too: processes that a test starts may use it."""
+    name = connection.settings_dict["NAME"]
+    with psycopg.connect(services.superuser_url, dbname=name) as superuser:
+        superuser.execute(ROLES.read_bytes())
 
 
 @pytest.fixture

@@ -12,7 +12,10 @@ from pathlib import Path
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 DATABASE = "pakka"
+# Roles of the embedded database: see deploy/postgres/roles.sql.
 SUPERUSER = "postgres"
+OWNER = "pakka_owner"
+APP = "pakka_app"
 
 LONGEST_SOCKET_PATH_BYTES = 100  # the kernel's limit is 107 on Linux, 103 on macOS
 PLAIN_PATH = re.compile(r"[A-Za-z0-9._/-]+")  # needs no quoting in any URL
@@ -36,9 +39,9 @@ def run_dir(data_dir: Path) -> Path:
     return Path("/tmp") / f"pakka-{name}"  # noqa: S108 - not $TMPDIR: all must agree
 
 
-def postgres_url(data_dir: Path) -> str:
+def postgres_url(data_dir: Path, *, role: str = APP) -> str:
     """The embedded database, in the one form that psycopg, psql and django-environ all read."""
-    return f"postgres://{SUPERUSER}@/{DATABASE}?host={run_dir(data_dir)}"
+    return f"postgres://{role}@/{DATABASE}?host={run_dir(data_dir)}"
 
 
 def redis_url(data_dir: Path) -> str:

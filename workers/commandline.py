@@ -91,7 +91,11 @@ def run(command: list[str]) -> int:
     """
     data_dir = data_dir_of(os.environ)
     with Services(data_dir, attach=True) as services:
-        addresses = {"DATABASE_URL": services.database_url, "REDIS_URL": services.redis_url}
+        addresses = {
+            "DATABASE_URL": services.database_url,
+            "DATABASE_OWNER_URL": services.owner_url,
+            "REDIS_URL": services.redis_url,
+        }
         completed = environment.complete({**os.environ, **addresses}, data_dir=data_dir)
         signal.signal(signal.SIGINT, signal.SIG_IGN)  # a Ctrl-C is for the command
         return subprocess.run(command, env=completed, check=False).returncode

@@ -12,7 +12,14 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Self
 
-from workers.addresses import celery_broker_url, data_dir_of, postgres_url, redis_url
+from workers.addresses import (
+    OWNER,
+    SUPERUSER,
+    celery_broker_url,
+    data_dir_of,
+    postgres_url,
+    redis_url,
+)
 from workers.postgres import Postgres
 from workers.servers import Server, ServiceError
 from workers.valkey import Redis
@@ -46,7 +53,14 @@ class Services:
         postgres_settings: Mapping[str, str] | None = None,
     ) -> None:
         self.data_dir = data_dir.resolve() if data_dir else data_dir_of(environ)
-        self.database_url = environ.get("DATABASE_URL") or postgres_url(self.data_dir)
+        given = environ.get("DATABASE_URL")
+        self.database_url = given or postgres_url(self.data_dir)
+        self.owner_url = (
+            environ.get("DATABASE_OWNER_URL") or given or postgres_url(self.data_dir, role=OWNER)
+        )
+        self.superuser_url = (
+            self.owner_url if given else postgres_url(self.data_dir, role=SUPERUSER)
+        )
         self.redis_url = environ.get("REDIS_URL") or redis_url(self.data_dir)
         self.postgres = (
             None

@@ -5,11 +5,14 @@ import shutil
 import signal
 import sys
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 
-from workers.addresses import DATABASE, SUPERUSER, postgres_url, run_dir
+from workers.addresses import DATABASE, OWNER, REPOSITORY, SUPERUSER, postgres_url, run_dir
 from workers.leash import ACCOUNT
 from workers.servers import Server, ServiceError, only_match
+
+ROLES = REPOSITORY / "deploy" / "postgres" / "roles.sql"
 
 
 class Postgres(Server):
@@ -91,15 +94,23 @@ class Postgres(Server):
     def _answers(self) -> bool:
         import psycopg  # heavy, and only needed here
 
-        address = postgres_url(self.data_dir).replace(f"/{DATABASE}?", "/postgres?")
+        address = postgres_url(self.data_dir, role=SUPERUSER)
         try:
+            with (
+                suppress(psycopg.errors.DuplicateDatabase),  # another that attached was faster
+                psycopg.connect(
+                    address, dbname="postgres", autocommit=True, connect_timeout=5
+                ) as at,
+            ):
+                find = "SELECT 1 FROM pg_database WHERE datname = %s"
+                if not at.execute(find, [DATABASE]).fetchone():
+                    at.execute(f"CREATE DATABASE {DATABASE}")
             with psycopg.connect(address, autocommit=True, connect_timeout=5) as connection:
-                named = {"name": DATABASE}
-                find = "SELECT 1 FROM pg_database WHERE datname = %(name)s"
-                if not connection.execute(find, named).fetchone():
-                    connection.execute(f"CREATE DATABASE {DATABASE}")
-        except psycopg.errors.DuplicateDatabase:
-            return True  # another process that attached was faster
+                connection.execute(ROLES.read_bytes())
+                # Tests make databases of their own.
+                may = "SELECT rolcreatedb FROM pg_roles WHERE rolname = %s"
+                if connection.execute(may, [OWNER]).fetchone() == (False,):
+                    connection.execute(f"ALTER ROLE {OWNER} CREATEDB")
         except psycopg.OperationalError:
             return False
         return True

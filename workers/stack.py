@@ -211,8 +211,8 @@ class Stack:
         log.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         command = ["python", "manage.py", *words]
         process = Supervised(
-            "setup", "exec " + " ".join(command), environment=self.environment, root=self._root,
-            log=log,
+            "setup", "exec " + " ".join(command), root=self._root, log=log,
+            environment=self.environment | {"DATABASE_OWNER_URL": self.services.owner_url},
         )  # fmt: skip
         process.start()
         try:

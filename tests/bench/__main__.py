@@ -85,7 +85,7 @@ def measure(shop: Pakka, given: argparse.Namespace) -> dict[str, Any]:
     if given.grown:
         tell(f"making {given.grown} old checkouts ...")
         through(shop, 20)  # one of them is copied
-        grow(shop.stack.services.database_url, checkouts=given.grown)
+        grow(shop.stack.services.superuser_url, checkouts=given.grown)
         again = Benchmark(shop, sizes, tell=tell)
         again.run(given.only, references=False)
         title = f"with {given.grown:,} old checkouts"

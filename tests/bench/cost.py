@@ -56,7 +56,7 @@ class Meter:
         self._services = services
         self._roles = roles
         self._redis = Redis.from_url(services.redis_url)
-        self._database = psycopg.connect(services.database_url, autocommit=True)
+        self._database = psycopg.connect(services.superuser_url, autocommit=True)
 
     @contextmanager
     def measure(self) -> Iterator[Used]:

@@ -23,7 +23,7 @@ def load_average() -> float:
 
 
 def describe(services: Services, *, load_at_start: float) -> dict[str, Any]:
-    with psycopg.connect(services.database_url) as database:
+    with psycopg.connect(services.superuser_url) as database:
         settings = {
             name: database.execute("SELECT current_setting(%s)", [name]).fetchone()
             for name in ("server_version", *SETTINGS)

@@ -56,7 +56,7 @@ class Pakka:
         self.port = int(stack.environment["PORT"])
         self.meter = Meter(stack.services, self.pids)
         self.payable: list[Payable] = []
-        self.database = psycopg.connect(stack.services.database_url, autocommit=True)
+        self.database = psycopg.connect(stack.services.superuser_url, autocommit=True)
         self._variant_ids: list[int] = []
 
     def pids(self) -> Mapping[str, Sequence[int]]:

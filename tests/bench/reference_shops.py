@@ -64,7 +64,7 @@ class ReferenceShop:
         self.payable: list[Payable] = []
         self._kind = kind
         services = beside.stack.services
-        database_url = services.database_url.replace(f"/{DATABASE}?", f"/{OWN_DATABASE}?")
+        database_url = services.superuser_url.replace(f"/{DATABASE}?", f"/{OWN_DATABASE}?")
         redis_url = f"{services.redis_url}?db=1"
         self._environment = {
             **os.environ,
@@ -83,7 +83,7 @@ class ReferenceShop:
             commands["worker"] = WORKER.format(processes=kind.worker_processes)
         self._log_dir = log_dir
         self._processes = {name: self._process(name, line) for name, line in commands.items()}
-        with psycopg.connect(services.database_url, autocommit=True) as admin:
+        with psycopg.connect(services.superuser_url, autocommit=True) as admin:
             known = "SELECT 1 FROM pg_database WHERE datname = %s"
             self._is_new = not admin.execute(known, [OWN_DATABASE]).fetchone()
             if self._is_new:

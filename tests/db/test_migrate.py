@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator
 
+import psycopg
 import pytest
 from django.core.management import call_command
 from django.db import connection
@@ -73,10 +74,12 @@ def test_the_connection_has_its_limits_afterwards(reverse_0011):
     assert limits() == before == ("15s", "10s")
 
 
-def test_an_index_that_a_cancelled_try_left_invalid_is_built_anew(reverse_0011):
+def test_an_index_that_a_cancelled_try_left_invalid_is_built_anew(reverse_0011, services):
     with connection.cursor() as cursor:
         cursor.execute(f"CREATE INDEX {INDEX} ON shop_cartitem (cart_id)")
-        cursor.execute(
+    database = connection.settings_dict["NAME"]
+    with psycopg.connect(services.superuser_url, dbname=database) as superuser:
+        superuser.execute(
             "UPDATE pg_index SET indisvalid = false WHERE indexrelid = %s::regclass", [INDEX]
         )
 

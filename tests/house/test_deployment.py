@@ -35,7 +35,10 @@ def test_a_container_of_the_same_name_runs_the_procfile_s_command(name: str):
 
 
 def test_compose_adds_the_databases_their_migration_and_the_rest_on_request():
-    always, on_request = {"proxy", "postgres", "redis", "migrate"}, {"standin", *OBSERVABILITY}
+    always, on_request = (
+        {"proxy", "postgres", "redis", "roles", "migrate"},
+        {"standin", *OBSERVABILITY},
+    )
     assert set(SERVICES) - set(PROCESSES) == always | on_request
     assert SERVICES["standin"]["profiles"] == ["standin"]
     assert all(SERVICES[name]["profiles"] == ["observability"] for name in OBSERVABILITY)
@@ -111,7 +114,7 @@ def test_every_secret_of_compose_must_be_given():
     named = re.findall(r"(?<!\$)\$\{(\w+)([^}]*)\}", text)
 
     secrets = {name: rest for name, rest in named if secret.search(name)}
-    assert len(secrets) == 8
+    assert len(secrets) == 9
     # Compose asks for what a profile needs even without the profile: Grafana itself refuses.
     assert secrets.pop("GRAFANA_PASSWORD") == ":-"
     assert set(secrets.values()) == {":?is missing"}
@@ -181,6 +184,23 @@ def test_the_image_has_a_compiled_standard_library():
     assert 'sysconfig.get_path("stdlib")' in command
     assert command.endswith("shop tasks workers")
     assert all(SERVICES[name]["read_only"] for name in [*PROCESSES, "migrate", "standin"])
+
+
+def test_the_processes_connect_as_a_role_that_owns_nothing():
+    """The superuser's password reaches the database, its roles and `migrate`, nobody else."""
+    for name in PROCESSES:
+        environment = SERVICES[name]["environment"]
+        assert environment["DATABASE_URL"].startswith(
+            "postgres://pakka_app:${POSTGRES_APP_PASSWORD"
+        )
+        assert environment["POSTGRES_PASSWORD"] == ""
+        assert "DATABASE_OWNER_URL" not in environment
+    owner = SERVICES["migrate"]["environment"]["DATABASE_OWNER_URL"]
+    assert owner.startswith("postgres://pakka_owner:${POSTGRES_PASSWORD")
+    assert SERVICES["migrate"]["depends_on"] == {
+        "roles": {"condition": "service_completed_successfully"}
+    }
+    assert SERVICES["roles"]["volumes"] == ["./deploy/postgres/roles.sql:/roles.sql:ro"]
 
 
 def test_the_databases_log_shows_no_values_of_rows():

@@ -14,7 +14,7 @@ from redis.exceptions import TimeoutError as RedisTimeoutError
 from tests.house.conditions import eventually, none_lives
 from tests.house.conftest import StartScript
 from workers import process_tree
-from workers.addresses import celery_broker_url, postgres_url, redis_url, run_dir
+from workers.addresses import SUPERUSER, celery_broker_url, postgres_url, redis_url, run_dir
 from workers.devservices import Postgres, Redis, ServiceError, Services
 from workers.servers import LEASH
 
@@ -54,7 +54,7 @@ def postgres(tmp_path: Path) -> Iterator[Postgres]:
 
 
 def query(data_dir: Path, statement: str) -> list[tuple[object, ...]]:
-    with psycopg.connect(postgres_url(data_dir)) as connection:
+    with psycopg.connect(postgres_url(data_dir, role=SUPERUSER)) as connection:
         cursor = connection.execute(statement)
         return cursor.fetchall() if cursor.description else []
 

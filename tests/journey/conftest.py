@@ -38,7 +38,7 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
     """The real processes, as `make up` starts them; what a test kills, the test restarts."""
     environment = dict.fromkeys(UNSET, "") | QUICK | UNHURRIED
     with Stack(tmp_path_factory.mktemp("stack"), environment, supervise=False) as running:
-        with psycopg.connect(running.services.database_url, autocommit=True) as database:
+        with psycopg.connect(running.services.superuser_url, autocommit=True) as database:
             database.execute("UPDATE shop_stocklevel SET on_hand = 100000")
         yield running
 

@@ -44,5 +44,5 @@ os.environ |= {
     "LOG_LEVEL": "WARNING",
     "NO_PROXY": "127.0.0.1,localhost",
 }
-for name in ("ROLE", "DATABASE_URL", "REDIS_URL", "CELERY_BROKER_URL"):
+for name in ("ROLE", "DATABASE_URL", "DATABASE_OWNER_URL", "REDIS_URL", "CELERY_BROKER_URL"):
     os.environ.pop(name, None)

@@ -18,7 +18,7 @@ class ShopFloor:
         self.stack = stack
         self.http = requests.Session()
         self.http.trust_env = False
-        self.database = psycopg.connect(stack.services.database_url, autocommit=True)
+        self.database = psycopg.connect(stack.services.superuser_url, autocommit=True)
 
     def __enter__(self) -> Self:
         return self

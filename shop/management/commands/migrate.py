@@ -1,5 +1,5 @@
 """
-Django's `migrate`, whose statements take the time they need.
+Django's `migrate`, as the owner of the tables, whose statements take the time they need.
 
 The limits in `shop/settings.py` are for statements that a buyer waits for. They would cancel the
 building of an index on a large table, which stays behind, INVALID. What waits for a lock on a table
@@ -12,21 +12,33 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from django.conf import settings
 from django.core.management.commands import migrate
 from django.db import connections
 from django.db.backends.base.base import BaseDatabaseWrapper
+from environ import Env  # type: ignore[import-untyped]
 
 
 class Command(migrate.Command):
     def handle(self, *args: Any, **options: Any) -> None:
         """The connection has its own limits again afterwards: tests go on with it."""
         connection = connections[options["database"]]
+        _become_owner(connection)
         _say(connection, "SET statement_timeout = 0")
         try:
             with connection.execute_wrapper(_wait_for_old_transactions):
                 super().handle(*args, **options)
         finally:
             _say(connection, "RESET statement_timeout")
+
+
+def _become_owner(connection: BaseDatabaseWrapper) -> None:
+    """Connect as the role of `DATABASE_OWNER_URL`, for the rest of this process."""
+    owner = Env.db_url_config(settings.DATABASE_OWNER_URL)
+    if owner["USER"] != connection.settings_dict["USER"]:
+        connection.close()
+        for name in ("USER", "PASSWORD", "HOST", "PORT"):
+            connection.settings_dict[name] = owner[name]
 
 
 def _wait_for_old_transactions(

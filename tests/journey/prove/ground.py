@@ -206,7 +206,7 @@ class Ground:
         return self.stack.services.redis
 
     def connect(self, **options: Any) -> psycopg.Connection:
-        return psycopg.connect(self.stack.services.database_url, connect_timeout=5, **options)
+        return psycopg.connect(self.stack.services.superuser_url, connect_timeout=5, **options)
 
     def rows(self, query: str, *values: Any, seconds: float = ANSWER_SECONDS) -> list[Any]:
         """A statement of our own; tried again while the database is away, so it may run twice."""
