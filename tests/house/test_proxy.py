@@ -40,7 +40,8 @@ def ports() -> list[int]:
 @pytest.fixture(scope="module")
 def stack(tmp_path_factory: pytest.TempPathFactory, ports: list[int]) -> Iterator[Stack]:
     """Web and Flower with the settings that compose gives them."""
-    environ = dict.fromkeys(UNSET, "") | {
+    own_secrets = ("RAZORPAY_KEY_ID", "RAZORPAY_KEY_SECRET", "RAZORPAY_WEBHOOK_SECRETS")
+    environ = dict.fromkeys((*UNSET, *own_secrets), "") | {
         "DEBUG": "0",
         "PUBLIC_URL": f"http://127.0.0.1:{ports[0]}",
         "TRUSTED_PROXIES": "1",
@@ -138,7 +139,7 @@ def test_metrics_are_not_shown_outside(stack: Stack, url: str):
 
 
 def test_a_webhook_in_chunks_arrives_whole(stack: Stack, url: str):
-    secret = stack.environment["RAZORPAY_WEBHOOK_SECRETS"].split(",")[0]
+    secret = stack.environment["RAZORPAY_WEBHOOK_SECRETS"]
     event = {"event": "payment.captured", "payload": {}, "padding": "x" * 100_000}
     body = json.dumps(event).encode()
     signature = hmac.new(secret.encode(), body, hashlib.sha256).hexdigest()
