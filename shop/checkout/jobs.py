@@ -125,8 +125,8 @@ class CheckoutJob(models.Model):
 
     @property
     def holding_order_ids(self) -> list[int]:
-        """The orders that may hold units for this checkout: its own, and those it takes over."""
-        return [*self.takes_over, *([self.order_id] if self.order_id is not None else [])]
+        """The orders that may hold units for this checkout: its own, or those it is to take over."""
+        return [self.order_id] if self.order_id is not None else list(self.takes_over)
 
     @property
     def frozen_lines(self) -> tuple[FrozenLine, ...]:

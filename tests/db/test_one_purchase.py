@@ -489,6 +489,25 @@ def test_units_that_were_to_be_taken_over_go_free_with_the_checkout(last, buyer,
     assert_books_agree()
 
 
+@pytest.mark.usefixtures("by_hand")
+def test_the_end_of_a_checkout_releases_nothing_that_it_once_took_over(
+    buyer, first, mug, gateway, standin, now
+):
+    second = post_checkout(buyer, terms=OTHER_TERMS, now=now + timedelta(seconds=1))
+    second = make_payable(second, gateway, now=now + timedelta(seconds=1))
+    cancel(second, now=now + timedelta(seconds=2))
+    authorise(first, gateway, standin, now=now + timedelta(seconds=3))
+
+    pay(second, standin, now=now + timedelta(seconds=4))
+
+    assert {reload(first).state, reload(second).state} == {State.AWAITING_PAYMENT, State.REFUNDING}
+    assert stock_of(mug) == (3, 1)  # for the first, whose money is being captured
+    run_remote(CapturePayments(), gateway, now=now + timedelta(seconds=5))
+    assert reload(first).state == State.PAID
+    assert stock_of(mug) == (2, 0)
+    assert_books_agree()
+
+
 def test_a_guest_who_holds_the_last_unit_keeps_it_when_signing_in(last, buyer, first, now):
     account = make_buyer(now=now)
 
