@@ -125,7 +125,7 @@ class CheckoutJob(models.Model):
 
     @property
     def holding_order_ids(self) -> list[int]:
-        """The orders that may hold units for this checkout: its own, or those it is to take over."""
+        """The orders that may hold units for this checkout: its own, or those it will take over."""
         return [self.order_id] if self.order_id is not None else list(self.takes_over)
 
     @property
