@@ -34,6 +34,11 @@ LINE_UNITS_LIMIT = 100  # more of one thing is a wholesale order, or a slip of t
 LINES_LIMIT = 100
 EMPTY_CHECKSUM = zlib.crc32(b"[]")  # what an empty cart shows
 STALE = "stale"  # as metrics say it: storefronts have words of their own, any number of them
+DETAIL_CHARS = 500
+# What a storefront may say was the matter; any other word counts as OTHER, so that those of buyers
+# who make up words do not fill the figures.
+OTHER = "other"
+STALE_KINDS = frozenset({"stale_copy", "cart_empty", "cart_not_found", "cart_changed", OTHER})
 REFUSED = "refused:"  # of a kind that we note; storefronts cannot send the colon
 FRESH_FOR = timedelta(minutes=1)  # reading a cart writes `updated_at` at most this often
 
@@ -96,7 +101,7 @@ class SyncEvent(models.Model):
     kind = models.CharField(max_length=40)
     cart_id_seen = models.BigIntegerField(null=True, blank=True)
     cart_version_seen = models.BigIntegerField(null=True, blank=True)
-    detail = models.CharField(max_length=500, blank=True)
+    detail = models.CharField(max_length=DETAIL_CHARS, blank=True)
     at = models.DateTimeField()
 
     class Meta:
@@ -383,9 +388,14 @@ def report_stale(
     detail: str,
     now: datetime,
 ) -> None:
-    """Note that a storefront's copy of the cart was stale, as the storefront tells it."""
+    """
+    Note that a storefront's copy of the cart was stale, as the storefront tells it. A `kind` that
+    is none of `STALE_KINDS` is noted as `other`, and the word itself before the `detail`.
+    """
     if not _is_active(owner_id):
         raise NoSuchBuyer(owner_id)
+    if kind not in STALE_KINDS:
+        kind, detail = OTHER, f"{kind}: {detail}"[:DETAIL_CHARS]
     CARTS.labels(STALE).inc()
     SyncEvent.objects.create(
         owner_id=owner_id,

@@ -47,14 +47,21 @@ UNSETTLED = (State.IN_REVIEW, State.REFUNDING)
 
 def view(request: HttpRequest) -> HttpResponse:
     """For whoever has METRICS_TOKEN; for anybody while developing without one."""
-    if not settings.METRICS_TOKEN and not settings.DEBUG:
-        return _refuse("Set METRICS_TOKEN to see metrics.")
-    given = request.headers.get("Authorization", "")
-    if settings.METRICS_TOKEN and not constant_time_compare(
-        given, f"Bearer {settings.METRICS_TOKEN}"
-    ):
-        return _refuse("Authorization: Bearer METRICS_TOKEN")
+    if not may_read(request):
+        return _refuse(
+            "Authorization: Bearer METRICS_TOKEN"
+            if settings.METRICS_TOKEN
+            else "Set METRICS_TOKEN to see metrics."
+        )
     return HttpResponse(exposition(now=timezone.now()), content_type=CONTENT_TYPE_LATEST)
+
+
+def may_read(request: HttpRequest) -> bool:
+    """Whether the request has METRICS_TOKEN; without one, whether this is a developer's machine."""
+    if not settings.METRICS_TOKEN:
+        return bool(settings.DEBUG)
+    given = request.headers.get("Authorization", "")
+    return constant_time_compare(given, f"Bearer {settings.METRICS_TOKEN}")
 
 
 def _refuse(sentence: str) -> HttpResponse:

@@ -376,6 +376,7 @@ REST_FRAMEWORK = {
         "checkout": env_rate("THROTTLE_CHECKOUT", "60/min"),
         "confirm": env_rate("THROTTLE_CONFIRM", "60/min"),
         "sync_events": env_rate("THROTTLE_SYNC_EVENTS", "30/min"),
+        "docs": env_rate("THROTTLE_DOCS", "60/min"),  # and the schema
         "refund": env_rate("THROTTLE_REFUND", "30/min"),
     },
 }
@@ -404,7 +405,11 @@ SPECTACULAR_SETTINGS = {
 
 # --- transport and logs ------------------------------------------------------------------------
 
-SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https")
+# Without a proxy of ours this header is the caller's own word.
+TRUSTED_PROXIES = REST_FRAMEWORK["NUM_PROXIES"]
+SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https") if TRUSTED_PROXIES else None
+LOGIN_URL = "/admin/login/"
+LOGIN_REDIRECT_URL = "/admin/"  # where a sign-in leads without a `next` of ours
 SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = PUBLIC_URL.startswith("https://")
 CSRF_COOKIE_HTTPONLY = True
 SESSION_COOKIE_AGE = 12 * 60 * 60  # a day's work: only staff have sessions

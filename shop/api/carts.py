@@ -121,8 +121,11 @@ def _item_json(line: Line) -> dict[str, Any]:
 
 
 def _answer(cart: Contents) -> Response:
-    headers = {"ETag": quoted(cart.version), "Cache-Control": "private, no-cache"}
-    return Response(cart_json(cart), headers=headers)
+    return Response(cart_json(cart), headers=_headers(cart))
+
+
+def _headers(cart: Contents) -> dict[str, str]:
+    return {"ETag": quoted(cart.version), "Cache-Control": "private, no-cache"}
 
 
 class ChangingView(APIView):
@@ -142,9 +145,7 @@ class CartView(ChangingView):
         """The cart as it is now. Its `ETag` is its version."""
         cart = carts.read(caller_id(request), now=timezone.now())
         if is_fresh(request, cart.version):
-            return Response(
-                status=status.HTTP_304_NOT_MODIFIED, headers={"ETag": quoted(cart.version)}
-            )
+            return Response(status=status.HTTP_304_NOT_MODIFIED, headers=_headers(cart))
         return _answer(cart)
 
     @extend_schema(responses={200: CartOut} | refusals(PRIVATE, THROTTLED), parameters=[ETAG])

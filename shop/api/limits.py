@@ -24,6 +24,8 @@ from shop.redis_client import RedisAway
 WEBHOOK_PATH = "/api/webhooks/"
 LENGTH = re.compile("[0-9]{0,18}")
 LONGEST_ADDRESS = 64  # of what a proxy calls an address
+# With a port, which differs for each connection: `1.2.3.4:5678`, `[::1]:5678`.
+WITH_PORT = re.compile(r"\[([^]]*)\](?::[0-9]*)?|([^:]*):[0-9]*")
 NETWORK_BITS = 64  # of an IPv6 address: the rest is the caller's own to choose
 
 
@@ -135,13 +137,16 @@ def address_of(request: HttpRequest | Request) -> str:
     """
     Where the request comes from, as far as our own proxies saw it (`TRUSTED_PROXIES`).
 
-    Of an IPv6 address the network: a caller has 2^64 addresses in it to call from.
+    Of an IPv6 address the network: a caller has 2^64 addresses in it to call from. Without the port
+    that some proxies add.
     """
     return _address(Throttle().get_ident(cast("Request", request)) or "")  # it reads headers alone
 
 
 @lru_cache(maxsize=4096)
 def _address(given: str) -> str:
+    if with_port := WITH_PORT.fullmatch(given):
+        given = with_port[1] or with_port[2] or given
     try:
         address = ip_address(given)
     except ValueError:

@@ -1,5 +1,4 @@
 from django.urls import path, re_path
-from drf_spectacular.views import SpectacularJSONAPIView, SpectacularSwaggerSplitView
 
 from shop.api import (
     accounts,
@@ -10,6 +9,7 @@ from shop.api import (
     orders,
     refunds,
     returns,
+    schema,
     webhooks,
 )
 
@@ -35,7 +35,7 @@ urlpatterns = [
     path("orders/<slug:number>/", orders.OrderDetail.as_view()),
     path("orders/<slug:number>/refunds/", refunds.Refunds.as_view()),
     path("webhooks/razorpay/", webhooks.razorpay),
-    path("schema/", SpectacularJSONAPIView.as_view(), name="schema"),
-    path("docs/", SpectacularSwaggerSplitView.as_view(url_name="schema")),
+    path("schema/", schema.Schema.as_view(), name="schema"),
+    path("docs/", schema.Docs.as_view(url_name="schema")),
     re_path("", errors.no_such_address),
 ]

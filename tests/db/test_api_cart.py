@@ -237,14 +237,24 @@ def test_reading_keeps_the_cart_fresh_but_writes_at_most_once_a_minute(buyer):
 
 
 def test_a_report_of_a_stale_copy_is_kept_for_operations(buyer):
-    report = {"kind": "stale_cart", "cart_id": 5, "cart_version": 7, "detail": "reloaded"}
+    report = {"kind": "stale_copy", "cart_id": 5, "cart_version": 7, "detail": "reloaded"}
 
     response = buyer.post("/api/cart/sync-events/", report)
 
     assert response.status_code == 202
     event = SyncEvent.objects.get()
-    assert (event.owner_id, event.kind) == (buyer.user_id, "stale_cart")
+    assert (event.owner_id, event.kind) == (buyer.user_id, "stale_copy")
     assert (event.cart_id_seen, event.cart_version_seen, event.detail) == (5, 7, "reloaded")
+
+
+def test_a_word_of_their_own_counts_as_other(buyer):
+    for word in ("stale_cart", "x" * 40):
+        report = {"kind": word, "detail": "y" * 500}
+        assert buyer.post("/api/cart/sync-events/", report).status_code == 202
+
+    events = SyncEvent.objects.order_by("id")
+    assert [event.kind for event in events] == ["other", "other"]
+    assert events[0].detail.startswith("stale_cart: yyy")
 
 
 def test_a_report_needs_to_say_no_more_than_its_kind(buyer):

@@ -27,6 +27,7 @@ LIMITED = [
     ("checkout", "POST", "/api/checkouts/"),
     ("checkout", "POST", "/api/checkouts/00000000-0000-4000-8000-000000000000/cancel/"),
     ("confirm", "POST", "/api/checkouts/00000000-0000-4000-8000-000000000000/confirm/"),
+    ("docs", "GET", "/api/schema/"),
 ]
 
 

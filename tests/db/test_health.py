@@ -9,9 +9,11 @@ from datetime import timedelta
 import pytest
 import requests
 from django.db.migrations.recorder import MigrationRecorder
+from django.test import Client
 from django.utils import timezone
 
 from shop import heartbeats, metrics_port
+from shop.accounts import User
 from shop.checkout.questions import CheckPayments
 from shop.checkout.webhooks import ReconcileWebhook
 from shop.payments import pressure, reconcile
@@ -26,6 +28,36 @@ from workers import health
 from workers.sweeper import listen
 
 pytestmark = pytest.mark.django_db
+
+
+TOKEN = "a-token-for-metrics"
+
+
+@pytest.fixture
+def client(settings) -> Client:
+    """Of somebody who may know what is the matter."""
+    settings.METRICS_TOKEN = TOKEN
+    return Client(headers={"Authorization": f"Bearer {TOKEN}"})
+
+
+def test_a_stranger_is_not_told_what_is_the_matter(client, redis, settings):
+    for given in ({}, {"Authorization": "Bearer guessed"}):
+        answer = Client(headers=given).get("/health/ready")
+        assert (answer.status_code, answer.json()) == (200, {"status": "degraded"})
+
+    settings.METRICS_TOKEN = ""
+    assert Client().get("/health/ready").json() == {"status": "degraded"}
+    settings.DEBUG = True
+    assert "checks" in Client().get("/health/ready").json()
+
+
+@pytest.mark.parametrize(("is_staff", "told"), [(True, {"status", "checks"}), (False, {"status"})])
+def test_staff_are_told_what_is_the_matter(client, redis, is_staff, told):
+    person = User.objects.create(email="a@example.com", is_staff=is_staff)
+    browser = Client()
+    browser.force_login(person)
+
+    assert set(browser.get("/health/ready").json()) == told
 
 
 def pay_one(gateway, standin, *, now):

@@ -6,6 +6,7 @@ import uuid
 
 import pytest
 from django.test import Client
+from drf_spectacular.generators import SchemaGenerator
 
 from shop import csp
 from shop.accounts import User
@@ -50,6 +51,19 @@ def test_every_answer_carries_the_rules_of_the_house(path, signed_in, request):
     assert response["X-Content-Type-Options"] == "nosniff"
     assert response["Referrer-Policy"] in {"same-origin", "strict-origin-when-cross-origin"}
     assert response["Cross-Origin-Opener-Policy"] in {"same-origin", "same-origin-allow-popups"}
+    assert {"camera=()", "geolocation=()", "microphone=()"} <= set(
+        response["Permissions-Policy"].split(", ")
+    )
+
+
+def test_only_the_page_with_the_payment_form_lets_the_gateway_ask_for_payment():
+    def payers(path: str) -> str:
+        return Client().get(path)["Permissions-Policy"].partition("payment=")[2]
+
+    assert payers("/cart/") == "()"
+    assert payers(f"/checkout/{uuid.UUID(int=1)}") == (
+        f'(self "{csp._gateway_origin()}" "{csp.RAZORPAY_FRAMES}")'
+    )
 
 
 def test_a_refusal_at_the_door_carries_them_too():
@@ -58,6 +72,35 @@ def test_a_refusal_at_the_door_carries_them_too():
     assert response.status_code == 413
     assert response["X-Content-Type-Options"] == "nosniff"
     assert policy_of(response)["default-src"] == {"'none'"}
+
+
+def test_what_is_somebodys_own_is_stored_nowhere():
+    buyer = Caller.guest()
+    checkout = buyer.check_out()
+    answers = {
+        "tokens": Caller().post("/api/auth/guest/"),
+        "a refusal": Caller().post("/api/auth/token/", {}),
+        "checkouts": buyer.get("/api/checkouts/"),
+        "orders": buyer.get("/api/orders/"),
+        "no token": Caller().get("/api/orders/"),
+        "adding": buyer.post("/api/cart/add/", {"product_id": 0}),
+        "too large": buyer.send("POST", "/api/cart/add/", b"x" * 70_000, "application/json"),
+    }
+    for what, answer in answers.items():
+        assert answer["Cache-Control"] == "no-store", what
+    for path in ("/api/cart/", checkout["links"]["self"]):
+        seen = buyer.get(path)
+        again = buyer.get(path, If_None_Match=seen["ETag"])
+        assert again.status_code == 304
+        assert seen["Cache-Control"] == again["Cache-Control"] == "private, no-cache"
+
+
+def test_the_schema_is_made_once(monkeypatch):
+    first = Client().get("/api/schema/")
+    monkeypatch.setattr(SchemaGenerator, "get_schema", None)
+
+    assert Client().get("/api/schema/").content == first.content
+    assert first["Cache-Control"] == "public, max-age=300"
 
 
 def test_pages_of_staff_are_not_kept(root):
@@ -145,6 +188,8 @@ def test_signing_in_leads_nowhere_else(where):
 
     assert posted.status_code == 302
     assert is_ours(posted["Location"])
+    if "%0d" not in where:  # a path of ours, if a strange one
+        assert posted["Location"] == "/admin/"
 
 
 @pytest.mark.parametrize(

@@ -26,6 +26,7 @@ DEPLOYED = SECRETS | {
     "RAZORPAY_KEY_ID": "rzp_test_planted",
     "RAZORPAY_BASE_URL": "https://api.razorpay.com",
     "LOG_LEVEL": "CRITICAL",
+    "TRUSTED_PROXIES": "1",
     "DJANGO_SETTINGS_MODULE": "shop.settings",
 }
 # Asks the shop without a server, and prints what it said as JSON.
@@ -75,8 +76,8 @@ def run(
     )
 
 
-def ask(tmp_path: Path, *questions: dict) -> list[dict]:
-    done = run("-c", ASK, tmp_path=tmp_path, given=json.dumps(questions))
+def ask(tmp_path: Path, *questions: dict, **changes: str) -> list[dict]:
+    done = run("-c", ASK, tmp_path=tmp_path, given=json.dumps(questions), **changes)
     assert done.returncode == 0, done.stderr
     return json.loads(done.stdout)
 
@@ -167,6 +168,12 @@ def test_browsers_come_back_by_https_alone(tmp_path: Path):
 
     assert secure["headers"]["Strict-Transport-Security"] == "max-age=31536000"
     assert plain["status"] == 200  # probes come in plain
+
+
+def test_a_callers_own_word_for_https_is_not_believed(tmp_path: Path):
+    [answer] = ask(tmp_path, {"path": "/health/live"}, TRUSTED_PROXIES="0")
+
+    assert "Strict-Transport-Security" not in answer["headers"]
 
 
 def test_cookies_are_for_https_and_for_no_script(tmp_path: Path):
