@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import re
 import time
 from collections.abc import Callable
@@ -18,7 +19,7 @@ from rest_framework.throttling import ScopedRateThrottle
 from rest_framework.views import APIView
 
 from shop import redis_client
-from shop.api.errors import plain
+from shop.api.errors import CUT_SHORT, plain
 from shop.redis_client import RedisAway
 
 WEBHOOK_PATH = "/api/webhooks/"
@@ -30,7 +31,11 @@ NETWORK_BITS = 64  # of an IPv6 address: the rest is the caller's own to choose
 
 
 class RefuseLargeBodies:
-    """413 for a body that says it is too large, before any of it is read."""
+    """
+    413 for a body that is too large: before any of it is read where it says so, and after the limit
+    where it comes in chunks. A body within the limit is read to its end whatever becomes of the
+    request, because the server closes a connection with an unread rest under the next request.
+    """
 
     def __init__(self, get_response: Callable[[HttpRequest], HttpResponse]) -> None:
         self.get_response = get_response
@@ -41,12 +46,39 @@ class RefuseLargeBodies:
             if request.path.startswith(WEBHOOK_PATH)
             else settings.LARGEST_BODY_BYTES
         )
+        if not request.META.get("CONTENT_LENGTH") and "HTTP_TRANSFER_ENCODING" in request.META:
+            if not request.META.get("wsgi.input_terminated"):
+                return closing(411, "length_required", "The request does not say how long it is.")
+            try:
+                _read_chunks(request, most=limit + 1)
+            except OSError:
+                return closing(400, "bad_request", CUT_SHORT)
         length = request.META.get("CONTENT_LENGTH", "")
         if not LENGTH.fullmatch(length):
-            return plain(400, "bad_request", "The length of the request is not a number.")
+            return closing(400, "bad_request", "The length of the request is not a number.")
         if int(length or 0) > limit:
-            return plain(413, "too_large", f"The request is larger than {limit} bytes.")
-        return self.get_response(request)
+            return closing(413, "too_large", f"The request is larger than {limit} bytes.")
+        response = self.get_response(request)
+        with suppress(OSError):
+            request._stream.read()  # noqa: SLF001 - what Django reads bodies from
+        return response
+
+
+def _read_chunks(request: HttpRequest, *, most: int) -> None:
+    """
+    Read a body without a length, and let the request be one with a length: Django reads none
+    otherwise, and a signature would be compared with that of no bytes.
+    """
+    body = request.META["wsgi.input"].read(most)
+    request._stream = io.BytesIO(body)  # noqa: SLF001 - as above
+    request.META["CONTENT_LENGTH"] = str(len(body))
+
+
+def closing(status_code: int, code: str, message: str) -> HttpResponse:
+    """A refusal that leaves a part of the body unread, and says that the connection ends."""
+    response = plain(status_code, code, message)
+    response["Connection"] = "close"
+    return response
 
 
 class Throttle(ScopedRateThrottle):

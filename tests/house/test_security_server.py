@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
+import hmac
+import http.client
 import os
 import re
 import socket
@@ -102,6 +105,72 @@ REQUESTS = {
         401,
     ),
 }
+
+
+def genuine(body: bytes) -> bytes:
+    """The header of a webhook that is signed by our secret."""
+    secret = os.environ["RAZORPAY_WEBHOOK_SECRETS"].split(",")[0]
+    signature = hmac.new(secret.encode(), body, hashlib.sha256).hexdigest()
+    return f"X-Razorpay-Signature: {signature}\r\n".encode()
+
+
+def in_chunks(body: bytes, size: int) -> bytes:
+    parts = [body[at : at + size] for at in range(0, len(body), size)]
+    chunks = b"".join(b"%x\r\n%s\r\n" % (len(part), part) for part in parts)
+    return b"Transfer-Encoding: chunked\r\n\r\n" + chunks + b"0\r\n\r\n"
+
+
+@pytest.mark.parametrize(
+    ("length", "status"),
+    [(2, 503), (100_000, 503), (1024 * 1024, 503), (1024 * 1024 + 1, 413)],
+)
+def test_a_genuine_webhook_in_chunks_is_read_to_the_limit(port: int, length: int, status: int):
+    """503: it is genuine, and there is no database here."""
+    body = b"x" * length
+
+    assert send(port, POST + genuine(body) + in_chunks(body, 50_000)) == status
+
+
+KEPT = b"Host: 127.0.0.1\r\nContent-Type: text/plain\r\n"
+
+
+@pytest.mark.parametrize(
+    ("request_line", "status"),
+    [
+        (b"POST /api/nothing/", 404),
+        (b"POST /api/cart/add/", 401),
+        (b"POST /api/schema/", 405),
+        (b"POST /api/auth/token/", 415),
+        (b"GET /health/live", 200),
+    ],
+)
+def test_a_body_that_nobody_read_does_not_cost_the_next_request(
+    port: int, request_line: bytes, status: int
+):
+    body = b"x" * 60_000
+    unread = b"%s HTTP/1.1\r\n%sContent-Length: %d\r\n\r\n" % (request_line, KEPT, len(body))
+    with socket.create_connection(("127.0.0.1", port), timeout=PATIENCE_SECONDS) as connection:
+        for part in (unread, body):  # as a proxy sends it
+            connection.sendall(part)
+        assert http_status(connection) == status
+        connection.sendall(LIVE + b"\r\n")
+        assert http_status(connection) == 200
+
+
+def test_who_sends_too_much_is_told_that_the_connection_ends(port: int):
+    head = b"POST /api/cart/add/ HTTP/1.1\r\n%sContent-Length: 70000\r\n\r\n" % KEPT
+    with socket.create_connection(("127.0.0.1", port), timeout=PATIENCE_SECONDS) as connection:
+        connection.sendall(head)
+        answer = http.client.HTTPResponse(connection)
+        answer.begin()
+        assert (answer.status, answer.getheader("Connection")) == (413, "close")
+
+
+def http_status(connection: socket.socket) -> int:
+    answer = http.client.HTTPResponse(connection)
+    answer.begin()
+    answer.read()
+    return answer.status
 
 
 @pytest.mark.parametrize("name", REQUESTS)
