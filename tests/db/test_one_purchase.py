@@ -3,12 +3,13 @@
 from datetime import timedelta
 
 import pytest
+from django.db import transaction
 
-from shop import audit, carts
-from shop.checkout import accept, mending, returning, snapshots, status, steps
+from shop import audit, carts, stock
+from shop.checkout import accept, jobs, mending, returning, snapshots, status, steps
 from shop.checkout.accept import Terms
 from shop.checkout.captures import CapturePayments
-from shop.checkout.jobs import CheckoutJob
+from shop.checkout.jobs import Advance, CheckoutJob
 from shop.checkout.questions import CheckPayments
 from shop.checkout.states import State
 from shop.checkout.trail import Instruction, Refused
@@ -318,11 +319,9 @@ def test_a_planned_capture_of_an_ended_checkout_is_decided_anew(
 ):
     authorise(first, gateway, standin, now=now)
     assert Payment.objects.get().capture_at == now
-    CheckoutJob.objects.update(state=State.CANCELLED)  # as code of yesterday left it
-    first.order.lines.update(units=1)
-    type(first.order).objects.update(stock_state="released")
-    mug.stock.held = 0
-    mug.stock.save()
+    with transaction.atomic():  # as if it had ended before the money was known
+        ended = Advance(State.CANCELLED, "cancelled by the buyer")
+        jobs.apply([(reload(first), ended)], now=now)
     second = again_unhindered(buyer, mug, gateway, now=now + timedelta(seconds=1))
     pay(second, standin, now=now + timedelta(seconds=2))
 
@@ -333,6 +332,25 @@ def test_a_planned_capture_of_an_ended_checkout_is_decided_anew(
     assert (payment.status, payment.capture_at) == ("authorized", None)
     assert [it["captured"] for it in standin.payments()] == [False, True]
     assert not Refund.objects.exists()
+
+
+@pytest.mark.usefixtures("by_hand")
+def test_a_planned_capture_that_can_still_be_served_opens_its_checkout_again(
+    first, mug, gateway, standin, now
+):
+    authorise(first, gateway, standin, now=now)
+    with transaction.atomic():  # as if it had ended before the money was known
+        ended = Advance(State.CANCELLED, "cancelled by the buyer")
+        jobs.apply([(reload(first), ended)], now=now)
+
+    run_remote(CapturePayments(), gateway, now=now)
+
+    assert states() == [State.AWAITING_PAYMENT]
+    assert standin.payments()[0]["captured"] is False
+    run_remote(CapturePayments(), gateway, now=now)
+    assert states() == [State.PAID]
+    assert stock_of(mug) == (2, 0)
+    assert_books_agree()
 
 
 def again_unhindered(buyer, mug, gateway, *, now) -> CheckoutJob:
@@ -467,8 +485,11 @@ def test_two_tabs_with_the_last_unit_buy_it_once(last, buyer, first, gateway, st
 
 
 def test_a_corrected_address_does_not_lose_the_last_unit_to_others(last, buyer, first, now):
+    stock.restock(last.pk, units=1)
+    stranger = make_checkout(last, now=now)
+    run(steps.VALIDATE_CART, now=now)  # so the stranger's is due earlier than the corrected one
+    stock.restock(last.pk, units=-1)
     second = post_checkout(buyer, terms=OTHER_TERMS, now=now + timedelta(seconds=1))
-    stranger = make_checkout(last, now=now)  # due earlier than the corrected one
 
     place_order(second, now=now + timedelta(seconds=2))
 
