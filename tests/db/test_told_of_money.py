@@ -14,6 +14,7 @@ from shop.checkout.trail import Instruction
 from shop.checkout.webhooks import ReconcileWebhook
 from shop.payments import reconcile
 from shop.payments.cases import Case
+from shop.payments.gateway import Listing
 from shop.payments.ledger import GatewayOrder, Payment
 from shop.payments.refunds import Refund
 from tests.db.test_refunds import pay_and_hear
@@ -270,5 +271,5 @@ def test_money_that_comes_after_such_an_end_is_for_people_again(
 
 def fail(payment, gateway, patched):
     """The bank let the authorisation lapse: an injected answer, the stand-in knows no such move."""
-    told = [replace(payment, amount_paise=100, status="failed")]
+    told = Listing([replace(payment, amount_paise=100, status="failed")])
     patched.setattr(gateway, "fetch_payments", lambda **_: told)
