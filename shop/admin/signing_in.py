@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 
 from django.contrib import admin
-from django.contrib.auth.forms import UsernameField
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import render
 from django.views.decorators.cache import never_cache
@@ -20,7 +19,7 @@ def view(request: HttpRequest) -> HttpResponse:
     """429 with `Retry-After` for who tries too often, before the password is looked at."""
     if request.method != "POST":
         return admin.site.login(request)
-    email = str(UsernameField().to_python(request.POST.get("username", "")))  # as the form reads it
+    email = request.POST.get("username", "")
     seconds = limits.wait_seconds("sign_in", {limits.address_of(request): 1})
     seconds = seconds or guessing.wait_seconds(email, request)
     if seconds:
