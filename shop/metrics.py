@@ -30,6 +30,7 @@ from prometheus_client.registry import Collector
 
 from shop import heartbeats, metricfiles, redis_client, retention
 from shop.api.webhooks import FORGED
+from shop.checkout import holds
 from shop.checkout.jobs import STUCK_AFTER, STUCK_ATTEMPTS
 from shop.checkout.states import OPEN, State
 from shop.payments import hearing, pressure
@@ -203,8 +204,15 @@ _LAPSED = f"""
 def _stock(*, now: datetime) -> Iterator[Metric]:
     [[held]] = _rows(_HELD)
     [[lapsed]] = _rows(_LAPSED, [now - HOLD_LAPSED_AFTER])
+    unpaid = holds.totals()
     yield _gauge("pakka_stock_held_units", "Units set aside for unpaid orders.", held)
     yield _gauge("pakka_stock_lapsed_units", "Of these, units held past their time.", lapsed)
+    yield _gauge("pakka_stock_held_by_guests_units", "Of these, units of guests.", unpaid.by_guests)
+    yield _gauge(
+        "pakka_stock_held_at_one_address_units",
+        "Of these, units of the network address that holds the most.",
+        unpaid.at_one_address,
+    )
 
 
 _CARTS = """

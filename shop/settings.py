@@ -24,7 +24,7 @@ BASE_DIR = Path(__file__).resolve().parent.parent
 DATA_DIR = data_dir_of(env.ENVIRON)
 
 
-def env_int(name: str, default: int, *, at_least: int) -> int:
+def env_int(name: str, default: int, *, at_least: int, at_most: int | None = None) -> int:
     given = env.str(name, default=str(default))
     try:
         value = int(given)
@@ -32,6 +32,8 @@ def env_int(name: str, default: int, *, at_least: int) -> int:
         raise ImproperlyConfigured(f"{name}={given!r}, must be a whole number") from None
     if value < at_least:
         raise ImproperlyConfigured(f"{name}={value}, must be at least {at_least}")
+    if at_most is not None and value > at_most:
+        raise ImproperlyConfigured(f"{name}={value}, must be at most {at_most}")
     return value
 
 
@@ -316,6 +318,15 @@ BATCH_SIZE = env_int("BATCH_SIZE", 100, at_least=1)  # rows a local step takes i
 GATEWAY_REQUESTS_PER_SECOND = env_int("GATEWAY_REQUESTS_PER_SECOND", 500, at_least=1)
 GATEWAY_BATCH_SIZE = env_int("GATEWAY_BATCH_SIZE", 64, at_least=1)  # calls of one task, all at once
 GATEWAY_CONCURRENCY = env_int("GATEWAY_CONCURRENCY", 128, at_least=1)  # calls at once, per process
+
+# --- units held unpaid ---------------------------------------------------------------------------
+
+# See shop/checkout/holds.py, and docs/decisions/holds.md for the reasons.
+HELD_UNITS_PER_BUYER = env_int("HELD_UNITS_PER_BUYER", 200, at_least=1)
+HELD_UNITS_PER_ADDRESS = env_int("HELD_UNITS_PER_ADDRESS", 300, at_least=HELD_UNITS_PER_BUYER)
+HELD_PERCENT_PER_ADDRESS = env_int("HELD_PERCENT_PER_ADDRESS", 50, at_least=1, at_most=100)
+HELD_PERCENT_BY_GUESTS = env_int("HELD_PERCENT_BY_GUESTS", 80, at_least=1, at_most=100)
+HELD_UNITS_FLOOR = env_int("HELD_UNITS_FLOOR", 10, at_least=1)
 
 # --- how long what is kept -----------------------------------------------------------------------
 

@@ -65,8 +65,14 @@ def offers(variant_ids: Iterable[int]) -> dict[int, Offer]:
 
 
 def lock(variant_ids: Iterable[int]) -> Counter[int]:
+    """Free units of each variant, its row locked as `lock_levels` does. 0 without a row."""
+    levels = lock_levels(variant_ids)
+    return Counter({variant_id: level.free for variant_id, level in levels.items()})
+
+
+def lock_levels(variant_ids: Iterable[int]) -> dict[int, StockLevel]:
     """
-    Free units of each variant, its row locked until the transaction ends.
+    The rows of these variants, locked until the transaction ends.
 
     Rows are taken in variant order, so that two batches cannot deadlock, and with NO KEY UPDATE,
     which does not collide with the foreign-key checks of order lines that others insert. A
@@ -74,7 +80,7 @@ def lock(variant_ids: Iterable[int]) -> Counter[int]:
     """
     tail = "WHERE variant_id = ANY(%s) ORDER BY variant_id FOR NO KEY UPDATE"
     levels = rows.select(StockLevel, tail, [rows.array(set(variant_ids))])
-    return Counter({level.variant_id: level.free for level in levels})
+    return {level.variant_id: level for level in levels}
 
 
 def held_by(order_ids: Collection[int]) -> dict[int, Counter[int]]:

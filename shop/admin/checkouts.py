@@ -22,7 +22,7 @@ from shop import roles
 from shop.admin.masking import masked
 from shop.admin.mends import Button, Mend, Mendable
 from shop.admin.parts import InRupees, Listing, ReadOnly, choice_filter, pill, took
-from shop.checkout import dossier, jobs, mending
+from shop.checkout import dossier, holds, jobs, mending
 from shop.checkout.attempts import FailedAttempt
 from shop.checkout.dossier import Dossier
 from shop.checkout.jobs import CheckoutJob
@@ -36,6 +36,7 @@ from shop.redaction import redacted
 FAILURE_CODES = (
     "cart_empty", "cart_changed", "price_changed", "product_unavailable", "out_of_stock",
     "amount_too_small", "gateway_rejected", "gateway_unavailable", "internal_error",
+    *holds.REFUSALS,
 )  # fmt: skip
 AGES = {
     "hour": ("Last hour", timedelta(hours=1)),

@@ -21,7 +21,7 @@ from shop.api.addresses import AddressSerializer
 from shop.api.auth import buyer_of, caller_id, refuse_ended
 from shop.api.carts import LARGEST_ID, cart_json
 from shop.api.errors import ApiError
-from shop.api.limits import Throttle
+from shop.api.limits import Throttle, address_of
 from shop.api.openapi import (
     ETAG,
     IDEMPOTENCY_KEY,
@@ -36,7 +36,7 @@ from shop.api.openapi import (
     refusals,
 )
 from shop.api.statuses import CheckoutStatus, answer, answer_if_changed, resource_of, shown
-from shop.checkout import accept, snapshots
+from shop.checkout import accept, holds, snapshots
 from shop.checkout import status as checkout_status
 from shop.checkout.accept import CartChanged, Seen, Terms
 from shop.checkout.jobs import CheckoutJob
@@ -104,7 +104,8 @@ class Checkouts(generics.GenericAPIView):
         """
         Make the caller's cart a checkout. Answers at once; follow `Location` from there.
 
-        The same `Idempotency-Key` and body again give the same checkout.
+        The same `Idempotency-Key` and body again give the same checkout. 400 `too_many_units` when
+        the cart has more units than one buyer may hold unpaid.
         """
         terms = _validated(request.data)
         try:
@@ -123,6 +124,7 @@ class Checkouts(generics.GenericAPIView):
                 ),
                 key=_idempotency_key(request),
                 now=timezone.now(),
+                address_key=holds.address_key(address_of(request)),
             )
         except CartChanged as changed:
             raise ApiError(

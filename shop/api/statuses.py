@@ -77,7 +77,10 @@ class CheckoutRefund(serializers.Serializer):
 
 
 class CheckoutError(serializers.Serializer):
-    code = serializers.CharField()
+    code = serializers.CharField(
+        help_text="`out_of_stock` and others; `too_many_held`, `guests_hold_too_many` and"
+        " `held_too_long` where a limit on units held unpaid was reached."
+    )
     message = serializers.CharField()
     retryable = serializers.BooleanField(help_text="Whether the same cart may do better next time.")
     details = serializers.DictField()

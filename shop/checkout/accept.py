@@ -22,7 +22,7 @@ from django.db import IntegrityError, connection, models, transaction
 
 from shop import accounts, carts, rows, stock
 from shop.carts import Contents
-from shop.checkout import jobs, purchase, snapshots
+from shop.checkout import holds, jobs, purchase, snapshots
 from shop.checkout.jobs import Advance, CheckoutJob
 from shop.checkout.snapshots import Snapshot
 from shop.checkout.states import MOVES, OPEN, State
@@ -91,6 +91,20 @@ class CartChanged(Refused):
     def __init__(self, cart: Contents) -> None:
         super().__init__("cart_changed", "Your cart has changed. Please check it and order again.")
         self.cart = cart
+
+
+class TooManyUnits(Refused):
+    """More than a buyer may hold unpaid, who has one open checkout."""
+
+    def __init__(self, cart: Contents) -> None:
+        limit = settings.HELD_UNITS_PER_BUYER
+        super().__init__(
+            "too_many_units",
+            f"At most {limit} items can be ordered at once. Please take some out of your cart, and"
+            " order them when these are paid.",
+            limit=limit,
+            units=cart.units_count,
+        )
 
 
 class CartNotFound(Refused):
@@ -172,7 +186,15 @@ class Accepted:
     made: Snapshot | None = None  # where this request made it: as it stands
 
 
-def accept(*, owner_id: int, terms: Terms, seen: Seen, key: str, now: datetime) -> Accepted:
+def accept(
+    *,
+    owner_id: int,
+    terms: Terms,
+    seen: Seen,
+    key: str,
+    now: datetime,
+    address_key: int | None = None,
+) -> Accepted:
     """
     Make the buyer's cart a checkout, durably, or find the one it already is.
 
@@ -181,7 +203,8 @@ def accept(*, owner_id: int, terms: Terms, seen: Seen, key: str, now: datetime) 
     is cancelled, and its units are kept for the new one as far as both ask for the same products.
     Locks: the buyer's user row, the unsettled jobs in id order, then stock rows. A refusal leaves
     nothing behind but, of an empty or a stale cart, a line for operations (`carts.note_refused`):
-    no job, no units, no key.
+    no job, no units, no key. `address_key`: where the buyer calls from, as
+    `holds.address_key` has it.
 
     :raises Refused: with a code and a sentence; see the subclasses. `CartChanged` also for a cart
         that others change faster than `TRIES` looks at it.
@@ -193,7 +216,7 @@ def accept(*, owner_id: int, terms: Terms, seen: Seen, key: str, now: datetime) 
         try:
             cart = carts.read(owner_id, now=now)
             _check(cart, seen)
-            job = _new_job(cart, terms, now=now)
+            job = _new_job(cart, terms, address_key=address_key, now=now)
             if _insert_first(job, key=key, request_hash=request_hash):
                 return Accepted(job.pk, made=snapshots.of_new(job))
             return Accepted(_open(job, key=key, request_hash=request_hash, now=now))
@@ -205,7 +228,7 @@ def accept(*, owner_id: int, terms: Terms, seen: Seen, key: str, now: datetime) 
         if replay := _replay(owner_id, key, request_hash):
             return replay
         if refusal:
-            if isinstance(refusal, CartEmpty | CartChanged):
+            if isinstance(refusal, CartEmpty | CartChanged | TooManyUnits):
                 carts.note_refused(cart, code=refusal.code, version_seen=seen.cart_version, now=now)
             raise refusal
     raise CartChanged(carts.read(owner_id, now=now))
@@ -294,6 +317,8 @@ def _check(cart: Contents, seen: Seen) -> None:
     stale_total = seen.total_paise is not None and seen.total_paise != cart.total_paise
     if stale_version or stale_total:
         raise CartChanged(cart)
+    if cart.units_count > settings.HELD_UNITS_PER_BUYER:
+        raise TooManyUnits(cart)
 
 
 def _find_or_insert(new: CheckoutJob, *, now: datetime) -> uuid.UUID:
@@ -321,19 +346,26 @@ def _find_or_insert(new: CheckoutJob, *, now: datetime) -> uuid.UUID:
 def _supersede(open_ones: Sequence[CheckoutJob], new: CheckoutJob, *, now: datetime) -> None:
     """
     Cancel these checkouts in favour of `new`. What they hold of its products stays held until it
-    holds its own: a buyer who corrects an address does not lose the last unit.
+    holds its own: a buyer who corrects an address does not lose the last unit. The new hold ends
+    when the old one had to; if too little is left of it, the units are free at once.
     """
     if not open_ones:
         return
     held = stock.held_by({order_id for job in open_ones for order_id in job.holding_order_ids})
     products = {line.variant_id for line in new.frozen_lines}
-    new.takes_over = [order_id for order_id, units in held.items() if products & units.keys()]
+    shared = {order_id for order_id, units in held.items() if products & units.keys()}
+    new.hold_until = holds.inherited(
+        job for job in open_ones if not shared.isdisjoint(job.holding_order_ids)
+    )
+    new.takes_over = sorted(shared) if holds.may_go_on(new.hold_until, now=now) else []
     cancelled = Advance(State.CANCELLED, "superseded by a newer checkout", keeps_units=True)
     jobs.apply([(job, cancelled) for job in open_ones], now=now)
     stock.release(held.keys() - set(new.takes_over))
 
 
-def _new_job(cart: Contents, terms: Terms, *, now: datetime) -> CheckoutJob:
+def _new_job(
+    cart: Contents, terms: Terms, *, address_key: int | None, now: datetime
+) -> CheckoutJob:
     return CheckoutJob(
         owner_id=cart.owner_id,
         cart_id=cart.cart_id,
@@ -355,6 +387,7 @@ def _new_job(cart: Contents, terms: Terms, *, now: datetime) -> CheckoutJob:
         ],
         items_count=len(cart.lines),
         amount_paise=cart.total_paise,
+        address_key=address_key,
         due_at=now,
         created_at=now,
         updated_at=now,

@@ -74,6 +74,10 @@ class CheckoutJob(models.Model):
     attempts = models.PositiveIntegerField(default=0)  # at the present step
     waiting_for = models.CharField(max_length=200, blank=True)  # a sentence for the buyer
     expires_at = models.DateTimeField(null=True, blank=True)  # payable until then
+    # No units are held after it. Set by `create_order`; see `holds`.
+    hold_until = models.DateTimeField(null=True, blank=True, editable=False)
+    # A keyed hash of the caller's network address. Only while the checkout is open; see `holds`.
+    address_key = models.BigIntegerField(null=True, blank=True, editable=False)
     returned_at = models.DateTimeField(null=True, blank=True)  # the browser came back from paying
 
     error_code = models.CharField(max_length=40, blank=True)
@@ -116,6 +120,11 @@ class CheckoutJob(models.Model):
                 fields=["state"],
                 condition=Q(state__in=[State.IN_REVIEW, State.REFUNDING]),
                 name="checkout_unsettled",
+            ),
+            models.Index(
+                fields=["address_key"],
+                condition=Q(address_key__isnull=False),
+                name="checkout_of_address",
             ),
             BrinIndex(fields=["created_at"], name="checkout_created_at", pages_per_range=16),
         ]
@@ -162,6 +171,7 @@ class Advance:
     expires_at: datetime | None = None
     buyer_sees: str = ""  # instead of the sentence that belongs to the state
     keeps_units: bool = False  # of an unpaid end: another checkout takes the held units over
+    hold_until: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -234,13 +244,13 @@ _DUE = """
 def lock_due_and_held(
     state: State, *, since: datetime, limit: int, now: datetime
 ) -> list[CheckoutJob]:
-    """As `lock_due`, of those whose order holds its units since before `since`."""
-    return rows.select(CheckoutJob, _DUE_AND_HELD, [state, now, since, limit])
+    """As `lock_due`, of those whose order has held its units since `since`, or must end by now."""
+    return rows.select(CheckoutJob, _DUE_AND_HELD, [state, now, since, now, limit])
 
 
 _DUE_AND_HELD = """
     WHERE state = %s AND due_at <= %s
-        AND order_id IN (SELECT id FROM shop_order WHERE created_at <= %s)
+        AND (order_id IN (SELECT id FROM shop_order WHERE created_at <= %s) OR hold_until <= %s)
     ORDER BY due_at, created_at LIMIT %s FOR NO KEY UPDATE SKIP LOCKED
 """
 
@@ -359,6 +369,7 @@ class _Change:
     order_id: int | None = None
     expires_at: datetime | None = None
     keeps_units: bool = False
+    hold_until: datetime | None = None
 
 
 def _change(job: CheckoutJob, outcome: Outcome) -> _Change:
@@ -379,6 +390,7 @@ def _change(job: CheckoutJob, outcome: Outcome) -> _Change:
                 expires_at=outcome.expires_at,
                 waiting_for=outcome.buyer_sees[:200],
                 keeps_units=outcome.keeps_units,
+                hold_until=outcome.hold_until,
             )
         case Fail():
             check_move(old, State.FAILED)
@@ -414,13 +426,15 @@ def _change(job: CheckoutJob, outcome: Outcome) -> _Change:
 
 
 # The WHERE clause carries the proof: still in that state, still our claim. The columns that only
-# some outcomes set keep their value where the outcome has none. What changed its state is noted.
-_WRITE = """
+# some outcomes set keep their value where the outcome has none. The address is forgotten when the
+# checkout ends. What changed its state is noted.
+_WRITE = f"""
     WITH change AS (
         SELECT * FROM json_to_recordset(%s::json) AS given (
             place int, id uuid, old text, claim uuid, new text, because text, took int,
             due_at timestamptz, attempts int, waiting_for text, last_error text, error_code text,
-            error_message text, error_details jsonb, order_id bigint, expires_at timestamptz)
+            error_message text, error_details jsonb, order_id bigint, expires_at timestamptz,
+            hold_until timestamptz)
     ), written AS (
         UPDATE shop_checkoutjob AS job
         SET state = change.new, due_at = change.due_at, attempts = change.attempts, claim = NULL,
@@ -429,7 +443,9 @@ _WRITE = """
             error_code = change.error_code, error_message = change.error_message,
             error_details = change.error_details,
             order_id = coalesce(change.order_id, job.order_id),
-            expires_at = coalesce(change.expires_at, job.expires_at)
+            expires_at = coalesce(change.expires_at, job.expires_at),
+            hold_until = coalesce(change.hold_until, job.hold_until),
+            address_key = CASE WHEN change.new IN ({in_sql(OPEN)}) THEN job.address_key END
         FROM change
         WHERE job.id = change.id AND job.state = change.old
             AND job.claim IS NOT DISTINCT FROM change.claim
@@ -468,6 +484,7 @@ def _write(changes: Sequence[_Change], *, now: datetime) -> set[uuid.UUID]:
             "error_details": change.error_details,
             "order_id": change.order_id,
             "expires_at": change.expires_at,
+            "hold_until": change.hold_until,
         }
         for place, change in sorted(enumerate(changes), key=lambda it: it[1].job.pk)
     ]

@@ -186,7 +186,7 @@ def _first_question_at(orders: Sequence[RemoteOrder], *, now: datetime) -> datet
 def _outcome(work: Wanted, answer: Found | GatewayError, *, now: datetime) -> Outcome:
     match answer:
         case Found():
-            until = payable_until(now)
+            until = payable_until(work.job, now=now)
             return Advance(
                 State.AWAITING_PAYMENT, "ready to be paid", due_at=until, expires_at=until
             )
@@ -207,6 +207,8 @@ def _later(
 ) -> Outcome:
     """Try again with growing pauses, `at` at the latest, while the order may hold its units."""
     held_until = work.row.created_at + timedelta(seconds=settings.HOLD_SECONDS)
+    if work.job.hold_until is not None:
+        held_until = min(held_until, work.job.hold_until)
     if now >= held_until:
         return Fail("gateway_unavailable", GIVEN_UP, last_error=str(error))
     times = (now + backoff(work.job.attempts), held_until, at or held_until)

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, Protocol
 
+from shop.checkout import holds
 from shop.checkout.snapshots import Moved, SentBack, Snapshot
 from shop.checkout.states import BUYER_STATUS, FINAL, STEP_OF, UNPAID_ENDS, State, Step
 from shop.money import format_amount, major_units, rupees
@@ -63,7 +64,7 @@ CANCELLED_BY_BUYER = "cancelled by the buyer"  # why a move says that it was mad
 RETURNED = "We are confirming your payment with the bank. This can take a moment."
 
 # Which failures another try of the same cart can cure.
-RETRYABLE = frozenset({"gateway_unavailable", "internal_error"})
+RETRYABLE = frozenset({"gateway_unavailable", "internal_error", *holds.REFUSALS})
 
 # A form that has been open this long without news is asked about less often.
 PATIENT_AFTER = timedelta(minutes=2)

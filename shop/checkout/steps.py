@@ -15,7 +15,8 @@ from datetime import datetime, timedelta
 from django.conf import settings
 
 from shop import orders, stock
-from shop.checkout import jobs, purchase
+from shop.checkout import holds, jobs, purchase
+from shop.checkout.holds import Held
 from shop.checkout.jobs import (
     MOST_ATTEMPTS,
     Advance,
@@ -127,18 +128,21 @@ def create_order(batch: Sequence[CheckoutJob], now: datetime) -> list[Outcome]:
     """
     Place the orders of the batch and hold their units: each whole, or not at all.
 
-    Stock rows are locked once for the batch, in variant order, so two batches cannot deadlock;
-    units are given out in the order in which the jobs fell due, but first to those that take over
-    units which the buyer held already. A job whose order stands already finds it done. The number
-    of statements does not depend on the number of jobs.
+    Addresses, then stock rows are locked once for the batch, in key and in variant order, so two
+    batches cannot deadlock. Units are given out in the order in which the jobs fell due, but first
+    to those that take over units which the buyer held already, as far as the limits of `holds`
+    allow. A job whose order stands already finds it done. The number of statements does not depend
+    on the number of jobs.
     """
     fresh = [job for job in batch if job.order_id is None]
-    free = _lock_units(fresh)
+    holds.lock_addresses(fresh)
+    levels, free = _lock_units(fresh)
+    unpaid = holds.read(fresh, levels, now=now)
     held: Counter[int] = Counter()
     refused = {
         job.pk: refusal
         for job in sorted(fresh, key=lambda job: not job.takes_over)
-        if (refusal := _take(job, free, held))
+        if (refusal := _take(job, free, held, unpaid, now=now))
     }
     granted = [job for job in fresh if job.pk not in refused]
     stock.hold(held)
@@ -152,30 +156,39 @@ def create_order(batch: Sequence[CheckoutJob], now: datetime) -> list[Outcome]:
             "order placed, units set aside",
             due_at=now,
             order_id=order_ids.get(job.pk),
+            hold_until=unpaid.hold_until(job, now=now) if job.pk in order_ids else None,
         )
         for job in batch
     ]
 
 
-def _lock_units(fresh: Sequence[CheckoutJob]) -> Counter[int]:
+def _lock_units(
+    fresh: Sequence[CheckoutJob],
+) -> tuple[dict[int, stock.StockLevel], Counter[int]]:
     """
-    The free units of all variants that these jobs ask for, their stock rows locked. Units that a
-    job takes over are released, so they are among the free ones.
+    The stock rows of all variants that these jobs ask for, locked, and the free units of each.
+    Units that a job takes over are released, so they are among the free ones.
     """
     handed_over = stock.held_by({order_id for job in fresh for order_id in job.takes_over})
     asked_for = {line.variant_id for job in fresh for line in job.frozen_lines}
-    free = stock.lock(asked_for.union(*handed_over.values()))
+    levels = stock.lock_levels(asked_for.union(*handed_over.values()))
+    free = Counter({variant_id: level.free for variant_id, level in levels.items()})
     for order_id in stock.release(handed_over):
         free.update(handed_over[order_id])
-    return free
+    return levels, free
 
 
-def _take(job: CheckoutJob, free: Counter[int], held: Counter[int]) -> Fail | None:
-    """Move the job's units from `free` to `held`, or say which line cannot be had."""
+def _take(
+    job: CheckoutJob, free: Counter[int], held: Counter[int], unpaid: Held, *, now: datetime
+) -> Fail | None:
+    """Move the job's units from `free` to `held`, or say which line cannot be had, or why not."""
     lines = job.frozen_lines
     for line in lines:
         if free[line.variant_id] < line.units:
             return out_of_stock(line, available=free[line.variant_id])
+    if refusal := unpaid.refusal(job, now=now):
+        return refusal
+    unpaid.take(job)
     for line in lines:
         free[line.variant_id] -= line.units
         held[line.variant_id] += line.units
@@ -224,8 +237,10 @@ def expire(batch: Sequence[CheckoutJob], now: datetime) -> list[Outcome]:
     return outcomes
 
 
-def payable_until(now: datetime) -> datetime:
-    return now + timedelta(seconds=settings.HOLD_SECONDS)
+def payable_until(job: CheckoutJob, *, now: datetime) -> datetime:
+    """The end of the time to pay: `HOLD_SECONDS` from now, never after the end of the hold."""
+    until = now + timedelta(seconds=settings.HOLD_SECONDS)
+    return min(until, job.hold_until) if job.hold_until is not None else until
 
 
 VALIDATE_CART = JobStep(Step.VALIDATE_CART, State.QUEUED, validate_cart)

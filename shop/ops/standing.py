@@ -16,7 +16,7 @@ from django.urls import reverse
 
 from shop import heartbeats, redis_client, retention
 from shop.api.webhooks import FORGED
-from shop.checkout import jobs
+from shop.checkout import holds, jobs
 from shop.checkout.jobs import STUCK_ATTEMPTS, CheckoutJob
 from shop.checkout.states import STEP_OF, State, Step
 from shop.checkout.steps import LAST_QUESTION_GRACE
@@ -33,6 +33,7 @@ from workers.addresses import celery_broker_url
 
 MOST_ROWS = 50
 MOST_VARIANTS = 10
+MANY_REFUSED = 20  # of a quarter of an hour: as the alert has it
 
 
 def figures(*, now: datetime) -> Row:
@@ -241,8 +242,12 @@ def stock(*, now: datetime) -> Row:
         expires_at__lt=now - LAST_QUESTION_GRACE - timedelta(minutes=1),
     )
     lines = OrderLine.objects.filter(order__checkout__in=lapsed)
+    unpaid = holds.totals()
     return {
         "held_units": levels.aggregate(units=Sum("held"))["units"] or 0,
+        "held_by_guests": unpaid.by_guests,
+        "held_at_one_address": unpaid.at_one_address,
+        "refused_15m": holds.refused(since=now - timedelta(minutes=15)),
         "overdue_holds": lapsed.count(),
         "overdue_units": lines.aggregate(units=Sum("units"))["units"] or 0,
         "top": [
@@ -275,6 +280,7 @@ def attention(found: dict[str, Any]) -> list[Row]:
         found["stuck"]["count"],
         found["stock"]["overdue_holds"],
     )
+    refused = found["stock"]["refused_15m"]
     signs = [
         (open_cases, "bad", _counted(open_cases, "open case"), found["cases"]["link"]),
         (failed, "bad", _counted(failed, "failed refund"), found["refunds"]["link"]),
@@ -283,6 +289,12 @@ def attention(found: dict[str, Any]) -> list[Row]:
         *unheard,
         (stuck, "warn", f"{_counted(stuck, 'checkout')} stuck", "#stuck"),
         (overdue, "warn", f"{_counted(overdue, 'hold')} past the end", "#stock"),
+        (
+            refused > MANY_REFUSED,
+            "warn",
+            f"{_counted(refused, 'checkout')} refused because too much is held unpaid",
+            "#stock",
+        ),
         (at_rest, "warn", f"Razorpay is left alone: {found['breaker']}", "#gateway"),
         *failing,
         (found["queues"] is None, "warn", "Redis is away: checkouts move slowly", "#queues"),

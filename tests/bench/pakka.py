@@ -29,6 +29,8 @@ UNHURRIED = {
     f"THROTTLE_{scope}": "100000000/min"
     for scope in ("SIGN_IN", "GUEST", "CART", "CHECKOUT", "CONFIRM")
 }
+# All buyers are guests, and one sale is for them alone.
+UNHURRIED["HELD_PERCENT_BY_GUESTS"] = "100"
 
 _PROGRESS = """
     SELECT job.id::text, job.state, job.created_at,

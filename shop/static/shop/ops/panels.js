@@ -286,6 +286,9 @@ export function stock({ stock: it }) {
   return [
     facts([
       ["Held for unpaid orders", count(it.held_units)],
+      ["Of these, by guests", count(it.held_by_guests)],
+      ["Most at one address", count(it.held_at_one_address)],
+      ["Refused for it in 15 minutes", count(it.refused_15m)],
       [
         "Past their end",
         `${count(it.overdue_units)} in ${count(it.overdue_holds)} checkouts`,
