@@ -34,7 +34,7 @@ FORBIDDEN: dict[str, str] = {
     "one cart revision was paid twice": """
         SELECT min(job.id::text), count(*) || ' paid checkouts of one cart revision'
         FROM shop_checkoutjob job WHERE state = 'paid'
-        GROUP BY cart_id, cart_version, terms_hash HAVING count(*) > 1""",
+        GROUP BY cart_id, cart_version HAVING count(*) > 1""",
     "an order without a checkout": """
         SELECT NULL, orders.number FROM shop_order orders
         LEFT JOIN shop_checkoutjob job ON job.order_id = orders.id WHERE job.id IS NULL""",
@@ -72,6 +72,12 @@ FORBIDDEN: dict[str, str] = {
         JOIN shop_gatewayorder row ON row.id = payment.gateway_order_id
         JOIN shop_checkoutjob job ON job.order_id = row.order_id
         WHERE refund.status = 'failed'""",
+    "captured by a call of ours only to be given back": """
+        SELECT job.id::text, payment.gateway_payment_id FROM shop_payment payment
+        JOIN shop_refund refund ON refund.payment_id = payment.id
+        JOIN shop_gatewayorder row ON row.id = payment.gateway_order_id
+        JOIN shop_checkoutjob job ON job.order_id = row.order_id
+        WHERE payment.capture_attempts > 0 AND refund.reason IN ('late', 'surplus')""",
     "more given back than came": """
         SELECT NULL, payment.gateway_payment_id FROM shop_payment payment
         JOIN shop_refund refund ON refund.payment_id = payment.id AND refund.status <> 'failed'
@@ -215,10 +221,11 @@ def _check_stock(ground: Ground) -> list[Finding]:
     ):
         lines[state][variant_id] = int(units)
     findings = []
+    all_brought = ground.brought()
     for variant_id, on_hand, held in ground.rows(
         "SELECT variant_id, on_hand, held FROM shop_stocklevel"
     ):
-        brought = ground.restocked[variant_id]
+        brought = all_brought[variant_id]
         sold = lines["sold"][variant_id]
         if on_hand + sold != brought or held != lines["held"][variant_id]:
             findings.append(
@@ -286,10 +293,11 @@ def _check_sums(ground: Ground, journal: Json) -> list[Finding]:
         kept[order["receipt"]] += order["net_paise"]
     in_cases = _paise_in_cases(ground, journal)
     known = {
-        number: (job_id, int(amount_paise) if state == "paid" else 0)
-        for number, job_id, state, amount_paise in ground.rows(
-            "SELECT orders.number, job.id::text, job.state, orders.amount_paise"
+        number: (job_id, int(paid_paise or 0) if state == "paid" else 0)
+        for number, job_id, state, paid_paise in ground.rows(
+            "SELECT orders.number, job.id::text, job.state, payment.amount_paise"
             " FROM shop_order orders JOIN shop_checkoutjob job ON job.order_id = orders.id"
+            " LEFT JOIN shop_payment payment ON payment.gateway_payment_id = orders.paid_by"
         )
     }
     findings = []

@@ -21,7 +21,7 @@ import psycopg
 
 from tests.journey.prove import dying
 from tests.journey.prove.ground import QUICK, Ground
-from tests.journey.prove.stream import ADDRESS, Buyer, Stream
+from tests.journey.prove.stream import ADDRESS, Buyer, Stream, user_id_in
 from workers import process_tree
 
 
@@ -32,7 +32,9 @@ class Scene:
     ground: Ground
     stream: Stream
     rng: random.Random
+    boundaries: Sequence[str] = dying.BOUNDARIES  # at which processes die
     haste: float = 1.0  # by which everything lasts shorter
+    lock_seconds: float = 30.0  # for which a row is held by somebody else
     kills: int = 0  # of processes, by this fault
 
     def pause(self, least_seconds: float, most_seconds: float) -> float:
@@ -45,6 +47,8 @@ class Scene:
         return f"{self.ground.kill(list(pids))} processes"
 
 
+LONGEST_WAIT_SECONDS = 60
+LONGEST_HOLD_SECONDS = 45  # of a row that another buyer's checkout waits for, though it should not
 CLAIM_SECONDS = int(QUICK["CLAIM_SECONDS"])
 
 Fault = Callable[[Scene], str]
@@ -165,7 +169,7 @@ def workers_replaced(scene: Scene) -> str:
 @fault("boundaries")
 def death_at_a_boundary(scene: Scene) -> str:
     """A process dies the next time one comes by the named boundary; the order stays till then."""
-    boundary = scene.rng.choice(least_often_ordered(scene.ground))
+    boundary = scene.rng.choice(least_often_ordered(scene.ground, scene.boundaries))
     order = scene.ground.orders / boundary
     order.touch()
     scene.ground.ordered[boundary] += 1
@@ -175,11 +179,11 @@ def death_at_a_boundary(scene: Scene) -> str:
     return boundary
 
 
-def least_often_ordered(ground: Ground) -> list[str]:
-    """Boundaries at which no death is waiting, of those the ones with the fewest so far."""
-    free = [it for it in dying.BOUNDARIES if not (ground.orders / it).exists()]
+def least_often_ordered(ground: Ground, boundaries: Sequence[str]) -> list[str]:
+    """Those of these at which no death is waiting, and of them the ones with the fewest so far."""
+    free = [it for it in boundaries if not (ground.orders / it).exists()]
     least = min((ground.ordered[it] for it in free), default=0)
-    return [it for it in free if ground.ordered[it] == least] or list(dying.BOUNDARIES)
+    return [it for it in free if ground.ordered[it] == least] or list(boundaries)
 
 
 # --- Redis ----------------------------------------------------------------------------------------
@@ -320,31 +324,15 @@ def _deadlocks(ground: Ground) -> int:
     return int(count)
 
 
-REFUSAL = """
-    CREATE OR REPLACE FUNCTION refuse_some() RETURNS trigger LANGUAGE plpgsql AS $$
-    BEGIN
-        IF random() < 0.2 THEN
-            RAISE EXCEPTION 'could not serialize access' USING ERRCODE = 'serialization_failure';
-        END IF;
-        RETURN NULL;
-    END $$;
-    CREATE OR REPLACE TRIGGER refuse_some AFTER INSERT OR UPDATE ON {}
-        EXECUTE FUNCTION refuse_some()
-"""
-REFUSING = ("shop_checkoutjob", "shop_stocklevel", "shop_inboxevent", "shop_payment", "shop_move")
-
-
 @fault("postgres")
 def serialisation_failures(scene: Scene) -> str:
     """Imitated by triggers: a fifth of all writes is refused, as one that cannot be serialised."""
     ground = scene.ground
     try:
-        for table in REFUSING:
-            ground.rows(REFUSAL.format(table))
+        ground.rows("UPDATE prove_refusal SET rate = 0.2")
         return f"{scene.pause(1, 3):.1f} s"
     finally:
-        for table in REFUSING:  # not all at once, which may deadlock with what buyers do
-            ground.rows(f"DROP TRIGGER IF EXISTS refuse_some ON {table}")
+        ground.rows("UPDATE prove_refusal SET rate = 0")
 
 
 @fault("postgres")
@@ -359,16 +347,81 @@ def locks_held_long(scene: Scene) -> str:
     return "got no lock"
 
 
+# --- rows that somebody else has locked -----------------------------------------------------------
+
+
+def _row_held(scene: Scene, table: str, column: str, key: Any) -> str:
+    """
+    A careless console sits on one row. A buyer who comes meanwhile, and has nothing to do with it,
+    can pay before it is released.
+    """
+    began = time.monotonic()
+    with suppress(psycopg.errors.LockNotAvailable), scene.ground.connect() as session:
+        session.execute("SET lock_timeout = '5s'")
+        session.execute(f"SELECT 1 FROM {table} WHERE {column} = %s FOR UPDATE", [key])
+        buyer = Buyer(scene.stream, scene.rng)
+        buyer.come()
+        others = [it for it in scene.stream.shelf if it["id"] != key]
+        buyer.fill([scene.rng.choice(others)], quantity=1)
+        known = buyer.post()
+        is_payable = buyer.wait(known, "awaiting_payment", seconds=LONGEST_HOLD_SECONDS)
+        time.sleep(max(0.0, scene.lock_seconds - (time.monotonic() - began)))
+        session.rollback()
+        if not is_payable and known.status != "failed":
+            raise AssertionError(f"{table}: another buyer's checkout stayed {known.status}")
+        return f"{time.monotonic() - began:.0f} s"
+    return "got no lock"
+
+
+@fault("locks")
+def stock_row_held(scene: Scene) -> str:
+    """Of a product that is bought meanwhile."""
+    variant = scene.rng.choice(scene.stream.shelf)
+    return _row_held(scene, "shop_stocklevel", "variant_id", variant["id"])
+
+
+@fault("locks")
+def checkout_row_held(scene: Scene) -> str:
+    return _row_held(scene, "shop_checkoutjob", "id", _under_way(scene)[0])
+
+
+@fault("locks")
+def cart_row_held(scene: Scene) -> str:
+    return _row_held(scene, "shop_cart", "id", _under_way(scene)[1])
+
+
+@fault("locks")
+def gateway_order_row_held(scene: Scene) -> str:
+    return _row_held(scene, "shop_gatewayorder", "id", _under_way(scene)[2])
+
+
+def _under_way(scene: Scene) -> tuple[str, int, int, str]:
+    """One that can be paid: the ids of checkout, cart, Razorpay order (ours), and Razorpay's."""
+    deadline = time.monotonic() + LONGEST_WAIT_SECONDS
+    while time.monotonic() < deadline:
+        found = scene.ground.rows(
+            "SELECT job.id::text, job.cart_id, row.id, row.gateway_order_id"
+            " FROM shop_checkoutjob job JOIN shop_gatewayorder row ON row.order_id = job.order_id"
+            " WHERE job.state = 'awaiting_payment' AND row.gateway_order_id IS NOT NULL"
+            " ORDER BY job.created_at DESC LIMIT 1"
+        )
+        if found:
+            job_id, cart_id, row_id, order_id = found[0]
+            return job_id, cart_id, row_id, order_id
+        time.sleep(0.05)
+    raise AssertionError(f"no checkout could be paid in {LONGEST_WAIT_SECONDS} s")
+
+
 # --- the gateway ----------------------------------------------------------------------------------
 
 
 @contextmanager
 def trouble(ground: Ground, *faults: dict[str, Any]) -> Iterator[None]:
-    ground.standin("PUT", "faults", [{"count": None, **fault} for fault in faults])
+    ground.trouble(*({"count": None, **fault} for fault in faults))
     try:
         yield
     finally:
-        ground.standin("DELETE", "faults")
+        ground.trouble()
 
 
 @fault("gateway")
@@ -438,6 +491,50 @@ def gateway_talks_nonsense(scene: Scene) -> str:
     ]
     with trouble(scene.ground, *faults):
         return f"{scene.pause(1, 4):.1f} s"
+
+
+@fault("gateway")
+def order_never_answered(scene: Scene) -> str:
+    """Polls of one order that nobody pays are answered with 500, until all comes to rest."""
+    buyer = Buyer(scene.stream, scene.rng)
+    buyer.come()
+    buyer.fill([scene.rng.choice(scene.stream.shelf)], quantity=1)
+    known = buyer.post()
+    if not buyer.payable(known):
+        return f"none: {known.status}"
+    [gateway_order_id] = known.razorpay_order_ids
+    scene.ground.never_answer(gateway_order_id)
+    scene.stream.journal.reach("an order that is never answered about")
+    return str(gateway_order_id)
+
+
+# --- retention ------------------------------------------------------------------------------------
+
+
+@fault("retention")
+def guests_long_gone(scene: Scene) -> str:
+    """
+    Guests who have signed in since were last seen a year ago, imitated in their rows; one sweeper
+    runs the retention rules in every sweep.
+    """
+    buyer = Buyer(scene.stream, scene.rng)
+    buyer.come(as_guest=True)
+    guest_id = user_id_in(buyer.token)
+    buyer.fill([scene.rng.choice(scene.stream.shelf)], quantity=1)
+    known = buyer.post()
+    buyer.sign_in()
+    known.token = buyer.token
+    ids = [guest_id, *scene.stream.journal.merged_guests]
+    scene.ground.rows(
+        "UPDATE shop_user SET created_at = created_at - interval '400 days' WHERE id = ANY(%s)", ids
+    )
+    scene.ground.rows(
+        "UPDATE shop_cart SET updated_at = updated_at - interval '400 days'"
+        " WHERE owner_id = ANY(%s)",
+        ids,
+    )
+    scene.stream.journal.reach("retention meets guests who have signed in")
+    return f"{len(ids)} guests"
 
 
 # --- webhooks -------------------------------------------------------------------------------------

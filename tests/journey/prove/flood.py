@@ -21,7 +21,8 @@ import urllib3
 
 from tests.journey.prove.checks import Finding
 from tests.journey.prove.ground import Ground
-from tests.journey.prove.stream import Buyer, Json, Known, Stream, pays_and_confirms
+from tests.journey.prove.plans import pays_and_confirms
+from tests.journey.prove.stream import Buyer, Json, Known, Stream
 
 AT_A_TIME = 64
 POLLING_THREADS = 16

@@ -52,6 +52,26 @@ TWIN = "-twin"
 TICK_SECONDS = 0.05
 ANSWER_SECONDS = 60
 SAMPLE_SECONDS = 2.0
+MOST_POLLS = 100_000  # of one order; nobody comes so far
+
+
+# Deliveries by the back room, in the transaction that makes them; how many writes are refused.
+OUR_TABLES = """
+    CREATE TABLE prove_delivery (variant_id bigint NOT NULL, units int NOT NULL);
+    CREATE TABLE prove_refusal (rate float NOT NULL);
+    INSERT INTO prove_refusal VALUES (0);
+    CREATE FUNCTION refuse_some() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER AS $$
+    BEGIN
+        IF random() < (SELECT rate FROM prove_refusal) THEN
+            RAISE EXCEPTION 'could not serialize access' USING ERRCODE = 'serialization_failure';
+        END IF;
+        RETURN NULL;
+    END $$;
+"""
+REFUSAL = """
+    CREATE TRIGGER refuse_some AFTER INSERT OR UPDATE ON {} EXECUTE FUNCTION refuse_some()
+"""
+REFUSING = ("shop_checkoutjob", "shop_stocklevel", "shop_inboxevent", "shop_payment", "shop_move")
 
 
 class Ground:
@@ -66,6 +86,7 @@ class Ground:
         self.ordered: Counter[str] = Counter()  # deaths, by boundary
         self.said: list[str] = []  # by the supervisors: who ended, how
         self.restocked: Counter[int] = Counter()
+        self.never_answered: dict[str, float] = {}  # Razorpay orders, and since when (monotonic)
         self.largest_bytes: Counter[str] = Counter()  # resident, of each kind of process
         environment = dict.fromkeys(UNSET, "") | QUICK | UNHURRIED | settings
         environment[dying.DIRECTORY] = str(self.orders)
@@ -88,6 +109,7 @@ class Ground:
             self.stack.wait_ready(ANSWER_SECONDS)
             # A second payment stays with us, so that it is for us to give it back.
             self.standin("PATCH", "settings", {"second_payment": "keep"})
+            self._make_tables()
             self._start_twins()
         except BaseException:
             self.stop()
@@ -114,6 +136,13 @@ class Ground:
         if self.data_dir == Path(self._directory.name):
             logs = Path(shutil.copytree(logs, Path(tempfile.mkdtemp(prefix="prove-logs-")) / "log"))
         return logs
+
+    def _make_tables(self) -> None:
+        """Tables and triggers of our own, before anybody works: later they would need locks."""
+        with self.connect() as database:
+            database.execute(OUR_TABLES)
+            for table in REFUSING:
+                database.execute(REFUSAL.format(table))
 
     def _start_twins(self) -> None:
         commands = procfile.commands()
@@ -231,6 +260,39 @@ class Ground:
         answer.raise_for_status()
         return answer.json()
 
+    # --- trouble at the gateway -------------------------------------------------------------------
+
+    def trouble(self, *faults: Json) -> None:
+        """
+        These faults of the stand-in are in force now, beside those about one order, which stay.
+        None: calls that hang go on.
+        """
+        lasting = self._lasting()
+        if not faults:
+            self.standin("DELETE", "faults")
+        self.standin("PUT", "faults", [*lasting, *faults])
+
+    def never_answer(self, gateway_order_id: str) -> None:
+        """Every poll of this order is answered with 500, until `end_all_trouble`."""
+        fault = {"kind": "server_error", "route": "orders.payments", "id": gateway_order_id}
+        self.standin("PUT", "faults", [*self._lasting(), fault | {"count": MOST_POLLS}])
+        self.never_answered[gateway_order_id] = time.monotonic()
+
+    def end_all_trouble(self) -> dict[str, tuple[int, float]]:
+        """How often each order that was never answered about was polled, in how many seconds."""
+        lasting, now = self._lasting(), time.monotonic()
+        self.standin("DELETE", "faults")
+        began = self.never_answered
+        self.never_answered = {}
+        return {
+            it["id"]: (MOST_POLLS - it["count"], now - began[it["id"]])
+            for it in lasting
+            if it["id"] in began
+        }
+
+    def _lasting(self) -> list[Json]:
+        return [fault for fault in self.standin("GET", "faults")["active"] if fault["id"]]
+
     # --- the shelf --------------------------------------------------------------------------------
 
     def stock(self, units: int, *, variant_ids: list[int] | None = None) -> None:
@@ -242,6 +304,17 @@ class Ground:
         )  # fmt: skip
         for (variant_id,) in found:
             self.restocked[variant_id] += units
+
+    def brought(self) -> Counter[int]:
+        """Units of each variant that were ever on the shelf."""
+        found = self.rows("SELECT variant_id, sum(units) FROM prove_delivery GROUP BY 1")
+        return self.restocked + Counter({variant_id: int(units) for variant_id, units in found})
+
+    def leave_one(self, variant_ids: list[int]) -> None:
+        """Take all but one unit of these off the shelf. Before buyers come."""
+        self.rows("UPDATE shop_stocklevel SET on_hand = 1 WHERE variant_id = ANY(%s)", variant_ids)
+        for variant_id in variant_ids:
+            self.restocked[variant_id] = 1
 
     def shelf(self) -> list[Json]:
         """All variants, as a buyer names them."""

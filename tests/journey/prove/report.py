@@ -89,9 +89,7 @@ def summary(result: Result) -> list[str]:
     lines = [done, ended, visits, answers, money]
     lines += [f"largest process, MB: {_counts(megabytes)}"]
     lines += [f"{it.name}, {it.what}: {_plain(it.numbers)}" for it in result.floods]
-    lines += [f"ended over a poisoned message: {it}" for it in result.ended_by_poison]
-    if result.never_reached:
-        lines += [f"boundaries nobody came by: {', '.join(result.never_reached)}"]
+    lines += [f"reached: {'; '.join(f'{name}: {n}' for name, n in sorted(result.reached.items()))}"]
     lines += [f"findings: {len(result.findings)}"]
     shown = list(result.findings)[:MOST_SHOWN]
     return lines + [f"  {it.side}: {it.sentence} {it.checkout_id}" for it in shown]
@@ -122,7 +120,7 @@ def as_dict(result: Result, *, command: str) -> dict[str, Any]:
         "checkouts": result.checkouts,
         "kills": result.kills,
         "deaths": dict(result.deaths),
-        "never_reached": result.never_reached,
+        "reached": dict(result.reached),
         "states": result.states,
         "visits": result.visits,
         "answers": {str(k): v for k, v in result.tally.answers.items()},

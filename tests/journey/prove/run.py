@@ -11,12 +11,14 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from tests.journey.prove import checks, faults, flood
+from tests.journey.prove import checks, dying, faults, flood, named
+from tests.journey.prove.backroom import Backroom
 from tests.journey.prove.checks import Finding
 from tests.journey.prove.client import Client, Tally
 from tests.journey.prove.faults import Scene
 from tests.journey.prove.flood import SALE_SKU, Flood
 from tests.journey.prove.ground import Ground
+from tests.journey.prove.plans import OF_THE_LAST_UNIT, PLANS
 from tests.journey.prove.recovery import Harm, Watch
 from tests.journey.prove.stream import ENOUGH_FAILURES, Stream
 
@@ -24,6 +26,10 @@ WELL_SECONDS = 120  # for the last harm's traces to go, before buyers are sent h
 PLENTY = 1_000_000  # units of what never runs out
 SCARCE_SKU = "TIF-3"  # of this there is never enough
 SCARCE_UNITS = 12
+LAST_SKUS = ("COF-2", "COF-4", "THR-IND")  # of these there is one, and one more when it is sold
+# Polls of an order that is never answered about: one in so many seconds, and some beside.
+POLLS_EVERY_SECONDS = 5
+POLLS_BESIDE = 15
 WARM_UP_SECONDS = 2.0
 LEAVE_SECONDS = 0.5
 LINE_CHARS = 400
@@ -53,7 +59,10 @@ class Form:
     rest_every_faults: int
     sale: tuple[int, int]  # buyers, units
     storm_seconds: float
-    every_boundary: bool = False  # somebody has to die at each
+    lock_seconds: float  # for which somebody else holds a row
+    least_visits: int  # of each kind of buyer
+    reached: dict[str, int]  # how often what has a name is reached, at least
+    boundaries: tuple[str, ...]  # somebody has to die at each
     pages: int = 0  # that wait and look, on a ground of their own
     pages_seconds: float = 20
 
@@ -66,7 +75,7 @@ def each(**often: int) -> dict[str, int]:
 SHORT = Form(
     name="short",
     buyers=16,
-    times=each(boundaries=12),
+    times=each(boundaries=len(named.SHORT_BOUNDARIES)),
     checkouts=100,
     most_seconds=600,
     pause_seconds=(0.0, 0.2),
@@ -74,14 +83,18 @@ SHORT = Form(
     rest_every_faults=1000,
     sale=(150, 8),
     storm_seconds=4,
+    lock_seconds=8,
+    least_visits=1,
+    reached=named.SHORT_REACHED,
+    boundaries=named.SHORT_BOUNDARIES,
 )
 LONG = Form(
     name="long",
     buyers=64,
     times=each(
         processes=20, all_workers_killed=12, worker_frozen=6, worker_frozen_past_its_claim=6,
-        deploys=8, boundaries=110, redis=14, postgres=6, gateway=5, webhooks=5, clocks=6, queues=8,
-        versions=5,
+        deploys=8, boundaries=110, redis=14, postgres=6, locks=2, gateway=5, retention=5,
+        webhooks=5, clocks=6, queues=8, versions=5,
     ),
     checkouts=8_000,  # and 2,200 on the ground of the crowd
     most_seconds=1_440,
@@ -90,7 +103,10 @@ LONG = Form(
     rest_every_faults=70,
     sale=(2000, 100),
     storm_seconds=20,
-    every_boundary=True,
+    lock_seconds=30,
+    least_visits=50,
+    reached=named.LONG_REACHED,
+    boundaries=dying.BOUNDARIES,
     pages=5000,
 )  # fmt: skip
 
@@ -104,14 +120,13 @@ class Result:
     floods: list[Flood] = field(default_factory=list)
     findings: dict[Finding, None] = field(default_factory=dict)  # in order, each once
     deaths: Counter[str] = field(default_factory=Counter)  # at boundaries
-    never_reached: list[str] = field(default_factory=list)
+    reached: Counter[str] = field(default_factory=Counter)  # what buyers and staff came to
     tally: Tally = field(default_factory=Tally)
     checkouts: int = 0
     states: dict[str, int] = field(default_factory=dict)
     visits: dict[str, int] = field(default_factory=dict)
     paise: dict[str, int] = field(default_factory=dict)
     largest_bytes: dict[str, int] = field(default_factory=dict)
-    ended_by_poison: list[str] = field(default_factory=list)
     server: str = ""
 
     @property
@@ -138,7 +153,8 @@ def run(
     began = time.monotonic()
     with Ground(data_dir=data_dir) as ground:
         stream = stream_on(ground, form, result)
-        Run(ground, stream, form, result, tell).go(schedule(form, only, random.Random(seed)))
+        names = schedule(form, only, random.Random(seed))
+        Run(ground, stream, form, result, tell, only=only).go(names)
         keep_logs(ground, result, tell)
     if form.pages and not only:
         with Ground(HOLD_SECONDS="900") as ground:
@@ -158,11 +174,20 @@ def stream_on(ground: Ground, form: Form, result: Result) -> Stream:
     """The shop with its shelves full, and a stream that does not flow yet."""
     for variant_id, on_hand in ground.rows("SELECT variant_id, on_hand FROM shop_stocklevel"):
         ground.restocked[variant_id] = on_hand
-    shelf = [it for it in ground.shelf() if it["sku"] != SALE_SKU]
+    last = [it for it in ground.shelf() if it["sku"] in LAST_SKUS]
+    ground.leave_one([it["id"] for it in last])
+    shelf = [it for it in ground.shelf() if it["sku"] not in {SALE_SKU, *LAST_SKUS}]
     ground.stock(PLENTY, variant_ids=[it["id"] for it in shelf if it["sku"] != SCARCE_SKU])
     client = Client(ground.stack.base_url, result.tally, connections=form.buyers + flood.AT_A_TIME)
     return Stream(
-        client, ground.stack.standin_url, shelf, seed=result.seed, buyers_at_a_time=form.buyers
+        client,
+        ground.stack.standin_url,
+        shelf,
+        seed=result.seed,
+        buyers_at_a_time=form.buyers,
+        plans=PLANS,
+        last=last,
+        of_the_last=OF_THE_LAST_UNIT,
     )
 
 
@@ -170,8 +195,16 @@ class Run:
     """The part of a run in which harm is done."""
 
     def __init__(
-        self, ground: Ground, stream: Stream, form: Form, result: Result, tell: Tell
+        self,
+        ground: Ground,
+        stream: Stream,
+        form: Form,
+        result: Result,
+        tell: Tell,
+        *,
+        only: Sequence[str] = (),
     ) -> None:
+        self.only = only
         self.ground = ground
         self.stream = stream
         self.form = form
@@ -179,10 +212,12 @@ class Run:
         self.tell = tell
         self.rng = random.Random(f"{result.seed}:harm")
         self.watch = Watch(ground)
+        self.backroom = Backroom(ground, stream, random.Random(f"{result.seed}:staff"))
         self.began = time.monotonic()
 
     def go(self, names: Sequence[str]) -> None:
         self.watch.start()
+        self.backroom.start()
         try:
             self._flow()
             for n, name in enumerate(names, start=1):
@@ -193,10 +228,11 @@ class Run:
                     self._flow()
             self._wait_well()
             self._floods()
-            self._enough_checkouts()
+            self._enough()
             self._rest()
         finally:
             self.stream.stop()
+            self.backroom.stop()
             self.watch.stop()
             self._sum_up()
 
@@ -208,7 +244,14 @@ class Run:
 
     def _harm(self, n: int, name: str, count: int) -> None:
         harm = Harm(name)
-        scene = Scene(self.ground, self.stream, self.rng, haste=self.form.haste)
+        scene = Scene(
+            self.ground,
+            self.stream,
+            self.rng,
+            boundaries=self.form.boundaries,
+            haste=self.form.haste,
+            lock_seconds=self.form.lock_seconds,
+        )
         self.watch.before(harm)
         try:
             harm.detail = faults.FAULTS[name](scene)
@@ -230,6 +273,7 @@ class Run:
     def _rest(self) -> None:
         self.stream.stop()
         self._withdraw_orders()
+        self._count_polls()
         began = time.monotonic()
         left = checks.wait_for_rest(self.ground)
         rested = time.monotonic() - began
@@ -250,6 +294,13 @@ class Run:
             with suppress(FileNotFoundError):
                 order.unlink()
 
+    def _count_polls(self) -> None:
+        """The gateway answers about every order from now on. How often were those polled?"""
+        for order_id, (polls, seconds) in self.ground.end_all_trouble().items():
+            if polls > POLLS_BESIDE + seconds / POLLS_EVERY_SECONDS:
+                sentence = f"{order_id} was polled {polls} times in {seconds:.0f} s, unanswered"
+                self.result.find([Finding("gateway", sentence)])
+
     def _floods(self) -> None:
         buyers, units = self.form.sale
         floods = [flood.webhook_storm(self.ground, self.stream, seconds=self.form.storm_seconds)]
@@ -259,19 +310,34 @@ class Run:
         for it in floods:
             told(it, self.result, self.tell)
 
-    def _enough_checkouts(self) -> None:
+    def _enough(self) -> None:
+        """Let buyers go on until there are enough of them, and all that has a name was reached."""
         journal, over = self.stream.journal, self.began + self.form.most_seconds
-        while len(journal.checkouts) < self.form.checkouts and time.monotonic() < over:
-            if len(journal.failures) > ENOUGH_FAILURES:
+        while time.monotonic() < over and len(journal.failures) <= ENOUGH_FAILURES:
+            is_enough = len(journal.checkouts) >= self.form.checkouts
+            if is_enough and (self.only or not self._missing()):
                 return
             time.sleep(LEAVE_SECONDS)
+
+    def _missing(self) -> list[str]:
+        """What was not reached often enough, of all that has a name and was asked for."""
+        journal, form = self.stream.journal, self.form
+        done = Counter(harm.fault for harm in self.result.harms)
+        return [
+            *named.missing("buyer", {plan.__name__: form.least_visits for plan in PLANS},
+                           journal.visits),
+            *named.missing("", form.reached, journal.reached),
+            *named.missing("fault", form.times, done),
+            *named.missing("death at", dict.fromkeys(form.boundaries, 1), self.ground.deaths()),
+        ]  # fmt: skip
 
     def _sum_up(self) -> None:
         result, ground, journal = self.result, self.ground, self.stream.journal
         result.deaths = ground.deaths()
-        result.never_reached = sorted(ground.ordered.keys() - result.deaths.keys())
-        if self.form.every_boundary:
-            result.find([Finding("harness", f"nobody died at {it}") for it in result.never_reached])
+        result.reached = journal.reached
+        if not self.only:
+            result.find([Finding("harness", sentence) for sentence in self._missing()])
+        result.find([Finding("database", text, it) for it, text in self.backroom.seen.items()])
         result.checkouts = len(journal.checkouts)
         result.visits = dict(journal.visits)
         result.states = dict(
@@ -288,10 +354,7 @@ def note_processes(ground: Ground, result: Result) -> None:
         if size > LARGEST_PROCESS_BYTES:
             result.find([Finding("processes", f"a process of {name} grew to {size} bytes")])
     unexplained = [sentence for sentence in ground.said if not EXPLAINED.search(sentence)]
-    # Celery ends over a message that is no message; it is gone then, and its worker comes back.
-    poisoned = sum(harm.fault == faults.queue_poisoned.__name__ for harm in result.harms)
-    result.ended_by_poison += unexplained[:poisoned]
-    result.find([Finding("processes", sentence) for sentence in unexplained[poisoned:]])
+    result.find([Finding("processes", sentence) for sentence in unexplained])
     for log in ground.data_dir.glob("log/*.log"):
         bugs = [line for line in log.read_text(errors="replace").splitlines() if BUG.search(line)]
         result.find([Finding("processes", f"{log.stem}: {line[:LINE_CHARS]}") for line in bugs[:5]])

@@ -1,5 +1,5 @@
 """
-Buyers without end: each comes, fills a cart, posts it and then does what buyers do.
+Buyers without end: each comes, fills a cart, posts it and then does what buyers do (`plans`).
 
 They know the public API and the pay form (the stand-in's control API plays the form). What they
 were told is kept in the journal, to be held against the database and the money.
@@ -7,13 +7,15 @@ were told is kept in the journal, to be held against the database and the money.
 
 from __future__ import annotations
 
+import base64
 import itertools
+import json
 import random
 import threading
 import time
 import uuid
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -28,8 +30,10 @@ Json = dict[str, Any]
 
 PAYING_SECONDS = 60  # of polling after paying; then the buyer closes the page
 FORM_SECONDS = 20
+POSTED_THRICE_SHARE = 0.1
 LOOKS_AT_THE_CART = 3  # before a buyer whose cart keeps changing leaves
 ENOUGH_FAILURES = 20  # of buyers' own code: a stream that fails so often proves nothing
+OPEN_STATUSES = frozenset({"queued", "processing", "awaiting_payment"})
 REFUSED_ADDS = frozenset({"quantity_too_large"})  # an add whose answer was lost, sent again
 
 
@@ -57,6 +61,8 @@ class Journal:
         self.checkouts: dict[str, Known] = {}
         self.unresolved: list[tuple[str, str, Json]] = []  # token, key, body
         self.visits: Counter[str] = Counter()
+        self.reached: Counter[str] = Counter()  # what buyers of the last unit came to, by name
+        self.merged_guests: list[int] = []  # user ids of guests who have signed in
         self.failures: list[str] = []
         self._turn = threading.Lock()
 
@@ -77,6 +83,11 @@ class Journal:
         with self._turn:
             self.visits[plan] += 1
 
+    def reach(self, name: str) -> None:
+        """Note that a buyer, or staff, came to what has this name; see `named`."""
+        with self._turn:
+            self.reached[name] += 1
+
     def failed(self, sentence: str) -> None:
         with self._turn:
             self.failures.append(sentence)
@@ -94,26 +105,47 @@ class Buyer:
         self.client = stream.client
         self.rng = rng
         self.token = ""
+        self.account: Json = {}  # e-mail address and password; a guest has none
 
-    def come(self) -> None:
-        if self.rng.random() < 0.03:  # few: a password costs the shop a twentieth of a second
-            account = {"email": f"{self._name()}@example.com", "password": f"a-long-{self._name()}"}
-            answer = self.client.insist("POST", "/api/auth/register/", account)
-            if answer.status == 409:  # the first try had worked, its answer was lost
-                answer = self.client.insist("POST", "/api/auth/token/", account)
+    def come(self, *, as_guest: bool = False) -> None:
+        if (
+            not as_guest and self.rng.random() < 0.03
+        ):  # few: a password costs the shop a twentieth of a second
+            self.account = self._new_account()
+            self.token = self._register(self.account)
         else:
-            answer = self.client.insist("POST", "/api/auth/guest/")
-        self.token = answer.content["access"]
+            self.token = self.client.insist("POST", "/api/auth/guest/").content["access"]
+
+    def sign_in(self) -> None:
+        """The guest signs in to an account that was opened before."""
+        account = self._new_account()
+        self._register(account)
+        answer = self.client.insist("POST", "/api/auth/token/", account, token=self.token)
+        self.token = self._expect(answer, 200)["access"]
+        self.account = account
+
+    def _new_account(self) -> Json:
+        return {"email": f"{self._name()}@example.com", "password": f"a-long-{self._name()}"}
+
+    def _register(self, account: Json) -> str:
+        answer = self.client.insist("POST", "/api/auth/register/", account)
+        if answer.status == 409:  # the first try had worked, its answer was lost
+            answer = self.client.insist("POST", "/api/auth/token/", account)
+        return str(answer.content["access"])
+
+    def cart(self) -> Json:
+        cart: Json = self._expect(self.client.insist("GET", "/api/cart/", token=self.token), 200)
+        return cart
 
     def _name(self) -> str:
         return f"b{self.rng.getrandbits(64):x}"
 
-    def fill(self, variants: list[Json]) -> None:
+    def fill(self, variants: list[Json], *, quantity: int | None = None) -> None:
         for variant in variants:
             wish = {
                 "product_id": variant["product_id"],
                 "variant_id": variant["id"],
-                "quantity": self.rng.choice((1, 1, 1, 2)),
+                "quantity": quantity or self.rng.choice((1, 1, 1, 2)),
             }
             answer = self.client.insist("POST", "/api/cart/add/", wish, token=self.token)
             if answer.status == 400 and answer.code in REFUSED_ADDS:
@@ -122,14 +154,14 @@ class Buyer:
 
     def form(self, **changes: Any) -> Json:
         """What is posted: the cart as this buyer's page shows it now."""
-        cart = self._expect(self.client.insist("GET", "/api/cart/", token=self.token), 200)
+        cart = self.cart()
         seen = {"cart_id": cart["id"], "cart_version": cart["version"]}
         return {"payment_method": "razorpay", "shipping_address": ADDRESS, **seen, **changes}
 
     def post(self) -> Known:
         """Post the cart until it is accepted: with the same key, as often as it takes."""
         for _ in range(LOOKS_AT_THE_CART):
-            body, key = self.form(), self._key()
+            body, key = self.form(), self.key()
             try:
                 answer = self.client.insist("POST", POST_CHECKOUT, body, token=self.token, key=key)
             except GaveUp:
@@ -142,7 +174,7 @@ class Buyer:
 
     def post_at_once(self, times: int) -> Known:
         """The same post on several connections: a double click, a proxy that repeats."""
-        body, key = self.form(), self._key()
+        body, key = self.form(), self.key()
         send = lambda _: self.client.insist(  # noqa: E731
             "POST", POST_CHECKOUT, body, token=self.token, key=key
         )
@@ -182,8 +214,24 @@ class Buyer:
 
     def pay(self, known: Known, **tender: Any) -> Json:
         """Pay at the form; the fields it hands to the page, or nothing if it was not heard of."""
+        return dict(self.attempt(known, **tender).get("checkout") or {})
+
+    def attempt(self, known: Known, **tender: Any) -> Json:
+        """Pay at the form; the payment, or nothing if it was not heard of."""
         order_id = known.last["payment"]["razorpay_order_id"]
         return self.stream.form_call({"order_id": order_id, "outcome": "captured", **tender})
+
+    def post_again(self, body: Json, *, key: str = "") -> Answer:
+        """One more POST, whatever its answer; a checkout that it names is known from then on."""
+        answer = self.client.insist("POST", POST_CHECKOUT, body, token=self.token, key=key)
+        if answer.status == 202:
+            self.stream.journal.accepted(answer, token=self.token, key=key, body=body)
+        return answer
+
+    def is_open(self, known: Known) -> bool:
+        """Whether the checkout goes on, as its status says now."""
+        self.look(known)
+        return known.status in OPEN_STATUSES
 
     def confirm(self, known: Known, fields: Json) -> None:
         if fields:
@@ -195,7 +243,7 @@ class Buyer:
         answer = self.client.insist("POST", path, {}, token=self.token)
         return self._expect(answer, 202, 409) is not None and answer.status == 202
 
-    def _key(self) -> str:
+    def key(self) -> str:
         return str(uuid.UUID(int=self.rng.getrandbits(128), version=4))
 
     def _accepted(self, answer: Answer) -> None:
@@ -209,86 +257,22 @@ class Buyer:
         return answer.content
 
 
-# --- what buyers do once their cart is posted -----------------------------------------------------
+def user_id_in(token: str) -> int:
+    """Whose access token it is."""
+    payload = token.split(".")[1]
+    content: Json = json.loads(base64.urlsafe_b64decode(payload + "=" * (-len(payload) % 4)))
+    return int(content["user_id"])
 
 
-def pays_and_confirms(buyer: Buyer, known: Known) -> None:
-    if buyer.payable(known):
-        buyer.confirm(known, buyer.pay(known, outcome=buyer.rng.choice(("captured", "authorized"))))
-        buyer.wait(known)
-
-
-def pays_and_says_nothing(buyer: Buyer, known: Known) -> None:
-    if buyer.payable(known):
-        buyer.pay(known, outcome=buyer.rng.choice(("captured", "authorized")))
-        buyer.wait(known)
-
-
-def fails_then_pays(buyer: Buyer, known: Known) -> None:
-    if buyer.payable(known):
-        buyer.pay(known, outcome="failed")
-        buyer.confirm(known, buyer.pay(known))
-        buyer.wait(known)
-
-
-def cancels(buyer: Buyer, known: Known) -> None:
-    if buyer.rng.random() < 0.7:
-        buyer.payable(known)
-    buyer.cancel(known)
-    buyer.look(known)
-
-
-def abandons(buyer: Buyer, known: Known) -> None:
-    buyer.payable(known)
-
-
-def pays_after_cancelling(buyer: Buyer, known: Known) -> None:
-    """The form was still open in another tab."""
-    if buyer.payable(known):
-        buyer.cancel(known)
-        buyer.pay(known, outcome=buyer.rng.choice(("captured", "authorized")), force=True)
-        buyer.look(known)
-
-
-def pays_twice(buyer: Buyer, known: Known) -> None:
-    if buyer.payable(known):
-        fields = buyer.pay(known)
-        with buyer.stream.events_arrive:  # a lost event about this one would never be made up for
-            buyer.pay(known, force=True)
-        buyer.confirm(known, fields)
-        buyer.wait(known)
-
-
-def pays_another_amount(buyer: Buyer, known: Known) -> None:
-    if buyer.payable(known):
-        buyer.confirm(known, buyer.pay(known, amount=known.last["amount_paise"] - 100))
-        buyer.wait(known, "in_review")
-
-
-def changes_the_cart(buyer: Buyer, known: Known) -> None:
-    """Another line, another post: it takes the place of the first."""
-    if buyer.rng.random() < 0.5:
-        buyer.payable(known)
-    buyer.fill([buyer.rng.choice(buyer.stream.shelf)])
-    pays_and_confirms(buyer, buyer.post())
-
-
-PLANS: dict[Callable[[Buyer, Known], None], int] = {
-    pays_and_confirms: 46,
-    pays_and_says_nothing: 20,
-    fails_then_pays: 5,
-    cancels: 8,
-    abandons: 5,
-    pays_after_cancelling: 4,
-    pays_twice: 4,
-    pays_another_amount: 1,
-    changes_the_cart: 7,
-}
-POSTED_THRICE_SHARE = 0.1
+Plan = Callable[[Buyer, Known], None]
 
 
 class Stream:
-    """So many buyers at a time, as long as it flows. `seed` decides what each of them does."""
+    """
+    So many buyers at a time, as long as it flows. `seed` decides what each of them does, of
+    `plans`: functions and their weights; those in `of_the_last` buy one unit of `last`, of which
+    the shelf never has more than one or two.
+    """
 
     def __init__(
         self,
@@ -298,13 +282,19 @@ class Stream:
         *,
         seed: int,
         buyers_at_a_time: int,
+        plans: Mapping[Plan, int],
+        last: Sequence[Json] = (),
+        of_the_last: Collection[Plan] = (),
     ) -> None:
         self.client = client
         self.shelf = shelf
+        self.last = last
         self.journal = Journal()
         self.events_arrive = threading.Lock()  # held while events must not be lost, or are
-        self._pay_url = f"{standin_url}/_standin/payments"
+        self._standin_url = f"{standin_url}/_standin"
         self._seed = seed
+        self._plans = dict(plans)
+        self._of_the_last = of_the_last
         self._width = buyers_at_a_time
         self._serial = itertools.count()
         self._flows = threading.Event()
@@ -332,11 +322,14 @@ class Stream:
             self._visit(random.Random(f"{self._seed}:{next(self._serial)}"))
 
     def _visit(self, rng: random.Random) -> None:
-        plan = rng.choices(list(PLANS), list(PLANS.values()))[0]
+        plan = rng.choices(list(self._plans), list(self._plans.values()))[0]
         buyer = Buyer(self, rng)
         try:
             buyer.come()
-            buyer.fill(rng.sample(self.shelf, rng.choice((1, 1, 2))))
+            if plan in self._of_the_last:
+                buyer.fill([rng.choice(self.last)], quantity=1)
+            else:
+                buyer.fill(rng.sample(self.shelf, rng.choice((1, 1, 2))))
             thrice = rng.random() < POSTED_THRICE_SHARE
             known = buyer.post_at_once(3) if thrice else buyer.post()
             plan(buyer, known)
@@ -351,12 +344,19 @@ class Stream:
 
     def form_call(self, tender: Json) -> Json:
         """A payment at the form. Not repeated: if no answer comes, nobody knows what happened."""
+        return self._standin("payments", tender)
+
+    def bank_call(self, payment_id: str, move: str) -> Json:
+        """A bank takes an attempt further: `authorize` or `capture`. Not repeated either."""
+        return self._standin(f"payments/{payment_id}/{move}", {})
+
+    def _standin(self, path: str, content: Json) -> Json:
         session = getattr(self._sessions, "http", None)
         if session is None:
             session = self._sessions.http = requests.Session()
             session.trust_env = False
         with suppress(requests.RequestException):
-            answer = session.post(self._pay_url, json=tender, timeout=FORM_SECONDS)
+            answer = session.post(f"{self._standin_url}/{path}", json=content, timeout=FORM_SECONDS)
             if answer.status_code == 200:
-                return dict(answer.json()["checkout"] or {})
+                return dict(answer.json())
         return {}
