@@ -5,6 +5,7 @@ from __future__ import annotations
 from shop.checkout.captures import CapturePayments
 from shop.checkout.questions import CheckPayments
 from shop.checkout.sending import SendRefunds
+from shop.checkout.unknown_orders import ResolveOrders
 from shop.checkout.webhooks import ReconcileWebhook
 from tasks.app import app
 from tasks.checkout import local, remote
@@ -13,6 +14,7 @@ RECONCILE_WEBHOOK = "payments.reconcile_webhook"
 CHECK_PAYMENTS = "payments.check_payments"
 CAPTURE = "payments.capture"
 SEND_REFUNDS = "payments.send_refunds"
+RESOLVE_ORDERS = "payments.resolve_orders"
 
 
 @app.task(name=RECONCILE_WEBHOOK)
@@ -33,3 +35,8 @@ def capture(*, checkout_id: str = "", **_later_arguments: object) -> str:
 @app.task(name=SEND_REFUNDS)
 def send_refunds(*, checkout_id: str = "", **_later_arguments: object) -> str:
     return remote(SEND_REFUNDS, SendRefunds(), checkout_id=checkout_id)
+
+
+@app.task(name=RESOLVE_ORDERS)
+def resolve_orders(*, event_id: str = "", **_later_arguments: object) -> str:
+    return remote(RESOLVE_ORDERS, ResolveOrders(), event_id=event_id)

@@ -29,7 +29,13 @@ from shop.database import errors
 from shop.payments import hearing, inbox, ledger, reconcile, refunds
 from tasks.app import QUEUES, ring_overdue, send_canary
 from tasks.checkout import RINGS
-from tasks.payments import CAPTURE, CHECK_PAYMENTS, RECONCILE_WEBHOOK, SEND_REFUNDS
+from tasks.payments import (
+    CAPTURE,
+    CHECK_PAYMENTS,
+    RECONCILE_WEBHOOK,
+    RESOLVE_ORDERS,
+    SEND_REFUNDS,
+)
 from workers import stopping
 
 logger = logging.getLogger("workers.sweeper")
@@ -72,6 +78,11 @@ def overdue_webhooks(*, now: datetime) -> Notifications:
     return [(RECONCILE_WEBHOOK, {"event_id": event_id})] if event_id else []
 
 
+def unknown_orders(*, now: datetime) -> Notifications:
+    event_id = inbox.overdue_ask(before=now - OVERDUE_AFTER)
+    return [(RESOLVE_ORDERS, {"event_id": event_id})] if event_id else []
+
+
 def overdue_polls(*, now: datetime) -> Notifications:
     return _of_checkout(CHECK_PAYMENTS, reconcile.overdue(before=now - OVERDUE_AFTER))
 
@@ -94,6 +105,7 @@ PARTS: tuple[Callable[..., Notifications], ...] = (
     give_up,
     overdue_checkouts,
     overdue_webhooks,
+    unknown_orders,
     overdue_polls,
     overdue_captures,
     overdue_refunds,

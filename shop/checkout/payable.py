@@ -85,14 +85,17 @@ class CreateRazorpayOrder(RemoteStep[Wanted, Found]):
         ]
 
     def call(self, gateway: Gateway, work: Wanted) -> Found:
-        if work.asked_before_at is not None:
+        if work.asked_before_at is not None or work.row.gateway_order_id:
             return self.probe(gateway, work)
         return Found((_create(gateway, work),))
 
     def probe(self, gateway: Gateway, work: Wanted) -> Found:
         """Look before creating: a lost answer to a look-up costs nothing, one to a create a lag."""
         try:
-            found = gateway.find_orders(receipt=work.receipt)
+            if made_id := work.row.gateway_order_id:  # a webhook told of it
+                found = Listing([gateway.fetch_order(gateway_order_id=made_id)])
+            else:
+                found = gateway.find_orders(receipt=work.receipt)
         except GatewayError as error:
             raise NothingAsked(error) from error
         if usable := _usable(found, work):

@@ -12,9 +12,8 @@ from shop.payments import inbox, ledger
 from shop.payments.gateway import News
 from shop.payments.inbox import InboxEvent, Reading
 
-# An event may overtake our own record of the Razorpay order it is about. After this time, an order
-# that we do not know belongs to another shop on the same account.
-NOT_OURS_AFTER = timedelta(minutes=5)
+# After this time, a refund or a dispute whose payment nobody has told us of is shown to people.
+PAYMENT_COMES_WITHIN = timedelta(minutes=5)
 
 
 class ReconcileWebhook:
@@ -30,15 +29,21 @@ class ReconcileWebhook:
         ours = ledger.find(fact.gateway_order_id for fact in news.payments)
         report = settle(news, via="webhook", now=now, ours=ours)
         known = set(ours) | set(ledger.orders_of_payments(_payments_alone_in(news)))
+        whose = _whose(readings, known=known)
         done = []
+        ask: dict[str, int] = {}
         for event, reading in readings:
-            if _may_become_ours(event, reading, known=known, now=now):
+            if _awaits_its_payment(event, reading, known=known, now=now):
                 report.counts["early"] += 1
                 inbox.postpone(event, until=now + backoff(event.attempts + 1), last_error="")
-            else:
-                report.counts["handled"] += 1
-                done.append((event, reading, _result(reading, known=known)))
-        inbox.handled(done, now=now)
+                continue
+            result = _result(reading, known=known, whose=whose)
+            if result == "":
+                result = inbox.ASKING
+                ask.setdefault(reading.gateway_order_id, event.pk)
+            done.append((event, reading, result))
+        report.counts.update(handled=len(done), unknown=len(ask))
+        inbox.handled(done, ask=list(ask.values()), now=now)
         retried = [event for event, _, _ in done if event.attempts]
         failures.close_cases(_orders_concerned(retried), now=now)
         return report
@@ -59,16 +64,12 @@ class ReconcileWebhook:
         return report
 
 
-def _may_become_ours(
+def _awaits_its_payment(
     event: InboxEvent, reading: Reading, *, known: set[str], now: datetime
 ) -> bool:
-    unknown = (_orders_in(reading) | _payments_alone_in(reading.news)) - known
-    return bool(unknown) and now < event.received_at + NOT_OURS_AFTER
-
-
-def _orders_in(reading: Reading) -> set[str]:
-    """A payment without an order was not made through a checkout of ours."""
-    return {fact.gateway_order_id for fact in reading.news.payments if fact.gateway_order_id}
+    """A refund or a dispute may overtake the report of its payment."""
+    unknown = _payments_alone_in(reading.news) - known
+    return bool(unknown) and now < event.received_at + PAYMENT_COMES_WITHIN
 
 
 def _payments_alone_in(news: News) -> set[str]:
@@ -87,11 +88,37 @@ def _orders_concerned(events: Sequence[InboxEvent]) -> set[int]:
     return {*(row.order_id for row in rows.values()), *of_payments.values()}
 
 
-def _result(reading: Reading, *, known: set[str]) -> str:
+def _whose(readings: Sequence[tuple[InboxEvent, Reading]], *, known: set[str]) -> dict[str, str]:
+    """
+    What is known of the orders that we do not know: `NOT_OURS`, `ASKING`, or nothing yet ("").
+
+    An order entity says its receipt, so most events of other shops on the account cost no call.
+    One that is replayed is asked about anew.
+    """
+    unknown = [
+        (event, reading)
+        for event, reading in readings
+        if reading.gateway_order_id and reading.gateway_order_id not in known
+    ]
+    if not unknown:
+        return {}
+    ours = ledger.of_receipts({reading.receipt for _, reading in unknown if reading.receipt})
+    found = inbox.known_to_be([reading.gateway_order_id for _, reading in unknown])
+    whose: dict[str, str] = {}
+    for event, reading in unknown:
+        is_theirs = reading.receipt and reading.receipt not in ours
+        remembered = "" if event.result else found.get(reading.gateway_order_id, "")
+        told = inbox.NOT_OURS if is_theirs else remembered
+        whose[reading.gateway_order_id] = whose.get(reading.gateway_order_id) or told
+    return whose
+
+
+def _result(reading: Reading, *, known: set[str], whose: dict[str, str]) -> str:
+    """What the event came to; empty if Razorpay has to be asked whose order it is of."""
     if reading.problem:
         return reading.problem
     if reading.news == News():
         return "no money in it"
     if unknown := _payments_alone_in(reading.news) - known:
         return f"{inbox.UNREADABLE}: nothing says whose the payment {min(unknown)} is"
-    return "settled" if _orders_in(reading) <= known else "not ours"
+    return whose.get(reading.gateway_order_id, "settled")

@@ -68,6 +68,7 @@ _OTHER_DUE = """
 """
 _OTHERS = (
     ("reconcile_webhook", "shop_inboxevent", "due_at"),
+    ("resolve_orders", "shop_inboxevent", "ask_at"),
     ("check_payments", "shop_gatewayorder", "check_at"),
     ("capture", "shop_payment", "capture_at"),
     ("send_refunds", "shop_refund", "due_at"),

@@ -14,6 +14,7 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import Any, TypeVar
 
+from django.conf import settings
 from django.contrib.postgres.indexes import BrinIndex
 from django.db import connection, models, transaction
 from django.db.models import Q, QuerySet
@@ -25,6 +26,8 @@ from shop.payments.razorpay import NONSENSE, dispute_fact, payment_fact, refund_
 
 Fact = TypeVar("Fact")
 
+NOT_OURS = "not ours"
+ASKING = "asking Razorpay whose order it is of"
 UNREADABLE = "cannot be read"  # how the result of an event begins that is not what it should be
 # So long Razorpay sends an event again on request (razorpay.com/docs/webhooks/faqs).
 REPLAYABLE = timedelta(days=15)
@@ -43,6 +46,7 @@ class InboxEvent(models.Model):
     gateway_order_id = models.CharField(max_length=64, blank=True, default="", db_default="")
     result = models.CharField(max_length=200, blank=True)
     last_error = models.TextField(blank=True)
+    ask_at = models.DateTimeField(null=True, blank=True)  # when to ask whose order it is of
 
     class Meta:
         verbose_name = "webhook"
@@ -66,6 +70,9 @@ class InboxEvent(models.Model):
                 condition=Q(result__startswith=UNREADABLE),
                 name="inbox_event_unreadable",
             ),
+            models.Index(
+                fields=["ask_at"], condition=Q(ask_at__isnull=False), name="inbox_event_to_ask"
+            ),
             BrinIndex(fields=["received_at"], name="inbox_event_received_at", autosummarize=True),
             models.Index(
                 fields=["gateway_order_id"],
@@ -85,6 +92,7 @@ class Reading:
     name: str = ""
     news: News = field(default_factory=News)
     problem: str = ""
+    receipt: str = ""  # of the order entity, which not every event has
 
     @property
     def gateway_order_id(self) -> str:
@@ -111,6 +119,9 @@ def receive(*, event_id: str, body: bytes, now: datetime) -> bool:
         )
         return cursor.rowcount == 1
 
+
+# An event may overtake our own record of the Razorpay order it is about.
+ASK_AFTER = timedelta(seconds=2)
 
 POLLED = "poll:"  # how the id of an event begins that no webhook brought
 
@@ -155,7 +166,17 @@ def read(body: bytes) -> Reading:
     if name == "payment.dispute.action_required":  # the entity does not say it
         wanted = (replace(fact, status="action_required") for fact in news.disputes)
         news = replace(news, disputes=tuple(wanted))
-    return Reading(name, news, f"{UNREADABLE}: {'; '.join(problems)}" if problems else "")
+    problem = f"{UNREADABLE}: {'; '.join(problems)}" if problems else ""
+    return Reading(name, news, problem, _receipt_in(payload))
+
+
+def _receipt_in(payload: dict[str, Any]) -> str:
+    """Only a hint: where it cannot be read, Razorpay is asked."""
+    try:
+        receipt = payload["order"]["entity"]["receipt"]
+    except NONSENSE:
+        return ""
+    return _as_text(receipt) if isinstance(receipt, str) else ""
 
 
 def _read_all(
@@ -171,14 +192,23 @@ def _read_all(
         return ()
 
 
-def handled(results: Sequence[tuple[InboxEvent, Reading, str]], *, now: datetime) -> None:
-    """Mark events as handled: (event, what it says, a line on what it came to) each."""
+def handled(
+    results: Sequence[tuple[InboxEvent, Reading, str]],
+    *,
+    ask: Collection[int] = (),
+    now: datetime,
+) -> None:
+    """
+    Mark events as handled: (event, what it says, a line on what it came to) each. Of those whose
+    ids are in `ask`, Razorpay is asked a moment later whose order they are of.
+    """
     records = [
         {
             "id": event.pk,
             "name": reading.name,
             "gateway_order_id": reading.gateway_order_id,
             "result": result[:200],
+            "ask_at": now + ASK_AFTER if event.pk in ask else None,
         }
         for event, reading, result in results
     ]
@@ -187,9 +217,10 @@ def handled(results: Sequence[tuple[InboxEvent, Reading, str]], *, now: datetime
             """
             UPDATE shop_inboxevent AS event
             SET handled_at = %s, due_at = NULL, name = told.name,
-                gateway_order_id = told.gateway_order_id, result = told.result
-            FROM json_to_recordset(%s::json)
-                AS told (id bigint, name text, gateway_order_id text, result text)
+                gateway_order_id = told.gateway_order_id, result = told.result,
+                ask_at = told.ask_at
+            FROM json_to_recordset(%s::json) AS told (
+                id bigint, name text, gateway_order_id text, result text, ask_at timestamptz)
             WHERE event.id = told.id AND event.handled_at IS NULL
             """,
             [now, rows.as_json(records)],
@@ -264,6 +295,52 @@ def lock_one(event_id: int) -> InboxEvent:
 def replay(event: InboxEvent, *, now: datetime) -> None:
     """Have the event handled once more, whatever became of it. Its last error stays to be read."""
     InboxEvent.objects.filter(pk=event.pk).update(due_at=now, handled_at=None, attempts=0)
+
+
+def known_to_be(gateway_order_ids: Collection[str]) -> dict[str, str]:
+    """For each of these unknown orders that was asked about, or is being: what that came to."""
+    found = InboxEvent.objects.filter(
+        gateway_order_id__in=gateway_order_ids, result__in=[NOT_OURS, ASKING]
+    ).exclude(gateway_order_id="")
+    return dict(found.order_by("id").values_list("gateway_order_id", "result"))
+
+
+def claim_asks(*, limit: int, now: datetime) -> list[InboxEvent]:
+    """
+    Take up to `limit` events that are due to be asked about, for `CLAIM_SECONDS`. Call inside a
+    transaction. Two who ask the same learn the same, so there is no claim to check afterwards.
+    """
+    due = rows.select(
+        InboxEvent,
+        "WHERE ask_at <= %s ORDER BY ask_at LIMIT %s FOR NO KEY UPDATE SKIP LOCKED",
+        [now, limit],
+    )
+    InboxEvent.objects.filter(pk__in=[event.pk for event in due]).update(
+        ask_at=now + timedelta(seconds=settings.CLAIM_SECONDS), attempts=models.F("attempts") + 1
+    )
+    return due
+
+
+def ask_again(event: InboxEvent, *, at: datetime, last_error: str) -> None:
+    InboxEvent.objects.filter(pk=event.pk).update(ask_at=at, last_error=last_error)
+
+
+def answered(gateway_order_ids: Collection[str], result: str) -> None:
+    """Note what was found out about an unknown order, on all events that wait for it."""
+    of_gateway_orders(gateway_order_ids).filter(result=ASKING).update(ask_at=None, result=result)
+
+
+def handle_again(gateway_order_ids: Collection[str], *, now: datetime) -> None:
+    """These orders are ours after all: have their events handled once more."""
+    of_gateway_orders(gateway_order_ids).filter(result__in=[NOT_OURS, ASKING]).update(
+        due_at=now, handled_at=None, attempts=0, ask_at=None
+    )
+
+
+def overdue_ask(*, before: datetime) -> str | None:
+    """The id of an event that has been due to be asked about since `before`, if there is one."""
+    late = InboxEvent.objects.filter(ask_at__lt=before).order_by("ask_at")
+    return late.values_list("gateway_event_id", flat=True).first()
 
 
 def of_gateway_orders(gateway_order_ids: Collection[str]) -> QuerySet[InboxEvent]:

@@ -231,6 +231,12 @@ def last_checks(order_ids: Collection[int]) -> dict[int, datetime]:
     return {row.order_id: row.checked_at for row in rows if row.checked_at}
 
 
+def of_receipts(receipts: Collection[str]) -> dict[str, GatewayOrder]:
+    """The row that is to be payable of each order of ours with one of these receipts."""
+    found = GatewayOrder.objects.filter(order__number__in=receipts, is_alias=False)
+    return {row.order.number: row for row in found.select_related("order")}
+
+
 def find(gateway_order_ids: Iterable[str]) -> dict[str, GatewayOrder]:
     """Those of these ids that are ours. Others may be of another shop on the same account."""
     wanted = set(gateway_order_ids)

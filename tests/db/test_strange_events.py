@@ -7,13 +7,14 @@ import pytest
 
 from shop.checkout.jobs import MOST_ATTEMPTS
 from shop.checkout.states import State
-from shop.checkout.webhooks import NOT_OURS_AFTER, ReconcileWebhook
+from shop.checkout.unknown_orders import ResolveOrders
+from shop.checkout.webhooks import PAYMENT_COMES_WITHIN, ReconcileWebhook
 from shop.payments import inbox
 from shop.payments.inbox import InboxEvent
 from shop.payments.ledger import GatewayOrder, Payment
 from shop.payments.refunds import Refund
 from tests.support.events import deliver, event_body
-from tests.support.shop import make_checkout, make_payable, reload, run
+from tests.support.shop import make_checkout, make_payable, reload, run, run_remote
 
 pytestmark = pytest.mark.django_db
 
@@ -111,12 +112,12 @@ def test_a_genuine_event_that_we_do_not_know_is_kept_and_ignored(body, now):
     assert not inbox.unreadable(now=now)
 
 
-def test_a_payment_of_an_order_that_is_not_ours_is_kept_apart(job, payment, now):
+def test_a_payment_of_an_order_that_is_not_ours_is_kept_apart(job, payment, gateway, now):
     deliver(payment, id="pay_Theirs", order_id="order_Theirs", now=now)
     deliver(payment, now=now)
 
     run(STEP, now=now)
-    run(STEP, now=now + NOT_OURS_AFTER)
+    run_remote(ResolveOrders(), gateway, now=now + inbox.ASK_AFTER)
 
     theirs = InboxEvent.objects.get(result="not ours")
     assert b"pay_Theirs" in bytes(theirs.body)
@@ -176,7 +177,7 @@ def test_a_refund_of_an_unknown_payment_waits_until_the_payment_is_known(job, pa
 def test_a_refund_of_a_payment_that_stays_unknown_is_shown_to_people(job, payment, now):
     refund_alone(payment, now=now)
 
-    run(STEP, now=now + NOT_OURS_AFTER)
+    run(STEP, now=now + PAYMENT_COMES_WITHIN)
 
     [kept] = inbox.unreadable(now=now)
     assert kept.result == f"cannot be read: nothing says whose the payment {payment['id']} is"

@@ -36,10 +36,12 @@ def deliver(
     now: datetime,
     refund: dict[str, Any] | None = None,
     dispute: dict[str, Any] | None = None,
+    order: dict[str, Any] | None = None,
     **changes: Any,
 ) -> str:
     """Put an event about `payment`, with `changes` to the entity, into the inbox. Its id."""
-    beside = {kind: it for kind, it in (("refund", refund), ("dispute", dispute)) if it}
+    others = {"refund": refund, "dispute": dispute, "order": order}
+    beside = {kind: entity for kind, entity in others.items() if entity}
     body = event_body(name or f"payment.{payment['status']}", payment | changes, **beside)
     event_id = f"Event{next(_serial):09d}"
     inbox.receive(event_id=event_id, body=body, now=now)
