@@ -12,7 +12,7 @@ class Migration(migrations.Migration):
 
     atomic = False
 
-    dependencies = [("shop", "0017_stock_of_orders_is_kept")]
+    dependencies = [("shop", "0019_checkouts_of_an_address")]
 
     operations = [
         migrations.AddField(
