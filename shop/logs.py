@@ -8,6 +8,8 @@ Tracebacks are the interpreter's own: they never show values of variables.
 
 from __future__ import annotations
 
+import io
+import logging
 import re
 import uuid
 from collections.abc import Callable
@@ -77,20 +79,39 @@ def _to_json(event: EventDict, *, default: Callable[[Any], Any], **_options: obj
     return orjson.dumps(event, default=default, option=orjson.OPT_NON_STR_KEYS).decode()
 
 
+def formatter() -> structlog.stdlib.ProcessorFormatter:
+    """One line of JSON for a record of the standard library, whoever wrote it."""
+    return structlog.stdlib.ProcessorFormatter(
+        foreign_pre_chain=_PROCESSORS,
+        processors=[
+            structlog.stdlib.ProcessorFormatter.remove_processors_meta,
+            structlog.processors.JSONRenderer(serializer=_to_json),
+        ],
+    )
+
+
+class Lines(io.TextIOBase):
+    """A text stream whose lines become lines of the log: for programs that print what they do."""
+
+    def __init__(self, logger: logging.Logger) -> None:
+        self._logger = logger
+        self._begun = ""
+
+    def write(self, text: str) -> int:
+        *lines, self._begun = (self._begun + text).split("\n")
+        for line in lines:
+            if line.strip():
+                self._logger.info("%s", line.strip())
+        return len(text)
+
+
 def config(level: str) -> dict[str, Any]:
     """For Django's LOGGING."""
     return {
         "version": 1,
         "disable_existing_loggers": False,
         "formatters": {
-            "json": {
-                "()": structlog.stdlib.ProcessorFormatter,
-                "foreign_pre_chain": _PROCESSORS,
-                "processors": [
-                    structlog.stdlib.ProcessorFormatter.remove_processors_meta,
-                    structlog.processors.JSONRenderer(serializer=_to_json),
-                ],
-            },
+            "json": {"()": formatter},
         },
         "handlers": {"console": {"class": "logging.StreamHandler", "formatter": "json"}},
         "root": {"handlers": ["console"], "level": level},

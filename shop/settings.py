@@ -4,6 +4,7 @@ All settings, from the environment. A wrong or missing value stops the start and
 The README has the table of variables.
 """
 
+import logging
 import re
 from datetime import timedelta
 from pathlib import Path
@@ -436,6 +437,7 @@ LOG_LEVEL = env_choice(
     "LOG_LEVEL", "INFO", choices=("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL")
 )
 LOGGING = logs.config(LOG_LEVEL)
+logging.captureWarnings(capture=True)
 
 # --- what is watched ---------------------------------------------------------------------------
 

@@ -33,6 +33,9 @@ def services() -> Iterator[Services]:
 def django_db_modify_db_settings(services: Services) -> None:
     """Have the servers up before the test database is made, by the role that owns its tables."""
     connection.settings_dict["USER"] = OWNER
+    left_over = connection.creation._get_test_db_name()  # by tests that were killed
+    with psycopg.connect(services.superuser_url, autocommit=True) as superuser:
+        superuser.execute(f"DROP DATABASE IF EXISTS {left_over} WITH (FORCE)")
 
 
 @pytest.fixture(scope="session")

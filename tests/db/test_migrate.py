@@ -63,7 +63,7 @@ def test_an_index_is_built_and_dropped_however_long_it_takes(limits_of, reverse_
 def test_no_buyer_waits_long_for_what_waits_for_a_table(limits_of, reverse_0011):
     reverse_0011()
 
-    assert limits_of['DELETE FROM "django_migrations"'] == ("0", "10s")
+    assert limits_of['DELETE FROM "django_migrations"'] == ("0", "3s")
 
 
 def test_the_connection_has_its_limits_afterwards(reverse_0011):
@@ -71,7 +71,7 @@ def test_the_connection_has_its_limits_afterwards(reverse_0011):
 
     reverse_0011()
 
-    assert limits() == before == ("15s", "10s")
+    assert limits() == before == ("15s", "3s")
 
 
 def test_an_index_that_a_cancelled_try_left_invalid_is_built_anew(reverse_0011, services):

@@ -4,6 +4,7 @@ import base64
 import contextlib
 import hashlib
 import hmac
+import json
 import os
 import signal
 import subprocess
@@ -90,7 +91,7 @@ class StandIn:
         if "http://" not in first_line:
             self.stop()
             raise RuntimeError(f"the stand-in did not start: {self.complaints()}")
-        self.base_url = first_line.split()[-1]
+        self.base_url = json.loads(first_line)["event"].split()[-1]
         self._wait_healthy()
         return self
 

@@ -1,14 +1,33 @@
 """Start the stand-in: `python -m workers.standin [--port N]`."""
 
 import asyncio
+import json
 import logging
 import os
 import signal
 import sys
+from datetime import UTC, datetime
 
 from workers.standin.app import listen
 from workers.standin.settings import Settings, from_environment
 from workers.standin.switches import BadSetting
+
+logger = logging.getLogger("workers.standin")
+
+
+class Json(logging.Formatter):
+    """A record as one line of JSON, as the shop writes its own."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        line = {
+            "event": record.getMessage(),
+            "level": record.levelname.lower(),
+            "logger": record.name,
+            "timestamp": datetime.fromtimestamp(record.created, UTC).isoformat(),
+        }
+        if record.exc_info:
+            line["exception"] = self.formatException(record.exc_info)
+        return json.dumps(line)
 
 
 async def run(settings: Settings) -> None:
@@ -18,12 +37,15 @@ async def run(settings: Settings) -> None:
     for asked in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(asked, stopped.set)
     port = listen(settings)
-    print(f"stand-in Razorpay on http://{settings.host}:{port}", flush=True)  # noqa: T201
+    logger.info("the stand-in for Razorpay listens on http://%s:%s", settings.host, port)
     await stopped.wait()
 
 
 def main() -> None:
-    logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s %(message)s")
+    handler = logging.StreamHandler(sys.stdout)
+    handler.setFormatter(Json())
+    logging.basicConfig(level=logging.WARNING, handlers=[handler])
+    logger.setLevel(logging.INFO)
     try:
         settings = from_environment(os.environ, sys.argv[1:])
         asyncio.run(run(settings))

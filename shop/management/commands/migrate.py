@@ -9,6 +9,8 @@ nobody's way.
 
 from __future__ import annotations
 
+import logging
+import sys
 from collections.abc import Callable
 from typing import Any
 
@@ -18,8 +20,16 @@ from django.db import connections
 from django.db.backends.base.base import BaseDatabaseWrapper
 from environ import Env  # type: ignore[import-untyped]
 
+from shop import logs
+
 
 class Command(migrate.Command):
+    def __init__(self, stdout: Any = None, **options: Any) -> None:
+        """What it does is told in the log, unless somebody watches or asks for it."""
+        if stdout is None and not sys.stdout.isatty():
+            stdout = logs.Lines(logging.getLogger("migrate"))
+        super().__init__(stdout=stdout, **options)
+
     def handle(self, *args: Any, **options: Any) -> None:
         """The connection has its own limits again afterwards: tests go on with it."""
         connection = connections[options["database"]]
