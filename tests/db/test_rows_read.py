@@ -10,7 +10,10 @@ from datetime import datetime
 import pytest
 from django.conf import settings
 from django.db import connection
+from psycopg.conninfo import make_conninfo
 
+from shop.accounts import User
+from shop.catalogue import Variant
 from shop.checkout import steps
 from shop.checkout.jobs import CheckoutJob
 from shop.checkout.payable import CreateRazorpayOrder
@@ -26,6 +29,7 @@ from tests.support.shop import (
     make_buyer,
     make_variant,
     new_key,
+    place_order,
     post_checkout,
     run,
     run_remote,
@@ -48,8 +52,8 @@ TABLES = [
 def buy(gateway: RazorpayGateway, standin: StandIn, *, now: datetime) -> None:
     """From the cart to paid, the last step by a webhook."""
     buyer = make_buyer(now=now)
-    fill_cart(buyer, make_variant(), make_variant(), now=now)
-    job = post_checkout(buyer, key=new_key(), now=now)
+    fill_cart(buyer, make_variant(), nearly_held_by_guests(now), now=now)
+    job = post_checkout(buyer, key=new_key(), now=now, address_key=-1)
     run(steps.VALIDATE_CART, now=now)
     run(steps.CREATE_ORDER, now=now)
     run_remote(CreateRazorpayOrder(), gateway, now=now)
@@ -61,10 +65,22 @@ def buy(gateway: RazorpayGateway, standin: StandIn, *, now: datetime) -> None:
     assert CheckoutJob.objects.get(pk=job.pk).state == "paid"
 
 
+def nearly_held_by_guests(now: datetime) -> Variant:
+    """As many units are held as make `create_order` count those of guests."""
+    variant = make_variant(on_hand=20)
+    account = User.objects.create(email=f"{variant.sku}@example.com", created_at=now)
+    for buyer in (account, make_buyer(now=now)):
+        fill_cart(buyer, variant, quantity=8, now=now)
+        job = place_order(post_checkout(buyer, now=now, address_key=-buyer.pk), now=now)
+        CheckoutJob.objects.filter(pk=job.pk).update(due_at=None)  # the next batch is on its own
+    return variant
+
+
 @pytest.fixture
-def old_rows(gateway, standin, now) -> None:
+def old_rows(services, gateway, standin, now) -> None:
     buy(gateway, standin, now=now)
-    grow(connection.connection.info.dsn, checkouts=OLD)
+    of_tests = make_conninfo(services.superuser_url, dbname=connection.settings_dict["NAME"])
+    grow(of_tests, checkouts=OLD)
     with connection.cursor() as cursor:
         cursor.execute("ANALYZE")  # what autovacuum does in time
 

@@ -52,9 +52,22 @@ def fill_cart(buyer: User, *variants: Variant, quantity: int = 1, now: datetime)
 
 
 def post_checkout(
-    buyer: User, *, now: datetime, key: str = "", terms: Terms = TERMS, seen: Seen | None = None
+    buyer: User,
+    *,
+    now: datetime,
+    key: str = "",
+    terms: Terms = TERMS,
+    seen: Seen | None = None,
+    address_key: int | None = None,
 ) -> CheckoutJob:
-    accepted = accept.accept(owner_id=buyer.pk, terms=terms, seen=seen or Seen(), key=key, now=now)
+    accepted = accept.accept(
+        owner_id=buyer.pk,
+        terms=terms,
+        seen=seen or Seen(),
+        key=key,
+        now=now,
+        address_key=address_key,
+    )
     return CheckoutJob.objects.get(pk=accepted.job_id)
 
 
