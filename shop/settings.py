@@ -413,6 +413,16 @@ SPECTACULAR_SETTINGS = {
     "SWAGGER_UI_FAVICON_HREF": "SIDECAR",
     "SERVE_INCLUDE_SCHEMA": False,
     "SCHEMA_PATH_PREFIX": "/api/",
+    "COMPONENT_SPLIT_REQUEST": True,  # what is asked for differs from what is answered
+    "COMPONENT_SPLIT_PATCH": False,  # a PATCH of ours needs its fields, as a POST does
+    "ENUM_NAME_OVERRIDES": {
+        "BuyerStatusEnum": "shop.api.statuses.BUYER_STATUSES",
+        "StepEnum": "shop.api.statuses.STEP_NAMES",
+    },
+    "POSTPROCESSING_HOOKS": [
+        "drf_spectacular.hooks.postprocess_schema_enums",
+        "shop.api.openapi.complete",
+    ],
 }
 
 # --- transport and logs ------------------------------------------------------------------------

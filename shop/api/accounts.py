@@ -23,6 +23,7 @@ from shop.api.errors import CHALLENGE, ApiError
 from shop.api.limits import Throttle
 from shop.api.openapi import THROTTLED, WITH_BODY, refusals
 
+SHORTEST_PASSWORD_CHARS = 8  # as MinimumLengthValidator has it
 LONGEST_PASSWORD_CHARS = 128  # hashing costs by length
 
 
@@ -44,6 +45,13 @@ class Credentials(serializers.Serializer):
 
 
 class NewAccount(Credentials):
+    password = serializers.CharField(
+        min_length=SHORTEST_PASSWORD_CHARS,
+        max_length=LONGEST_PASSWORD_CHARS,
+        trim_whitespace=False,
+        help_text="Not a common one, not like the e-mail address, and not digits alone.",
+    )
+
     def validate(self, attrs: dict[str, str]) -> dict[str, str]:
         try:
             validate_password(attrs["password"], accounts.User(email=attrs["email"]))

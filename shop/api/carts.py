@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from django.utils import timezone
-from drf_spectacular.utils import extend_schema
+from drf_spectacular.utils import extend_schema, extend_schema_field
 from rest_framework import serializers, status
 from rest_framework.request import Request
 from rest_framework.response import Response
@@ -59,12 +59,17 @@ class CartOut(serializers.Serializer):
     items = ItemOut(many=True)
 
 
+@extend_schema_field({"type": "integer", "minimum": 1, "maximum": carts.LINE_UNITS_LIMIT})
+class QuantityField(serializers.IntegerField):
+    """The cart itself refuses what is too much, in words for the buyer."""
+
+
 class AddIn(serializers.Serializer):
     product_id = serializers.IntegerField(min_value=1, max_value=LARGEST_ID)
     variant_id = serializers.IntegerField(
         min_value=1, max_value=LARGEST_ID, required=False, allow_null=True, default=None
     )
-    quantity = serializers.IntegerField(min_value=1, max_value=LARGEST_ID, default=1)
+    quantity = QuantityField(min_value=1, max_value=LARGEST_ID, default=1)
 
 
 class AddOut(serializers.Serializer):
@@ -73,7 +78,7 @@ class AddOut(serializers.Serializer):
 
 
 class QuantityIn(serializers.Serializer):
-    quantity = serializers.IntegerField(min_value=1, max_value=LARGEST_ID)
+    quantity = QuantityField(min_value=1, max_value=LARGEST_ID)
 
 
 class SyncEventIn(serializers.Serializer):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import uuid
 from contextlib import suppress
 from typing import Any, cast
@@ -11,12 +10,13 @@ from django.db import DatabaseError, InterfaceError
 from django.http import HttpRequest, HttpResponse
 from django.http.response import HttpResponseBase
 from django.utils import timezone
-from drf_spectacular.utils import extend_schema
+from drf_spectacular.utils import extend_schema, extend_schema_field
 from rest_framework import generics, serializers, status
 from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
+from shop.api import idempotency
 from shop.api.addresses import AddressSerializer
 from shop.api.auth import buyer_of, caller_id, refuse_ended
 from shop.api.carts import LARGEST_ID, cart_json
@@ -47,14 +47,23 @@ from tasks.app import ring
 ADDRESSES = ("shipping_address", "billing_address")
 ANYTHING = "*/*"
 PLAIN_WISHES = frozenset({ANYTHING, "application/json"})  # of an `Accept` header
-GOOD_KEY = re.compile(r"[\x21-\x7e](?:[\x20-\x7e]{0,253}[\x21-\x7e])?")
+
+
+@extend_schema_field({"type": "string", "enum": ["razorpay"]})
+class PaymentMethodField(serializers.CharField):
+    pass
+
+
+@extend_schema_field({"type": "string", "enum": [CURRENCY], "default": CURRENCY})
+class CurrencyField(serializers.CharField):
+    pass
 
 
 class CheckoutIn(serializers.Serializer):
-    payment_method = serializers.CharField(max_length=40)
+    payment_method = PaymentMethodField(max_length=40)
     shipping_address = AddressSerializer()
     billing_address = AddressSerializer(required=False, allow_null=True, default=None)
-    currency = serializers.CharField(max_length=8, default=CURRENCY)
+    currency = CurrencyField(max_length=8, default=CURRENCY)
     cart_id = serializers.IntegerField(
         required=False, allow_null=True, default=None, min_value=-LARGEST_ID, max_value=LARGEST_ID
     )
@@ -122,7 +131,7 @@ class Checkouts(generics.GenericAPIView):
                     cart_version=terms["cart_version"],
                     total_paise=terms["expected_total_paise"],
                 ),
-                key=_idempotency_key(request),
+                key=idempotency.key_of(request),
                 now=timezone.now(),
                 address_key=holds.address_key(address_of(request)),
             )
@@ -163,17 +172,6 @@ def _first_error(errors: Any) -> tuple[str, str]:
         name, errors = next(iter(errors.items()))
         path.append(str(name))
     return ".".join(path), str(errors[0])
-
-
-def _idempotency_key(request: Request) -> str:
-    key = request.headers.get("Idempotency-Key", "")
-    if key and not GOOD_KEY.fullmatch(key):
-        raise ApiError(
-            400,
-            "idempotency_key_invalid",
-            "An Idempotency-Key has at most 255 printable ASCII characters.",
-        )
-    return key
 
 
 class Checkout(APIView):

@@ -14,6 +14,7 @@ from rest_framework.views import APIView
 from shop.api.addresses import AddressSerializer
 from shop.api.auth import caller_id, refuse_ended
 from shop.api.openapi import PRIVATE, refusals
+from shop.api.statuses import BUYER_STATUSES
 from shop.checkout.states import BUYER_STATUS, State
 from shop.money import rupees
 from shop.orders import Order, OrderLine
@@ -31,7 +32,7 @@ class OrderLineOut(serializers.Serializer):
 
 class OrderOut(serializers.Serializer):
     number = serializers.CharField()
-    status = serializers.CharField()
+    status = serializers.ChoiceField(BUYER_STATUSES)
     amount = serializers.FloatField()
     amount_paise = serializers.IntegerField()
     currency = serializers.CharField()

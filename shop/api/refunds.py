@@ -16,6 +16,7 @@ from rest_framework.views import APIView
 from rest_framework_simplejwt.tokens import Token
 
 from shop import roles
+from shop.api import idempotency
 from shop.api.auth import caller_id, signed_in
 from shop.api.carts import LARGEST_ID
 from shop.api.errors import ApiError
@@ -122,7 +123,7 @@ class Refunds(APIView):
 
 def _instruction_key(request: Request) -> uuid.UUID:
     """The caller's own; without an `Idempotency-Key`, one that is never given twice."""
-    if given := request.headers.get("Idempotency-Key"):
+    if given := idempotency.key_of(request):
         return uuid.uuid5(uuid.NAMESPACE_OID, f"refund {caller_id(request)} {given}")
     return uuid.uuid4()
 

@@ -18,13 +18,15 @@ from shop.api.renderers import to_json
 from shop.checkout import snapshots
 from shop.checkout import status as checkout_status
 from shop.checkout.snapshots import Glance, Snapshot
-from shop.checkout.states import Step
+from shop.checkout.states import BUYER_STATUS, Step
 
 JSON = "application/json"
+STEP_NAMES = [step.value for step in Step]
+BUYER_STATUSES = sorted(set(BUYER_STATUS.values()))
 
 
 class CheckoutStep(serializers.Serializer):
-    name = serializers.ChoiceField([step.value for step in Step])
+    name = serializers.ChoiceField(STEP_NAMES)
     status = serializers.ChoiceField(["pending", "running", "done", "failed", "waiting"])
     attempts = serializers.IntegerField()
     started_at = serializers.DateTimeField(allow_null=True)
@@ -101,8 +103,8 @@ class CheckoutStatus(serializers.Serializer):
     """Where a checkout stands. `message` is for the buyer; `poll` says when to ask again."""
 
     id = serializers.UUIDField()
-    status = serializers.CharField()
-    step = serializers.CharField(allow_null=True)
+    status = serializers.ChoiceField(BUYER_STATUSES)
+    step = serializers.ChoiceField(STEP_NAMES, allow_null=True)
     message = serializers.CharField()
     version = serializers.IntegerField()
     created_at = serializers.DateTimeField()

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+import re
 from io import StringIO
 
+import jsonschema_rs
 import pytest
 import schemathesis
 from django.core.management import call_command
@@ -18,6 +20,7 @@ from schemathesis.specs.openapi.checks import (
     status_code_conformance,
 )
 
+from shop.api import idempotency
 from shop.checkout.jobs import CheckoutJob
 from shop.checkout.questions import CheckPayments
 from shop.payments import reconcile
@@ -25,8 +28,8 @@ from shop.payments.gateway import Gateway
 from shop.payments.ledger import GatewayOrder
 from shop.stock import StockLevel
 from shop.wsgi import application
-from tests.support.api import Caller, granted, one_connection, ordered, payable
-from tests.support.shop import make_variant, run_remote
+from tests.support.api import Caller, granted, one_connection, order_form, ordered, payable
+from tests.support.shop import ADDRESS, make_variant, run_remote
 from tests.support.standin import StandIn
 
 SCHEMA = schemathesis.openapi.from_wsgi("/api/schema/", application)
@@ -101,6 +104,79 @@ def test_every_stage_of_a_checkout_reads_as_the_schema_says(buyer, gateway, stan
     ordered(checkout)
     look()  # failed: out of stock
     call(buyer, "GET /api/checkouts/")
+
+
+CREDENTIALS = {"email": "asha@example.com", "password": "correct horse"}
+RECEIPT = dict.fromkeys(("razorpay_payment_id", "razorpay_order_id", "razorpay_signature"), "x")
+# What the API refuses whatever the state of the shop, and so must the schema.
+REFUSED_BODIES = [
+    ("/api/auth/register/", CREDENTIALS | {"password": "short"}),
+    ("/api/auth/register/", CREDENTIALS | {"email": "nobody"}),
+    ("/api/auth/token/", CREDENTIALS | {"password": ""}),
+    ("/api/auth/token/refresh/", {"refresh": ""}),
+    ("/api/cart/items/{item_id}/", {}),
+    ("/api/cart/items/{item_id}/", {"quantity": 101}),
+    ("/api/cart/sync-events/", {"kind": ""}),
+    ("/api/checkouts/", order_form(payment_method="cash")),
+    ("/api/checkouts/", order_form(currency="USD")),
+    ("/api/checkouts/", order_form(shipping_address=ADDRESS | {"name": ""})),
+    ("/api/checkouts/", order_form(shipping_address=ADDRESS | {"country": "US"})),
+    ("/api/checkouts/", order_form(shipping_address=ADDRESS | {"postal_code": "060001"})),
+    ("/api/checkouts/", order_form(shipping_address=ADDRESS | {"phone": "12345 67890"})),
+    ("/api/checkouts/{job_id}/confirm/", RECEIPT | {"razorpay_signature": ""}),
+]
+
+
+@pytest.mark.parametrize(("path", "body"), REFUSED_BODIES)
+def test_what_the_api_refuses_the_schema_refuses(buyer, path, body):
+    method = "patch" if "items" in path else "post"
+    item = granted(buyer.get("/api/cart/"))["items"][0]["id"]
+    job = granted(buyer.get("/api/checkouts/"))["results"][0]["id"]
+    answer = getattr(buyer, method)(path.format(item_id=item, job_id=job), body)
+
+    assert answer.status_code == 400, answer.content
+    assert not accepts(path, method, body)
+
+
+@pytest.mark.parametrize("typed", ["+91 98450-12345", "098450 12345", "(98450) 12345"])
+def test_what_people_type_the_schema_takes(buyer, typed):
+    form = order_form(shipping_address=ADDRESS | {"phone": typed, "postal_code": " 560 001"})
+
+    assert accepts("/api/checkouts/", "post", form)
+    granted(buyer.post("/api/checkouts/", form), 202)
+
+
+@pytest.mark.parametrize("key", ["x" * 256, " x", "ä"])
+@pytest.mark.parametrize("path", ["/api/checkouts/", "/api/orders/{number}/refunds/"])
+def test_a_key_is_what_the_schema_says(path, key):
+    [said] = [
+        parameter["schema"]
+        for parameter in SCHEMA.raw_schema["paths"][path]["post"]["parameters"]
+        if parameter["name"] == "Idempotency-Key"
+    ]
+
+    assert not jsonschema_rs.is_valid(said, key)
+    assert not re.fullmatch(idempotency.PATTERN, key)
+
+
+def test_refusals_say_their_headers():
+    for operations in SCHEMA.raw_schema["paths"].values():
+        for operation in operations.values():
+            answers = operation["responses"]
+            assert {"406", "413", "503"} <= set(answers)
+            for status, header in (
+                ("401", "WWW-Authenticate"),
+                ("429", "Retry-After"),
+                ("503", "Retry-After"),
+            ):
+                assert status not in answers or answers[status]["headers"][header]["required"]
+
+
+def accepts(path: str, method: str, body: object) -> bool:
+    """Whether the schema takes this body."""
+    content = SCHEMA.raw_schema["paths"][path][method]["requestBody"]["content"]
+    schema = content["application/json"]["schema"] | {"components": SCHEMA.raw_schema["components"]}
+    return jsonschema_rs.validator_for(schema, validate_formats=True).is_valid(body)
 
 
 @pytest.mark.django_db
