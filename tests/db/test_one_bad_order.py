@@ -151,12 +151,20 @@ def test_a_refund_that_never_gets_an_answer_stops_nobody(kind, captured, gateway
 
 
 @pytest.mark.parametrize("kind", ["operation_in_progress", "conflict", "server_error"])
-def test_a_capture_that_never_gets_an_answer_stops_nobody(kind, captured, gateway, standin, now):
-    Payment.objects.update(status="authorized", capture_at=now)
-    fail_for_ever(standin, "payments.capture", captured.gateway_payment_id, kind)
-    for _ in range(20):
+def test_a_capture_that_never_gets_an_answer_stops_nobody(
+    kind, bad_order, gateway, standin, now, settings
+):
+    settings.RAZORPAY_CAPTURE = "manual"
+    paid = standin.pay(bad_order.gateway_order_id, outcome="authorized")
+    standin.set_faults()
+    reconcile.ask_now([bad_order.order_id], now=now)
+    run_remote(CheckPayments(), gateway, now=now)
+    fail_for_ever(standin, "payments.capture", paid["id"], kind)
+    due_at = now
+    for _ in range(9):
         due_at = Payment.objects.get().capture_at
         run_remote(CapturePayments(), gateway, now=due_at)
+    assert asked(standin, "payments.capture") == 9
 
     job = place_order(make_checkout(now=due_at), now=due_at)
     run_remote(CreateRazorpayOrder(), gateway, now=due_at)
