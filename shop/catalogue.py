@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 from django.db import models
-from django.db.models import Q
+from django.db.models import Exists, OuterRef, Prefetch, Q, QuerySet
+
+PAGE_SIZE = 24  # products
+SEARCH_CHARS = 100
+MAX_SEARCH_WORDS = 8
 
 
 class Product(models.Model):
@@ -42,3 +46,18 @@ class Variant(models.Model):
     def title(self) -> str:
         """Product and variant in one line, as it stands on an order: "UV Steriliser, 12 L"."""
         return f"{self.product.name}, {self.name}" if self.name else self.product.name
+
+
+def on_sale(*, search: str = "") -> QuerySet[Product]:
+    """
+    Products with a variant on sale, oldest first, whose name or description has every word of
+    `search`. Their variants that are on sale, with stock, come with them.
+    """
+    variants = Variant.objects.filter(is_active=True)
+    products = Product.objects.filter(
+        Exists(variants.filter(product_id=OuterRef("pk"))), is_active=True
+    )
+    for word in search[:SEARCH_CHARS].replace("\x00", "").split()[:MAX_SEARCH_WORDS]:
+        products = products.filter(Q(name__icontains=word) | Q(description__icontains=word))
+    with_stock = variants.select_related("stock").order_by("id")
+    return products.order_by("id").prefetch_related(Prefetch("variants", queryset=with_stock))

@@ -11,16 +11,15 @@ from dataclasses import dataclass
 from typing import Any
 
 from django.conf import settings
-from django.db.models import Prefetch, Q, QuerySet
+from django.core.paginator import Paginator
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import render
 
 from shop import csp
 from shop.api import errors
-from shop.catalogue import Product, Variant
+from shop.catalogue import PAGE_SIZE, SEARCH_CHARS, Product, Variant, on_sale
 from shop.money import format_inr
 
-SEARCH_CHARS = 100
 FEW_LEFT_UNITS = 5  # from here on, how many are left is worth saying
 STATES = (
     "Andaman and Nicobar Islands", "Andhra Pradesh", "Arunachal Pradesh", "Assam", "Bihar",
@@ -76,16 +75,15 @@ class Card:
 
 
 def catalogue(request: HttpRequest) -> HttpResponse:
+    """A page of products; the last one for a page beyond it, the first for what is no number."""
     search = request.GET.get("q", "")[:SEARCH_CHARS].replace("\x00", "").strip()
-    products = _on_sale()
-    for word in search.split():
-        products = products.filter(Q(name__icontains=word) | Q(description__icontains=word))
-    cards = [_card(product) for product in products]
-    return render(request, "shop/catalogue.html", {"cards": cards, "search": search})
+    page = Paginator(on_sale(search=search), PAGE_SIZE).get_page(request.GET.get("page"))
+    values = {"cards": [_card(product) for product in page], "search": search, "page": page}
+    return render(request, "shop/catalogue.html", values)
 
 
 def product(request: HttpRequest, slug: str) -> HttpResponse:
-    found = _on_sale().filter(slug=slug).first()
+    found = on_sale().filter(slug=slug).first()
     if found is None:
         return _missing(request)
     return render(request, "shop/product.html", {"card": _card(found)})
@@ -116,15 +114,6 @@ def not_found(request: HttpRequest, exception: Exception) -> HttpResponse:
 
 def _missing(request: HttpRequest) -> HttpResponse:
     return render(request, "shop/missing.html", status=404)
-
-
-def _on_sale() -> QuerySet[Product]:
-    variants = Variant.objects.filter(is_active=True).select_related("stock").order_by("id")
-    return (
-        Product.objects.filter(is_active=True, variants__is_active=True)
-        .distinct()
-        .prefetch_related(Prefetch("variants", queryset=variants))
-    )
 
 
 def _card(product: Product) -> Card:

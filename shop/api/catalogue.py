@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any
-
-from django.db.models import Prefetch, Q, QuerySet
+from django.db.models import QuerySet
 from drf_spectacular.utils import OpenApiParameter, extend_schema, extend_schema_view
 from rest_framework import generics, serializers
 
 from shop.api.openapi import refusals
-from shop.catalogue import Product, Variant
+from shop.catalogue import Product, Variant, on_sale
 from shop.money import rupees
-
-SEARCH_CHARS = 100
 
 
 class VariantSerializer(serializers.ModelSerializer):
@@ -44,12 +40,7 @@ class ProductView(generics.GenericAPIView):
     serializer_class = ProductSerializer
 
     def get_queryset(self) -> QuerySet[Product]:
-        on_sale = Variant.objects.filter(is_active=True).select_related("stock").order_by("id")
-        return (
-            Product.objects.filter(is_active=True, variants__is_active=True)
-            .distinct()
-            .prefetch_related(Prefetch("variants", queryset=on_sale))
-        )
+        return on_sale()
 
 
 @extend_schema_view(
@@ -61,11 +52,8 @@ class ProductView(generics.GenericAPIView):
 class Products(ProductView, generics.ListAPIView):
     """All products, a page at a time."""
 
-    def filter_queryset(self, queryset: QuerySet[Any]) -> QuerySet[Any]:
-        search = self.request.query_params.get("search", "")[:SEARCH_CHARS].replace("\x00", "")
-        for word in search.split():
-            queryset = queryset.filter(Q(name__icontains=word) | Q(description__icontains=word))
-        return queryset
+    def get_queryset(self) -> QuerySet[Product]:
+        return on_sale(search=self.request.query_params.get("search", ""))
 
 
 @extend_schema_view(get=extend_schema(responses={200: ProductSerializer} | refusals(404)))
