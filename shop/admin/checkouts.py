@@ -19,6 +19,7 @@ from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
 from shop import roles
+from shop.admin.lookup import MIN_CHARS, Lookup, buyers_of, orders_of
 from shop.admin.masking import masked
 from shop.admin.mends import Button, Mend, Mendable
 from shop.admin.parts import InRupees, Listing, ReadOnly, choice_filter, pill, took
@@ -28,9 +29,7 @@ from shop.checkout.dossier import Dossier
 from shop.checkout.jobs import CheckoutJob
 from shop.checkout.states import MOVES, STEP_OF, State
 from shop.checkout.trail import AuditEntry
-from shop.payments import ledger, refunds
 from shop.payments.inbox import InboxEvent
-from shop.payments.ledger import Payment
 from shop.redaction import redacted
 
 FAILURE_CODES = (
@@ -44,7 +43,6 @@ AGES = {
     "week": ("Last week", timedelta(days=7)),
     "any": ("Any", None),
 }
-FEWEST_CHARS = 4  # of the beginning of an id or of an address: fewer would find everything
 UUID_CHARS = 32
 
 
@@ -75,23 +73,34 @@ class StepFilter(admin.SimpleListFilter):
         return queryset.filter(state__in=states) if states else queryset
 
 
+# Of these parameters each narrows the list to rows that an index finds, whatever their age.
+NARROWING = frozenset({"q", "stuck", "step", "state__exact"})
+
+
 class AgeFilter(admin.SimpleListFilter):
-    """Unasked, the list shows the last day: what is older is looked for by a name or a state."""
+    """
+    Unasked, the list shows the last day, and of failures the last week. All ages are offered where
+    a name or a state is asked for, too: else the whole table would be read and sorted.
+    """
 
     title = "age"
     parameter_name = "age"
 
     def __init__(self, request: HttpRequest, params: Any, model: Any, model_admin: Any) -> None:
+        self.is_narrow = bool(NARROWING & set(request.GET))  # before: it decides what is offered
         super().__init__(request, params, model, model_admin)
-        asked = set(request.GET) & {"q", "stuck", "step", "state__exact", "error_code__exact"}
-        self.unasked = "any" if asked else "day"
+        fallback = "week" if "error_code__exact" in request.GET else "day"
+        self.unasked = "any" if self.is_narrow else fallback
 
     def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
-        return [(slug, label) for slug, (label, _) in AGES.items()]
+        return [(slug, label) for slug, (label, _) in AGES.items() if slug in self._offered()]
+
+    def _offered(self) -> set[str]:
+        return set(AGES) if self.is_narrow else set(AGES) - {"any"}
 
     def chosen(self) -> str:
         value = self.value()
-        return value if value in AGES else self.unasked
+        return value if value in self._offered() else self.unasked
 
     def choices(self, changelist: Any) -> Any:
         for slug, label in self.lookup_choices:
@@ -111,20 +120,11 @@ def matches(term: str) -> Q:
     Checkouts that go by this: an id or its beginning, an order number, an id of Razorpay's, the
     beginning of an e-mail address. Each by an index.
     """
-    if len(term) < FEWEST_CHARS:
+    if len(term) < MIN_CHARS:
         return Q(pk__in=[])
-    if term.startswith("order_"):
-        rows = ledger.GatewayOrder.objects.filter(gateway_order_id=term)
-        return Q(order__in=rows.values("order"))
-    if term.startswith("pay_"):
-        payments = Payment.objects.filter(gateway_payment_id=term)
-        return Q(order__in=payments.values("gateway_order__order"))
-    if term.startswith("rfnd_"):
-        sent = refunds.Refund.objects.filter(gateway_refund_id=term)
-        return Q(order__in=sent.values("payment__gateway_order__order"))
-    if term.upper().startswith("PK-"):
-        return Q(order__number__startswith=term.upper())
-    return _id_begins(term) | Q(owner__email__startswith=term.lower())
+    if orders := orders_of(term):
+        return Q(order_id__in=orders)
+    return _id_begins(term) | Q(owner_id__in=buyers_of(term))
 
 
 def _id_begins(term: str) -> Q:
@@ -231,7 +231,7 @@ class ShownAttempt:
 
 
 @admin.register(CheckoutJob)
-class CheckoutJobAdmin(InRupees, ReadOnly, Mendable, Listing):
+class CheckoutJobAdmin(InRupees, ReadOnly, Mendable, Lookup, Listing):
     list_display = ("short_id", "standing", "buyer", "number", "amount", "age")
     list_filter = (
         StuckFilter,
@@ -240,7 +240,6 @@ class CheckoutJobAdmin(InRupees, ReadOnly, Mendable, Listing):
         AgeFilter,
         choice_filter("error_code", FAILURE_CODES, "failure"),
     )
-    search_fields = ("pk",)  # any: `get_search_results` knows better
     search_help_text = (
         "Checkout id or its beginning, order number (which is Razorpay's receipt), order_…, pay_…"
         " or rfnd_…, e-mail"
@@ -250,11 +249,8 @@ class CheckoutJobAdmin(InRupees, ReadOnly, Mendable, Listing):
     sortable_by = ("age", "amount")
     mends = MENDS
 
-    def get_search_results(
-        self, request: HttpRequest, queryset: QuerySet[Any], search_term: str
-    ) -> tuple[QuerySet[Any], bool]:
-        term = search_term.strip()
-        return (queryset.filter(matches(term)) if term else queryset), False
+    def matches(self, term: str) -> Q:
+        return matches(term)
 
     @admin.display(description="checkout")
     def short_id(self, job: CheckoutJob) -> str:

@@ -5,11 +5,12 @@ from __future__ import annotations
 from typing import Any
 
 from django.contrib import admin
-from django.db.models import F, QuerySet
+from django.db.models import F, Q, QuerySet
 from django.http import HttpRequest
 from django.utils.safestring import SafeString
 
 from shop import roles
+from shop.admin.lookup import Lookup, buyers_of
 from shop.admin.mends import Mend, Mendable
 from shop.admin.parts import InRupees, Listing, ReadOnly, checkout_link, choice_filter, pill
 from shop.checkout import mending
@@ -36,31 +37,38 @@ class PaymentInline(ReadOnly, admin.TabularInline):
 
 
 @admin.register(Order)
-class OrderAdmin(InRupees, ReadOnly, Listing):
+class OrderAdmin(InRupees, ReadOnly, Lookup, Listing):
     list_display = ("number", "amount", "stock_state", "created_at", "paid_at")
     list_filter = (choice_filter("stock_state", StockState, "units"),)
-    search_fields = ("number__startswith", "owner__email__startswith", "paid_by__exact")
+    order_path = "pk"
+    search_help_text = "Order number, order_…, pay_… or rfnd_…, e-mail"
     ordering = ("-id",)
     inlines = (OrderLineInline, GatewayOrderInline)
 
+    def matches(self, term: str) -> Q:
+        return super().matches(term) | Q(owner_id__in=buyers_of(term))
+
 
 @admin.register(GatewayOrder)
-class GatewayOrderAdmin(ReadOnly, Listing):
+class GatewayOrderAdmin(ReadOnly, Lookup, Listing):
     list_display = ("gateway_order_id", "order", "is_alias", "checks", "checked_at", "check_at")
-    search_fields = ("gateway_order_id__exact", "order__number__startswith")
+    own = {"order_": "gateway_order_id"}
+    search_help_text = "Order number, order_…, pay_… or rfnd_…"
     list_select_related = ("order",)
     ordering = ("-id",)
     inlines = (PaymentInline,)
 
 
 @admin.register(Payment)
-class PaymentAdmin(InRupees, ReadOnly, Mendable, Listing):
+class PaymentAdmin(InRupees, ReadOnly, Mendable, Lookup, Listing):
     list_display = ("gateway_payment_id", "colour", "amount", "currency", "method", "captured_via")
     list_filter = (
         choice_filter("status", PaymentStatus),
         choice_filter("captured_via", ("webhook", "fetch"), "how we heard of the money"),
     )
-    search_fields = ("gateway_payment_id__exact", "gateway_order__gateway_order_id__exact")
+    order_path = "gateway_order__order_id"
+    own = {"pay_": "gateway_payment_id"}
+    search_help_text = "pay_…, order_… or rfnd_…, order number"
     ordering = ("-id",)
     mends = (
         Mend(
@@ -79,18 +87,16 @@ class PaymentAdmin(InRupees, ReadOnly, Mendable, Listing):
 
 
 @admin.register(Refund)
-class RefundAdmin(InRupees, ReadOnly, Mendable, Listing):
+class RefundAdmin(InRupees, ReadOnly, Mendable, Lookup, Listing):
     list_display = (
         "payment_id_there", "order", "amount", "reason", "colour", "attempts", "created_at",
         "last_error",
     )  # fmt: skip
     list_filter = (choice_filter("status", RefundStatus), choice_filter("reason", RefundReason))
-    search_fields = (
-        "key__exact",
-        "gateway_refund_id__exact",
-        "payment__gateway_payment_id__exact",
-        "payment__gateway_order__order__number__startswith",
-    )
+    order_path = "payment__gateway_order__order_id"
+    own = {"rfnd_": "gateway_refund_id"}
+    otherwise = ("key",)
+    search_help_text = "rfnd_…, pay_… or order_…, order number, key"
     list_select_related = ("payment__gateway_order__order",)
     ordering = ("-id",)
     mends = (
@@ -137,10 +143,11 @@ def _is_decided_elsewhere(case: Case) -> bool:
 
 
 @admin.register(Case)
-class CaseAdmin(ReadOnly, Mendable, Listing):
+class CaseAdmin(ReadOnly, Mendable, Lookup, Listing):
     list_display = ("kind", "order", "text", "is_open", "opened_at", "closed_at", "closed_by")
     list_filter = (OpenFilter, choice_filter("kind", CaseKind))
-    search_fields = ("order__number__startswith", "reference__exact")
+    otherwise = ("reference",)
+    search_help_text = "Order number, order_…, pay_… or rfnd_…, reference"
     list_select_related = ("order", "closed_by")
     ordering = (F("closed_at").desc(nulls_first=True), "-id")
     readonly_fields = ("checkout",)

@@ -116,10 +116,11 @@ class CheckoutJob(models.Model):
                 name="checkout_due",
             ),
             models.Index(fields=["owner", "-created_at"], name="checkout_of_owner"),
+            # Written once for a checkout, when it ends; open ones are found by `checkout_due`.
             models.Index(
-                fields=["state"],
-                condition=Q(state__in=[State.IN_REVIEW, State.REFUNDING]),
-                name="checkout_unsettled",
+                fields=["state", "-created_at"],
+                condition=Q(state__in=sorted(set(State) - OPEN)),
+                name="checkout_ended",
             ),
             models.Index(
                 fields=["address_key"],

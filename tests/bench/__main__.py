@@ -29,6 +29,7 @@ from tests.bench.pakka import PROCESSES, Pakka
 from tests.bench.shops import BenchError
 from tests.bench.soak import figures as soak_figures
 from tests.bench.soak import soak, through
+from tests.bench.upkeep import upkeep
 from workers.addresses import data_dir_of
 from workers.servers import ServiceError
 from workers.supervised import last_lines
@@ -91,6 +92,7 @@ def measure(shop: Pakka, given: argparse.Namespace) -> dict[str, Any]:
         title = f"with {given.grown:,} old checkouts"
         found["grown"] = show(title, report.growth(benchmark.runs, again.runs))
         found["runs_grown"] = again.runs
+        found["upkeep"] = show("beside checkouts", upkeep(now=datetime.now(UTC)))
     if given.soak:
         looks = soak(shop, count=given.soak, tell=tell)
         found["soak"] = show("memory", soak_figures(looks))

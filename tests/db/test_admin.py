@@ -190,6 +190,7 @@ def test_unasked_the_list_shows_the_last_day_and_a_state_shows_all(admin, now):
     assert listed(admin, age="week") == {today.pk, old.pk}
     assert listed(admin, state__exact="queued") == {today.pk, old.pk}
     assert listed(admin, state__exact="queued", age="hour") == {today.pk}
+    assert listed(admin, age="any") == {today.pk}  # nothing narrows it: every row would be read
     assert listed(admin, error_code__exact="out_of_stock") == set()
 
 
@@ -207,12 +208,12 @@ def test_a_list_costs_the_same_for_one_row_and_for_many(
 ):
     place_order(make_checkout(now=now), now=now)
     with django_assert_max_num_queries(12) as counted:
-        listed(admin, age="any")
+        listed(admin, age="week")
     for _ in range(4):
         place_order(make_checkout(now=now), now=now)
 
     with django_assert_num_queries(len(counted)):
-        assert len(listed(admin, age="any")) == 5
+        assert len(listed(admin, age="week")) == 5
 
 
 def test_a_list_counts_no_further_than_it_must(admin, now, monkeypatch):
@@ -220,7 +221,7 @@ def test_a_list_counts_no_further_than_it_must(admin, now, monkeypatch):
     for _ in range(5):
         make_checkout(now=now)
 
-    answer = admin.get(reverse(LIST), {"age": "any"})
+    answer = admin.get(reverse(LIST), {"age": "week"})
 
     assert answer.context["cl"].result_count == 3
 

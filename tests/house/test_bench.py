@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.bench import document
+from tests.bench import document, upkeep
 from tests.bench.pakka import PROCESSES
 from tests.bench.report import REFERENCES, WISHES
 from workers.addresses import REPOSITORY
@@ -42,6 +42,9 @@ def test_old_rows_and_a_soak_are_measured(tmp_path: Path):
     kept = run(tmp_path, "--only", "rush", "--no-references", "--grown", "100", "--soak", "40")
 
     assert {figure["key"] for figure in kept["grown"]} >= {"rush.cpu_ms.total"}
+    beside = {figure["key"] for figure in kept["upkeep"]}
+    assert beside >= {"upkeep.retention of moves", "upkeep.claim of 64 due polls"}
+    assert beside >= {f"upkeep.{title}" for title, _, _ in upkeep.LISTS}
     roles = {figure["key"] for figure in kept["soak"]}
     assert roles == {f"soak.{role}" for role in (*PROCESSES, "postgres", "redis")}
 

@@ -15,7 +15,7 @@ from workers.devservices import Services
 def locked(services: Services, *rows: models.Model, mode: str = "UPDATE") -> Iterator[None]:
     """Another connection holds these rows. Call in a test that commits (`transaction=True`)."""
     database = connection.settings_dict["NAME"]
-    with psycopg.connect(services.database_url, dbname=database) as other:
+    with psycopg.connect(services.superuser_url, dbname=database) as other:
         for row in rows:
             table, key = row._meta.db_table, row._meta.pk.column
             other.execute(f"SELECT FROM {table} WHERE {key} = %s FOR {mode}", [row.pk])
