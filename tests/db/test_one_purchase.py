@@ -308,7 +308,8 @@ def test_nothing_is_captured_that_would_be_given_back(
     run_remote(CapturePayments(), gateway, now=later + timedelta(hours=1))
 
     assert reload(first).state == State.CANCELLED
-    assert Payment.objects.get(gateway_order__order=first.order).status == "authorized"
+    payment = Payment.objects.get(gateway_order__order=first.order)
+    assert (payment.status, payment.capture_at) == ("authorized", None)
     assert not Refund.objects.exists()
     assert_books_agree()
 
@@ -503,6 +504,7 @@ def test_units_that_were_to_be_taken_over_go_free_with_the_checkout(last, buyer,
     third = post_checkout(buyer, now=now + timedelta(seconds=2))
     assert third.takes_over == second.takes_over == [first.order_id]
     assert stock_of(last) == (1, 1)
+    assert_books_agree()
 
     cancel(third, now=now + timedelta(seconds=3))
 
