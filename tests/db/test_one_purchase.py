@@ -579,6 +579,20 @@ def test_money_in_review_is_not_accepted_when_the_buyer_has_bought_the_same(
     assert reload(first).state == State.IN_REVIEW
 
 
+def test_money_in_review_is_not_accepted_while_the_buyer_pays_for_the_same(
+    buyer, first, mug, gateway, standin, now
+):
+    deliver(standin.pay(order_id(first)), amount=100, now=now)
+    run(WEBHOOK, now=now)
+    second = again_unhindered(buyer, mug, gateway, now=now + timedelta(seconds=1))
+    pay(second, standin, status="authorized", now=now + timedelta(seconds=2))
+
+    with pytest.raises(Refused, match="pays for the same"):
+        mending.accept_money(first.pk, by=instruction(buyer, now=now))
+
+    assert states() == [State.IN_REVIEW, State.AWAITING_PAYMENT]
+
+
 def test_accepted_money_closes_an_open_checkout_of_the_same(
     buyer, first, mug, gateway, standin, now
 ):
