@@ -6,13 +6,15 @@ What Razorpay captured = what paid orders keep + what went back + what open case
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections import Counter
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any
 
-from django.db.models import QuerySet
+from django.db.models import Exists, OuterRef, Q, QuerySet
 
 from shop.checkout.jobs import CheckoutJob
-from shop.checkout.states import FINAL, State
+from shop.checkout.states import FINAL, OPEN, State
+from shop.checkout.trail import Action, AuditEntry
 from shop.orders import Order, StockState
 from shop.payments.cases import Case, CaseKind
 from shop.payments.ledger import Payment, PaymentStatus
@@ -20,6 +22,7 @@ from shop.payments.refunds import Refund, RefundReason, RefundStatus
 from tests.support.standin import StandIn
 
 BY_RULE = (RefundReason.LATE, RefundReason.SURPLUS)
+MONEY = (PaymentStatus.AUTHORIZED, PaymentStatus.CAPTURED)
 
 
 def compare(
@@ -27,35 +30,79 @@ def compare(
     standin: StandIn,
     disputes: Iterable[dict[str, Any]],
     *,
-    stock: tuple[int, int],
-    seeded_units: int,
+    stock: Mapping[int, tuple[int, int]],
+    seeded_units: Mapping[int, int],
+    captured_by_us: Collection[str] = (),
 ) -> None:
     """
     Compare the books of `jobs`, which are all that was ever paid for at the stand-in. `stock` is
-    (on hand, held) of their one variant, of which there were `seeded_units`.
+    (on hand, held) of each variant, of which there were `seeded_units`. `captured_by_us`: the ids
+    of the payments that calls of ours captured.
     """
     moved = standin.ledger()
     for job in jobs:
         state = State(job.state)
         assert state in FINAL | {State.IN_REVIEW}, f"{job.pk} rests as {state}"
         assert job.moves.filter(new=State.PAID).count() <= 1
+    _compare_revisions(jobs)
     paid = [job.order for job in jobs if job.state == State.PAID]
     in_review = [job.order for job in jobs if job.state == State.IN_REVIEW]
-    held = [order for order in in_review if order.stock_state == StockState.HELD]
-    assert stock == (seeded_units - _units_of(paid), _units_of(held))
+    held = _units_of([order for order in in_review if order.stock_state == StockState.HELD])
+    sold = _units_of(paid)
+    assert dict(stock) == {it: (n - sold[it], held[it]) for it, n in seeded_units.items()}
     paying = [_payment_of(order) for order in paid]
     in_cases = [it for job in jobs if job.order for it in _payments_in_open_cases(job)]
     _compare_payments(moved["payments"], looked_after=[*paying, *in_cases])
     _compare_refunds(jobs, paying, there=standin.refunds())
+    _compare_captures(captured_by_us)
     _compare_disputes(disputes)
     totals = moved["totals"]
     kept_paise, in_cases_paise = (sum(map(_left_of, them)) for them in (paying, in_cases))
     assert totals["captured_paise"] == kept_paise + totals["refunded_paise"] + in_cases_paise
 
 
+def no_open_checkout_of_a_bought_cart(jobs: Sequence[CheckoutJob]) -> None:
+    """A cart revision that is paid has no open checkout beside it, unless that has money too."""
+    paid = CheckoutJob.objects.filter(
+        cart=OuterRef("cart"), cart_version=OuterRef("cart_version"), state=State.PAID
+    )
+    money = Payment.objects.filter(gateway_order__order=OuterRef("order"), status__in=MONEY)
+    left = CheckoutJob.objects.filter(
+        Exists(paid), ~Exists(money), pk__in=[job.pk for job in jobs], state__in=sorted(OPEN)
+    )
+    assert not left, f"open, and the cart is paid: {list(left)}"
+
+
+def money_of(owner_id: int) -> bool:
+    """Whether money of this owner is known, or was signed for, that no paid order has taken."""
+    money = Payment.objects.filter(gateway_order__order=OuterRef("order"), status__in=MONEY)
+    unpaid = CheckoutJob.objects.filter(owner_id=owner_id).exclude(state=State.PAID)
+    return unpaid.filter(Exists(money) | Q(returned_at__isnull=False)).exists()
+
+
+def _compare_revisions(jobs: Sequence[CheckoutJob]) -> None:
+    """One cart revision gives one order, whoever owns its checkouts."""
+    paid = Counter((job.cart_id, job.cart_version) for job in jobs if job.state == State.PAID)
+    twice = {revision: count for revision, count in paid.items() if count > 1}
+    assert not twice, f"paid orders of one cart revision (cart, version): {twice}"
+
+
+def _compare_captures(captured_by_us: Collection[str]) -> None:
+    """What we captured ourselves no rule gives back: an authorisation costs nobody anything."""
+    accepted = AuditEntry.objects.filter(
+        action=Action.ACCEPT_MONEY, checkout_id=OuterRef("payment__gateway_order__order__checkout")
+    )
+    wasted = Refund.objects.filter(
+        ~Exists(accepted), payment__gateway_payment_id__in=captured_by_us, reason__in=BY_RULE
+    )
+    assert not wasted, f"captured by us only to be given back: {list(wasted)}"
+
+
 def _payment_of(order: Order) -> Payment:
     payment = Payment.objects.get(gateway_payment_id=order.paid_by)
-    assert (payment.amount_paise, payment.currency) == (order.amount_paise, order.currency)
+    fits = (payment.amount_paise, payment.currency) == (order.amount_paise, order.currency)
+    by_hand = AuditEntry.objects.filter(action=Action.ACCEPT_MONEY, checkout_id=order.checkout.pk)
+    assert fits or by_hand, f"{payment} does not fit {order}"
     return payment
 
 
@@ -104,8 +151,13 @@ def _compare_disputes(disputes: Iterable[dict[str, Any]]) -> None:
             assert case.stage == dispute["status"]
 
 
-def _units_of(orders: list[Order]) -> int:
-    return sum(line.units for order in orders for line in order.lines.all())
+def _units_of(orders: Sequence[Order]) -> Counter[int]:
+    """Units of each variant."""
+    units: Counter[int] = Counter()
+    for order in orders:
+        for line in order.lines.all():
+            units[line.variant_id] += line.units
+    return units
 
 
 def _sent_of(payment: Payment) -> int:

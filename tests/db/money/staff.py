@@ -1,0 +1,65 @@
+"""What the shop's staff does by hand."""
+
+from __future__ import annotations
+
+import contextlib
+
+from hypothesis import strategies as st
+from hypothesis.stateful import precondition, rule
+
+from shop.checkout import mending
+from shop.checkout.jobs import CheckoutJob
+from shop.checkout.states import State
+from shop.checkout.trail import Instruction, Refused
+from shop.payments import reconcile, refunds
+from shop.payments.refunds import RefundRefused
+from tests.db.money.world import PRICE_PAISE, World
+from tests.support.shop import reload
+
+
+class StaffRules(World):
+    @precondition(lambda self: self.somebody_paid)
+    @rule(
+        which=st.integers(0, 9),
+        amount_paise=st.none() | st.sampled_from([1, 5000, PRICE_PAISE, PRICE_PAISE * 2]),
+    )
+    def staff_refunds(self, which: int, amount_paise: int | None) -> None:
+        paid = [job for job in map(reload, self.jobs) if job.state == State.PAID]
+        if not paid:
+            return
+        with contextlib.suppress(RefundRefused):
+            refunds.request(
+                paid[which % len(paid)].order,
+                amount_paise=amount_paise,
+                note="broken",
+                by_id=self.staff.pk,
+                now=self.now,
+            )
+
+    @rule(which=st.integers(0, 9), how=st.sampled_from(["accept", "give back", "later"]))
+    def staff_decides_a_review(self, which: int, how: str) -> None:
+        """Of money that does not fit, which comes now if there is none yet."""
+        self.somebody_paid = True
+        if not (waiting := self.in_review()):
+            if (job := self.awaiting(which)) and self.pay(
+                self.razorpay_order_id(job), "captured", amount=100
+            ):
+                self.hear(self.news[-1])
+            if not (waiting := self.in_review()):
+                return
+        job = waiting[which % len(waiting)]
+        if how == "later":
+            return
+        decide = mending.accept_money if how == "accept" else mending.give_back
+        with contextlib.suppress(Refused, RefundRefused):
+            decide(job.pk, by=Instruction(self.staff.pk, "looked at it", self.now))
+            self.seen["staff accepts money" if how == "accept" else "staff gives money back"] += 1
+
+    def in_review(self) -> list[CheckoutJob]:
+        return [job for job in map(reload, self.jobs) if job.state == State.IN_REVIEW]
+
+    @rule(which=st.integers(0, 9))
+    def staff_asks_razorpay(self, which: int) -> None:
+        job = self.pick_job(which)
+        if job.order_id:
+            reconcile.ask_now([job.order_id], now=self.now)

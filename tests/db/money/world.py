@@ -1,0 +1,323 @@
+"""What all rules share: the shop, its buyers, the stand-in, the workers, and the way to rest."""
+
+from __future__ import annotations
+
+import contextlib
+from collections import Counter
+from contextlib import nullcontext
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Any, ClassVar
+
+import requests
+from django.test import override_settings
+from hypothesis.stateful import RuleBasedStateMachine, invariant
+
+from shop import retention
+from shop.catalogue import Variant
+from shop.checkout.jobs import CheckoutJob
+from shop.checkout.states import OPEN, State
+from shop.payments import pressure, refunds
+from shop.payments.cases import Case
+from shop.payments.inbox import InboxEvent
+from shop.payments.ledger import GatewayOrder, Payment
+from shop.payments.pressure import GatewayPressure
+from shop.payments.razorpay import RazorpayGateway
+from shop.payments.refunds import Refund
+from tests.db.money.workers import (
+    LOCAL,
+    REMOTE,
+    Crash,
+    MortalGateway,
+    WatchedGateway,
+    crash_before_write,
+    due,
+)
+from tests.support import money_books
+from tests.support.events import deliver
+from tests.support.shop import make_buyer, make_variant, reload, run, run_remote, stock_of
+from tests.support.standin import StandIn
+
+PRICE_PAISE = 12345
+START = datetime(2026, 11, 22, 6, 30, tzinfo=UTC)
+LAG_SECONDS = 8
+PLENTY = 50  # units of what never runs out
+MAX_CHECKOUTS = 5
+
+# As short as the settings allow; see shop/settings.py.
+KEPT_BRIEFLY = {
+    "KEEP_WEBHOOK_BODIES_DAYS": 1,
+    "KEEP_MOVES_DAYS": 7,
+    "KEEP_KEYS_DAYS": 1,
+    "KEEP_SYNC_EVENTS_DAYS": 1,
+    "KEEP_GATEWAY_MINUTES_DAYS": 1,
+    "KEEP_GUESTS_DAYS": 1,
+}
+# A buyer who comes while polls of one order stay unanswered can pay within this time.
+PAYABLE_SECONDS = 10
+
+
+@dataclass
+class Buyer:
+    """Somebody with a cart, as a guest or with an account."""
+
+    owner_id: int
+    is_guest: bool = True
+
+
+class World(RuleBasedStateMachine):
+    seen: ClassVar[Counter[str]] = Counter()
+    standin: ClassVar[StandIn]
+    razorpay: ClassVar[RazorpayGateway]
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.standin.reset()
+        self.standin.settings(receipt_lag_seconds=LAG_SECONDS)
+        self.standin.call("POST", "clock", {"frozen": True})
+        self.gateway = WatchedGateway(self.razorpay, self.standin)
+        self.now = START
+        self.seeded: dict[Variant, int] = {}
+        self.staff = make_buyer(now=self.now)
+        self.buyers: list[Buyer] = []
+        self.jobs: list[CheckoutJob] = []
+        self.news: list[dict[str, Any]] = []  # what `deliver` takes: entities as they were then
+        self.somebody_paid = False  # or tried to. Of what was drawn, not of what came of it
+        self.disputes: dict[str, dict[str, Any]] = {}
+        self.fates: dict[str, tuple[str, int]] = {}
+        self.has_merged = False  # some guest into an account
+        self.unanswerable: dict[str, dict[str, Any]] = {}  # by Razorpay order: the lasting fault
+        self.overrides = contextlib.ExitStack()
+
+    def open_the_shop(self, *, scarce_units: int, **settings: Any) -> None:
+        """Two products, of which one may run out, and the settings of this history."""
+        self.scarce = make_variant(price_paise=PRICE_PAISE, on_hand=scarce_units)
+        self.plenty = make_variant(price_paise=PRICE_PAISE, on_hand=PLENTY)
+        self.seeded = {self.scarce: scarce_units, self.plenty: PLENTY}
+        self.overrides.enter_context(override_settings(**settings, **KEPT_BRIEFLY))
+
+    # --- who and what there is -------------------------------------------------------------------
+
+    def pick_job(self, which: int) -> CheckoutJob:
+        return reload(self.jobs[which % len(self.jobs)])
+
+    def pick_awaiting(self, which: int) -> CheckoutJob | None:
+        """One of the checkouts that can be paid, if there is any."""
+        waiting = [job for job in map(reload, self.jobs) if job.state == State.AWAITING_PAYMENT]
+        return waiting[which % len(waiting)] if waiting else None
+
+    def awaiting(self, which: int) -> CheckoutJob | None:
+        """One that can be paid: there already, or made now, if that works."""
+        if (job := self.pick_awaiting(which)) or len(self.jobs) >= MAX_CHECKOUTS:
+            return job
+        made = self.new_checkout(self.scarce)
+        self.work_off()
+        made = reload(made)
+        return made if made.state == State.AWAITING_PAYMENT else None
+
+    def buyer_of(self, job: CheckoutJob) -> Buyer:
+        return next(buyer for buyer in self.buyers if buyer.owner_id == job.owner_id)
+
+    def razorpay_order_id(self, job: CheckoutJob) -> str:
+        row = GatewayOrder.objects.get(order=job.order_id, is_alias=False)
+        return str(row.gateway_order_id)
+
+    def pick_payment(self, which: int) -> list[dict[str, Any]]:
+        """One of all payments, if there is any."""
+        payments = self.standin.payments()
+        return [payments[which % len(payments)]] if payments else []
+
+    def pick_refund(self, which: int) -> list[dict[str, Any]]:
+        """One of all refunds, if there is any."""
+        found = self.standin.refunds()
+        return [found[which % len(found)]] if found else []
+
+    def pay(self, gateway_order_id: str, outcome: str, **wrong: Any) -> dict[str, Any] | None:
+        """A payment at the form, which Razorpay may not take; its webhook can come from now on."""
+        with contextlib.suppress(requests.HTTPError):  # Razorpay does not take this one
+            payment = self.standin.pay(gateway_order_id, outcome, **wrong)
+            self.news.append({"payment": payment})
+            return payment
+        return None
+
+    def move(self, payment_id: str, move: str) -> None:
+        """A bank takes an attempt further, if it can go there."""
+        with contextlib.suppress(requests.HTTPError):  # no such move from there
+            self.news.append({"payment": self.standin.move_payment(payment_id, move)})
+
+    def hear(self, news: dict[str, Any]) -> None:
+        """Its webhook comes and is handled at once."""
+        deliver(**news, now=self.now)
+        run(LOCAL["reconcile_webhook"], now=self.now)
+
+    def set_faults(self, *faults: dict[str, Any]) -> None:
+        """These are in force, beside those that last for ever."""
+        self.standin.set_faults(*self.unanswerable.values(), *faults)
+
+    # --- workers ---------------------------------------------------------------------------------
+
+    def work_off(self) -> None:
+        """Every worker takes what is due, until nothing is, or the gateway is left alone."""
+        names: list[str] = []
+        for _ in range(20):
+            before, names = names, self.work_once()
+            if not names or (names == before and pressure.state(now=self.now) != "ok"):
+                return
+        raise AssertionError(f"{names} do not come to an end")
+
+    def work_once(self) -> list[str]:
+        """Each step that has something to do runs. Which these were."""
+        names = due(self.now)
+        for name in names:
+            self.step(name)
+        return names
+
+    def step(self, name: str) -> None:
+        """A worker takes what is due; the first one meets the fate that was drawn for it."""
+        how, number = self.fates.pop(name, ("not at all", 0))
+        gateway = MortalGateway(self.gateway, number) if how == "after a call" else self.gateway
+        deadly = crash_before_write(number) if how == "before a write" else nullcontext()
+        try:
+            with deadly:
+                if name in LOCAL:
+                    run(LOCAL[name], now=self.now)
+                else:
+                    run_remote(REMOTE[name], gateway, now=self.now)
+        except Crash:
+            self.seen[f"somebody dies {how} of {name}"] += 1
+
+    def retain(self) -> None:
+        """The retention rules run once, as in every minute; a rule that raises fails the test."""
+        for name, rows in retention.prune_some(now=self.now).items():
+            self.seen[f"retention forgets {name}"] += bool(rows)
+
+    def advance(self, seconds: int) -> None:
+        self.now += timedelta(seconds=seconds)
+        self.standin.advance(seconds)
+
+    def pass_time(self, seconds: int) -> None:
+        self.advance(seconds)
+        for refund in self.standin.refunds():
+            if refund["status"] == "pending":
+                self.standin.move_refund(refund["id"], "process")
+        self.work_off()
+
+    # --- what is true after every step -----------------------------------------------------------
+
+    @invariant()
+    def a_bought_cart_has_no_open_checkout_without_money(self) -> None:
+        if len(self.jobs) > 1:
+            money_books.no_open_checkout_of_a_bought_cart(self.jobs)
+
+    # --- the end  -------------------------------------------------------------------------------
+
+    def teardown(self) -> None:
+        try:
+            self.come_to_rest()
+            jobs = [reload(job) for job in self.jobs]
+            money_books.compare(
+                jobs,
+                self.standin,
+                self.disputes.values(),
+                stock={variant.pk: stock_of(variant) for variant in self.seeded},
+                seeded_units={variant.pk: units for variant, units in self.seeded.items()},
+                captured_by_us=self.gateway.captured_by_us,
+            )
+            self.remember(jobs)
+        finally:
+            self.leave()
+
+    def come_to_rest(self) -> None:
+        """Fair weather, every worker at work, until nothing more can come."""
+        self.set_faults()
+        self.standin.settings(refund_status="processed")
+        self.end_disputes()
+        for seconds in (70, 1000, 1000):
+            self.pass_time(seconds)
+        self.fates = {}
+        if self.unanswerable:
+            self.a_new_buyer_can_pay()
+        for seconds in (100_000, 400_000):
+            self.pass_time(seconds)
+        if self.unanswerable:  # their last poll is retried for a day
+            self.pass_time(100_000)
+        if self.has_merged:
+            self.retain()
+        self.polls_have_ended()
+        self.hear_the_last_words()
+        for _ in range(refunds.MOST_ATTEMPTS):
+            if not Refund.objects.filter(due_at__isnull=False).exists():
+                return
+            self.pass_time(3601)
+        raise AssertionError("a refund is asked for again and again")
+
+    def end_disputes(self) -> None:
+        for dispute_id in self.disputes:
+            with contextlib.suppress(requests.HTTPError):  # it has ended
+                dispute = self.standin.call("PATCH", f"disputes/{dispute_id}", {"status": "won"})
+                self.disputes[dispute_id] = dispute
+
+    def a_new_buyer_can_pay(self) -> None:
+        """Whatever the gateway says about one order, other buyers are served."""
+        for _ in range(8):
+            self.pass_time(8)
+        job = self.new_checkout(self.plenty)
+        for _ in range(PAYABLE_SECONDS):
+            self.pass_time(1)
+        state = reload(job).state
+        assert state == State.AWAITING_PAYMENT, f"a new checkout is {state}: circuit open for all"
+
+    def new_checkout(self, variant: Variant, *, quantity: int = 1) -> CheckoutJob:
+        raise NotImplementedError
+
+    def polls_have_ended(self) -> None:
+        """No order is polled for ever; one that was never answered about has a case."""
+        polled = GatewayOrder.objects.filter(order__checkout__in=self.jobs, check_at__isnull=False)
+        assert not polled, f"still polled: {list(polled.values_list('checks', 'check_at'))}"
+        for row in GatewayOrder.objects.filter(gateway_order_id__in=self.unanswerable):
+            if not row.order.paid_at:
+                assert Case.objects.filter(order=row.order).exists(), f"no case about {row}"
+
+    def hear_the_last_words(self) -> None:
+        """
+        Nobody asks about disputes, refunds made past us or that came back, and orders that the
+        gateway cannot answer about: their webhooks may be late, but they are not all lost.
+        """
+        payments = {payment["id"]: payment for payment in self.standin.payments()}
+        for payment in payments.values():
+            if payment["order_id"] in self.unanswerable and payment["status"] != "created":
+                deliver(payment, now=self.now)
+        self.work_off()
+        for refund in self.standin.refunds():
+            if not refund["receipt"] or refund["status"] == "failed":
+                name = f"refund.{refund['status']}"
+                deliver(payments[refund["payment_id"]], name=name, refund=refund, now=self.now)
+        for dispute in self.disputes.values():
+            name = f"payment.dispute.{dispute['status']}"
+            deliver(payments[dispute["payment_id"]], name=name, dispute=dispute, now=self.now)
+        self.work_off()
+
+    def remember(self, jobs: list[CheckoutJob]) -> None:
+        self.seen.update(f"a checkout rests as {job.state}" for job in jobs)
+        cases = Case.objects.filter(order__checkout__in=jobs)
+        self.seen.update(f"a case of {case.kind}" for case in cases)
+        found = Refund.objects.filter(payment__gateway_order__order__checkout__in=jobs)
+        self.seen.update(f"a refund, {it.reason}, {it.status}" for it in found)
+        if GatewayOrder.objects.filter(order__checkout__in=jobs, is_alias=True).exists():
+            self.seen["a twin"] += 1
+
+    def leave(self) -> None:
+        """Take what this run left due out of the way of the next."""
+        CheckoutJob.objects.filter(due_at__isnull=False).update(due_at=None, claim=None)
+        GatewayOrder.objects.filter(check_at__isnull=False).update(check_at=None)
+        Payment.objects.filter(capture_at__isnull=False).update(capture_at=None)
+        Refund.objects.filter(due_at__isnull=False).update(due_at=None)
+        InboxEvent.objects.filter(due_at__isnull=False).update(due_at=None)
+        GatewayPressure.objects.all().delete()
+        self.overrides.close()
+
+
+def open_checkouts(owner_id: int) -> list[CheckoutJob]:
+    """The open checkouts of this owner, with their orders, in id order."""
+    found = CheckoutJob.objects.filter(owner_id=owner_id, state__in=sorted(OPEN))
+    return list(found.select_related("order").order_by("id"))
