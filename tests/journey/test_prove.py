@@ -10,7 +10,7 @@ import sys
 from tests.journey.conftest import UNSET
 from workers.addresses import REPOSITORY
 
-LONGEST_SECONDS = 900  # on a machine that has much else to do; alone it takes a minute and a half
+LONGEST_SECONDS = 900  # on a machine that has much else to do; alone it takes about three minutes
 
 
 def test_a_few_of_every_fault_lose_nothing():

@@ -46,6 +46,17 @@ NEVER: dict[str, str] = {
                     ON row.id = payment.gateway_order_id
                 WHERE row.order_id = job.order_id AND payment.status IN ('authorized', 'captured'))
         """,
+    # Up to five minutes after the end Razorpay may be asked; and harm takes its time.
+    "units held unpaid past the end of their hold": """
+        SELECT job.id::text FROM shop_checkoutjob job JOIN shop_order placed
+            ON placed.id = job.order_id AND placed.stock_state = 'held'
+        WHERE job.state IN ('ordered', 'awaiting_payment') AND job.returned_at IS NULL
+            AND job.hold_until < now() - interval '8 minutes'
+            AND NOT EXISTS (
+                SELECT FROM shop_payment payment JOIN shop_gatewayorder row
+                    ON row.id = payment.gateway_order_id
+                WHERE row.order_id = job.order_id AND payment.status IN ('authorized', 'captured'))
+        """,
 }
 
 

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 LONG_REACHED = {
     "a repeated POST finds the checkout of the last unit": 30,
     "a second tab finds the checkout of the last unit": 10,
-    "a changed address keeps the last unit": 10,
+    "a changed address keeps the last unit": 5,
     "a guest who holds the last unit signs in": 10,
     "late money while the cart's second checkout is paid": 10,
     "late money while the cart's second checkout is open": 10,

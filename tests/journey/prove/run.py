@@ -26,11 +26,18 @@ WELL_SECONDS = 120  # for the last harm's traces to go, before buyers are sent h
 PLENTY = 1_000_000  # units of what never runs out
 SCARCE_SKU = "TIF-3"  # of this there is never enough
 SCARCE_UNITS = 12
-LAST_SKUS = ("COF-2", "COF-4", "THR-IND")  # of these there is one, and one more when it is sold
+LAST_SKUS = (
+    "COF-2",
+    "COF-4",
+    "THR-IND",
+    "THR-MAD",
+    "PLT-S",
+)  # of these there is one, and one more when it is sold
 # Polls of an order that is never answered about: one in so many seconds, and some beside.
 POLLS_EVERY_SECONDS = 5
 POLLS_BESIDE = 15
 WARM_UP_SECONDS = 2.0
+ENOUGH_SECONDS = 90  # for what has a name to be reached, after the last harm
 LEAVE_SECONDS = 0.5
 LINE_CHARS = 400
 LARGEST_PROCESS_BYTES = 500 * 1024 * 1024
@@ -312,7 +319,8 @@ class Run:
 
     def _enough(self) -> None:
         """Let buyers go on until there are enough of them, and all that has a name was reached."""
-        journal, over = self.stream.journal, self.began + self.form.most_seconds
+        journal = self.stream.journal
+        over = max(self.began + self.form.most_seconds, time.monotonic() + ENOUGH_SECONDS)
         while time.monotonic() < over and len(journal.failures) <= ENOUGH_FAILURES:
             is_enough = len(journal.checkouts) >= self.form.checkouts
             if is_enough and (self.only or not self._missing()):
