@@ -25,6 +25,13 @@ from shop.instruments import FOREIGN_MESSAGES
 EVENTS_EVERY_SECONDS = 0.25
 # What kombu raises over an entry of a queue that no kombu has written.
 UNREADABLE = (AttributeError, LookupError, RecursionError, TypeError, ValueError)
+# The headers that our messages use, all of them text. Celery may send others; no task reads them.
+HEADERS = frozenset(
+    {
+        *("task", "id", "root_id", "parent_id", "lang", "origin", "argsrepr", "kwargsrepr"),
+        *("expires", "request_id", "traceparent", "tracestate", "baggage"),
+    }
+)
 
 logger = logging.getLogger(__name__)
 
@@ -80,12 +87,14 @@ class Consumer(CeleryConsumer):
     def create_task_handler(self, *promise: Any) -> Callable[[Message], None]:
         receive = super().create_task_handler(*promise)
         broker = self.app.connection_for_read()
+        ours = {name for name in self.app.tasks if not name.startswith("celery.")}
         # kombu counts KeyError among them, but here it is about the message.
         away = {*broker.connection_errors, *broker.channel_errors} - {KeyError}
 
         def receive_ours(message: Message) -> None:
             try:
-                refuse_foreign(message, tasks=self.app.tasks)
+                refuse_foreign(message, tasks=ours)
+                keep_our_headers(message)
                 receive(message)
             except tuple(away):
                 raise  # Celery connects again
@@ -124,16 +133,31 @@ class Foreign(Exception):
 
 def refuse_foreign(message: Message, *, tasks: Collection[str]) -> None:
     """
-    :raises Foreign: not a task of ours with keyword arguments, to be run at once.
+    :raises Foreign: not a task of ours with keyword arguments, to be run at once, with no task
+        after it.
     :raises Exception: whatever kombu raises over a body that it cannot decode.
     """
     task, body = message.headers.get("task"), message.payload
     if not isinstance(task, str) or task not in tasks or not message.headers.get("id"):
         raise Foreign(f"no task of ours: {task!r:.80}")
     match body:
-        case [[], {}, _] if message.headers.get("eta") is None:
+        case [[], {}, {**later}] if not any(later.values()) and message.headers.get("eta") is None:
             return
     raise Foreign(f"a body of {task} that none of ours has")
+
+
+def keep_our_headers(message: Message) -> None:
+    """
+    Remove what no task of ours reads. Celery fails over some values of other headers outside the
+    task, and does not acknowledge the message then: a worker with as many of these as it has
+    threads takes no more.
+
+    :raises Foreign: one of ours is not text.
+    """
+    ours = {name: message.headers[name] for name in HEADERS & message.headers.keys()}
+    if wrong := [name for name, value in ours.items() if not isinstance(value, str | None)]:
+        raise Foreign(f"headers that are not text: {wrong}")
+    message.headers = ours
 
 
 def count_foreign(error: Exception) -> None:

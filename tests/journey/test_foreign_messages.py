@@ -69,13 +69,25 @@ FOREIGN = {
     "a time to run that is none": with_headers(eta="yesterday"),
     "a time to run far off": with_headers(eta="2999-01-01T00:00:00+00:00"),
     "an end that is none": with_headers(expires="yesterday"),
-    "a limit that is none": with_headers(timelimit="x"),
+    "an id that is a number": with_headers(id=5),
+    "a task of Celery's own": message(GOOD, "celery.accumulate"),
+    "tasks to come after it": message([[], {}, {"chain": [{"task": TASK}], "errbacks": [1]}]),
+    "options that are a list": message([[], {}, [1]]),
+    "options that are text": message([[], {}, "x"]),
+    "no options": message([[], {}, None]),
     "the first protocol": message({"task": TASK, "id": "1", "args": [], "kwargs": {}}, headers={}),
 }
 STRANGE = {
     "an argument of a later version": message([[], {"added_later": 1}, {}]),
     "an argument of another type": message([[], {"checkout_id": {"a": [1]}}, {}]),
     "an argument with a zero byte": message([[], {"checkout_id": "\0"}, {}]),
+    "a limit that is none": with_headers(timelimit="x"),
+    "another name that is an object": with_headers(shadow={"x": 1}),
+    "another name that is a list": with_headers(shadow=[1]),
+    "another name that is a number": with_headers(shadow=5),
+    "stamps that are a number": with_headers(stamped_headers=5, stamps=7),
+    "stamps that are a list": with_headers(stamped_headers=["a"], stamps=[1]),
+    "retries that are text": with_headers(retries="x"),
 }
 
 
