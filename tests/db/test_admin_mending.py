@@ -71,8 +71,8 @@ def _checkout(name):
 
 
 def _authorized(request, now):
-    request.getfixturevalue("paid")
-    Payment.objects.update(status="authorized")
+    payable, standin = request.getfixturevalue("payable"), request.getfixturevalue("standin")
+    hear(payable, standin, now=now, status="authorized", captured=False)
     return "payment", Payment.objects.get()
 
 
