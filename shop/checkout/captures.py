@@ -9,7 +9,7 @@ from datetime import datetime, timedelta
 from shop.checkout.jobs import CheckoutJob, Report
 from shop.checkout.runner import RemoteStep
 from shop.checkout.settle import settle
-from shop.checkout.states import CAPTURABLE
+from shop.checkout.states import CAPTURABLE, UNPAID_ENDS
 from shop.payments import ledger
 from shop.payments.gateway import Declined, Gateway, GatewayError, News, PaymentFact
 from shop.payments.ledger import GatewayOrder, Payment, PaymentStatus
@@ -56,7 +56,8 @@ class CapturePayments(RemoteStep[Work, PaymentFact]):
     ) -> Report:
         """
         Settle what was captured. A payment whose checkout had ended before the call is decided
-        anew: it is captured if settle has opened the checkout again, else left to lapse.
+        anew: it is captured if settle has opened the checkout again, looked at later if settle has
+        it wait, else left to lapse.
         """
         facts = [answer for _, answer in answers if not isinstance(answer, GatewayError)]
         unwanted = [
@@ -77,6 +78,9 @@ class CapturePayments(RemoteStep[Work, PaymentFact]):
             anew=set(orders.values_list("order_id", flat=True)) if unwanted else (),
             now=now,
         )
+        waiting = _waiting(unwanted)
+        again += waiting
+        unwanted = [payment for payment in unwanted if payment not in waiting]
         ledger.leave_uncaptured([work.payment for work, _ in answers])
         for payment in again:
             ledger.capture_again(payment, at=now + _pause(payment))
@@ -98,6 +102,20 @@ def _usable(payments: Sequence[Payment]) -> list[Payment]:
     )
     rows = set(usable.values_list("order__gateway_orders", flat=True))
     return [payment for payment in payments if payment.gateway_order_id in rows]
+
+
+def _waiting(payments: Sequence[Payment]) -> list[Payment]:
+    """Those of checkouts that have ended which settle has not left to lapse."""
+    if not payments:
+        return []
+    planned = Payment.objects.filter(
+        pk__in=[payment.pk for payment in payments],
+        status=PaymentStatus.AUTHORIZED,
+        capture_at__isnull=False,
+        gateway_order__order__checkout__state__in=sorted(UNPAID_ENDS),
+    )
+    waiting = set(planned.values_list("pk", flat=True))
+    return [payment for payment in payments if payment.pk in waiting]
 
 
 def _pause(payment: Payment) -> timedelta:

@@ -316,7 +316,7 @@ def apply(decided: Sequence[tuple[CheckoutJob, Outcome]], *, now: datetime) -> R
         [
             order_id
             for change in moved
-            if change.new in WITHOUT_UNITS and not change.keeps_units
+            if _gives_units_back(change)
             for order_id in change.job.holding_order_ids
         ]
     )
@@ -325,6 +325,12 @@ def apply(decided: Sequence[tuple[CheckoutJob, Outcome]], *, now: datetime) -> R
     if moved:
         transaction.on_commit(lambda: _count(moved, now=now), robust=True)
     return report
+
+
+def _gives_units_back(change: _Change) -> bool:
+    """What units the order of an ended checkout still has are another's, who takes them over."""
+    had_units = change.old not in WITHOUT_UNITS
+    return had_units and change.new in WITHOUT_UNITS and not change.keeps_units
 
 
 def _note_attempts(troubled: Sequence[_Change], *, now: datetime) -> None:

@@ -18,10 +18,10 @@ from django.db.models import QuerySet
 from shop import stock
 from shop.checkout import jobs, purchase, settle, trail
 from shop.checkout.jobs import Advance, CheckoutJob
-from shop.checkout.states import CAPTURABLE, MOVES, OPEN, State
+from shop.checkout.states import CAPTURABLE, OPEN, State
 from shop.checkout.trail import Action, AuditEntry, Instruction, Refused
 from shop.money import format_amount
-from shop.orders import Order, StockState
+from shop.orders import Order
 from shop.payments import cases, inbox, ledger, reconcile, refunds
 from shop.payments.cases import DECIDED_IN_REVIEW, Case, CaseKind
 from shop.payments.ledger import Payment, PaymentStatus
@@ -91,7 +91,7 @@ def cancel(job_id: uuid.UUID, *, by: Instruction) -> AuditEntry:
         state = State(job.state)
         if purchase.with_money([job], now=by.now):
             raise Refused("Money is on its way or in: it cannot be cancelled any more.")
-        if State.CANCELLED not in MOVES[state]:
+        if state not in OPEN:
             raise Refused(f"It is {state}: that cannot be cancelled.")
         jobs.apply([(job, Advance(State.CANCELLED, "cancelled by the shop"))], now=by.now)
         return _note(by, Action.CANCEL, job, f"cancelled while {state}, units released")
@@ -329,7 +329,8 @@ def _make_room(
     if purchase.with_money(competing, now=by.now):
         raise Refused("The buyer pays for the same in another checkout. Wait for that payment.")
     purchase.close(competing, now=by.now)
-    if order.stock_state == StockState.RELEASED and not stock.hold_again(order.pk):
+    # Asked again now: what was closed may have held units of this very order.
+    if not stock.hold_again(order.pk):
         raise Refused("Its units were sold to others meanwhile. Give the money back.")
 
 

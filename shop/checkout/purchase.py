@@ -6,7 +6,8 @@ tabs, or try again after an attempt whose money comes later, and wants the goods
 what money means (a POST, a cancellation, the expiry, `settle`, a decision of staff) asks here:
 
 - Money is known, or signed for, of a checkout that is not settled: the buyer cannot start or cancel
-  beside it, and it keeps its units.
+  beside it, and it keeps its units. Authorised money of an ended checkout that we do not capture
+  is settled: the buyer can start again.
 - Money for an ended checkout is served unless the buyer has bought one of its products since, a
   competing checkout has money, or the units are gone. Competing checkouts without money make way.
 
@@ -96,14 +97,16 @@ def lock_with_competing(order_ids: Collection[int]) -> list[CheckoutJob]:
     return rows.select(CheckoutJob, _LOCK_WITH_COMPETING, [ids, ids])
 
 
-_WITH_MONEY = """
+_WITH_MONEY = f"""
     SELECT DISTINCT job.id
     FROM shop_checkoutjob AS job JOIN shop_gatewayorder AS at_gateway
         ON at_gateway.order_id = job.order_id
     WHERE job.id = ANY(%s) AND (
         EXISTS (
             SELECT FROM shop_payment AS payment WHERE payment.gateway_order_id = at_gateway.id
-                AND payment.status IN ('authorized', 'captured')
+                AND (payment.status = 'captured' OR payment.status = 'authorized' AND (
+                    payment.capture_at IS NOT NULL
+                    OR job.state NOT IN ({in_sql(UNPAID_ENDS)})))
         ) OR (
             at_gateway.gateway_order_id IS NOT NULL AND job.returned_at > %s
             AND (at_gateway.checked_at IS NULL OR at_gateway.checked_at < job.returned_at)
@@ -116,7 +119,8 @@ def with_money(found: Collection[CheckoutJob], *, now: datetime) -> set[uuid.UUI
     """
     Those of these checkouts whose money is known or signed for. One statement, no lock.
 
-    Known: a payment is authorised or captured. Signed for: the browser came back with Razorpay's
+    Known: a payment is captured or authorised; after the end of its checkout an authorised one
+    counts only if we plan to capture it. Signed for: the browser came back with Razorpay's
     signature, and Razorpay has not yet answered our poll since; that counts for as long as an
     authorisation can come (`MONEY_MAY_COME_FOR`).
     """
@@ -177,11 +181,13 @@ def _order(job: CheckoutJob) -> Order:
 @dataclass
 class Room:
     """
-    What `make_room` came to: for each checkout whose money is not to be served, by id, why not.
-    All others are the buyer's only purchase of their products, and hold their units.
+    What `make_room` came to: for each checkout whose money is not to be served, by id, why not, and
+    those that wait for the open checkout of their cart. All others are the buyer's only purchase of
+    their products, and hold their units.
     """
 
     refused: dict[uuid.UUID, str] = field(default_factory=dict)
+    waiting: set[uuid.UUID] = field(default_factory=set)
     report: Report = field(default_factory=Report)
 
 
@@ -189,6 +195,7 @@ def make_room(
     *,
     paying: Sequence[CheckoutJob],
     ended: Sequence[CheckoutJob],
+    uncaptured: Collection[uuid.UUID] = (),
     beside: Sequence[CheckoutJob],
     now: datetime,
 ) -> Room:
@@ -198,12 +205,14 @@ def make_room(
     `paying`: open ones with captured money; each is served, unless one that it competes with is.
     `ended`: ended ones with money. They are served by the rule above, whole or not at all, and
     then their units are held again. Open checkouts that compete with a served one are cancelled.
+    `uncaptured`: those of `ended` whose money is only authorised. They would be open again, and a
+    cart has one open checkout, so they wait for one that does not compete.
     `beside`: all that `lock_with_competing` has locked, in this transaction. Locks the stock rows
     of all of them at once, in variant order, where there is anything to decide.
     """
     if not ended and len({job.owner_id for job in beside}) == len(beside):
         return Room()
-    return _RoomMaker(paying, ended, beside, now=now).decide()
+    return _RoomMaker(paying, ended, uncaptured, beside, now=now).decide()
 
 
 class _RoomMaker:
@@ -211,11 +220,12 @@ class _RoomMaker:
         self,
         paying: Sequence[CheckoutJob],
         ended: Sequence[CheckoutJob],
+        uncaptured: Collection[uuid.UUID],
         beside: Sequence[CheckoutJob],
         *,
         now: datetime,
     ) -> None:
-        self.paying, self.ended, self.now = paying, ended, now
+        self.paying, self.ended, self.uncaptured, self.now = paying, ended, uncaptured, now
         self.room = Room()
         self.served: list[CheckoutJob] = []
         self.idle = [job for job in beside if State(job.state) in OPEN and job not in paying]
@@ -236,6 +246,8 @@ class _RoomMaker:
         for job in self.ended:
             if refusal := self._refusal(job):
                 self.room.refused[job.pk] = refusal
+            elif job.pk in self.uncaptured and self._is_cart_taken(job):
+                self.room.waiting.add(job.pk)
             else:
                 self._serve(job)
                 stock.hold_again(_order_id(job))
@@ -254,6 +266,10 @@ class _RoomMaker:
         if any(free[variant_id] < units for variant_id, units in _units(job).items()):
             return SOLD_OUT
         return None
+
+    def _is_cart_taken(self, job: CheckoutJob) -> bool:
+        others = (it for it in (*self.idle, *self.served) if not compete(job, it))
+        return any(other.cart_id == job.cart_id for other in others)
 
     def _serve(self, job: CheckoutJob) -> None:
         competing = self._competing(job)

@@ -114,6 +114,7 @@ def _follow_money(
                 verdicts[order.pk],
                 sent_back.get(order.pk, ()),
                 refusal=room.refused.get(job.pk),
+                waits=job.pk in room.waiting,
                 now=now,
             ),
         )
@@ -141,10 +142,13 @@ def _make_room(
     now: datetime,
 ) -> Room:
     """Let each buyer's money buy the same goods once, and hold the units of late money again."""
-    paying, ended = [], []
+    paying, ended, reviewed = [], [], set()
     for job in concerned:
         verdict = verdicts[_order_id(job)]
-        if verdict.conflicts or not (verdict.paid_by or verdict.to_capture):
+        if verdict.conflicts:
+            reviewed.add(job.pk)  # it makes way for nobody: people decide about its money
+            continue
+        if not (verdict.paid_by or verdict.to_capture):
             continue
         if State(job.state) in UNPAID_ENDS:
             ended.append(job)
@@ -156,7 +160,13 @@ def _make_room(
         known = {job.pk for job in locked}
         again = purchase.lock_with_competing({_order_id(job) for job in ended})
         locked = [*locked, *(job for job in again if job.pk not in known)]
-    return purchase.make_room(paying=paying, ended=ended, beside=locked, now=now)
+    return purchase.make_room(
+        paying=paying,
+        ended=ended,
+        uncaptured={job.pk for job in ended if verdicts[_order_id(job)].paid_by is None},
+        beside=[job for job in locked if job.pk not in reviewed],
+        now=now,
+    )
 
 
 def serve(
@@ -188,14 +198,16 @@ def decide(  # noqa: PLR0911 - one answer for each state of affairs
     sent_back: Sequence[Refund],
     *,
     refusal: str | None = None,
+    waits: bool = False,
     now: datetime,
 ) -> Decision:
     """
     What `job` does about the money of its order. Pure.
 
     `refusal`: why money that came after its end cannot be served; None where its units are held
-    again. Surplus money goes back, whatever else is decided: once a payment, the table sees to
-    that. Only where a refund failed, all of it waits for people.
+    again, or where it `waits` until its cart has no other open checkout. Surplus money goes back,
+    whatever else is decided: once a payment, the table sees to that. Only where a refund failed,
+    all of it waits for people.
     """
     state = State(job.state)
     if state is State.IN_REVIEW:
@@ -211,7 +223,7 @@ def decide(  # noqa: PLR0911 - one answer for each state of affairs
     if verdict.conflicts:
         return _review(order, verdict)
     if verdict.paid_by is None:
-        return _authorised(state, verdict, refusal=refusal, now=now)
+        return _authorised(state, verdict, refusal=refusal, waits=waits, now=now)
     if refusal:
         return _give_back(verdict, because=refusal)
     return Decision(
@@ -220,11 +232,16 @@ def decide(  # noqa: PLR0911 - one answer for each state of affairs
     )
 
 
-def _authorised(state: State, verdict: Verdict, *, refusal: str | None, now: datetime) -> Decision:
-    """Nothing is captured that would only be given back: it lapses by itself, free of charge."""
+def _authorised(
+    state: State, verdict: Verdict, *, refusal: str | None, waits: bool, now: datetime
+) -> Decision:
+    """
+    Nothing is captured that would only be given back: it lapses by itself, free of charge. What
+    waits is planned, and the step `capture` has it decided anew.
+    """
     if refusal:
         return Decision(Ignore(), leave=verdict.to_capture)
-    if state in UNPAID_ENDS and verdict.to_capture:
+    if state in UNPAID_ENDS and verdict.to_capture and not waits:
         reopened = Advance(
             State.AWAITING_PAYMENT,
             f"{verdict.to_capture[0].gateway_payment_id} authorised after the end",

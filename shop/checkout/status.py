@@ -199,8 +199,14 @@ def _paid_late_after(job: Snapshot) -> str | None:
 
 
 def _came_from(job: Snapshot, state: State) -> State | None:
-    """The state that was left for `state` when it was last entered; None: it never was."""
+    """
+    The state that was left for `state` when it was last entered; None: it never was. An end that
+    late money had opened again is where it came from.
+    """
     left = [State(move.old) for move in job.moves if move.new == state]
+    if left[-1:] == [State.AWAITING_PAYMENT]:
+        before = _came_from(job, State.AWAITING_PAYMENT)
+        return before if before in UNPAID_ENDS else State.AWAITING_PAYMENT
     return left[-1] if left else None
 
 
