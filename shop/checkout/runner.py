@@ -15,7 +15,13 @@ from datetime import datetime, timedelta
 from typing import Protocol, TypeVar
 
 from django.conf import settings
-from django.db import InterfaceError, OperationalError, close_old_connections, transaction
+from django.db import (
+    InterfaceError,
+    OperationalError,
+    close_old_connections,
+    connection,
+    transaction,
+)
 
 from shop import instruments
 from shop.checkout import failures
@@ -114,7 +120,9 @@ def _run_one_by_one(step: LocalStep[Item], *, now: datetime) -> Report:
 def _run_one(step: LocalStep[Item], item: Item, *, now: datetime) -> Report:
     try:
         with transaction.atomic():
-            return step.carry([item], now=now)
+            report = step.carry([item], now=now)
+            connection.check_constraints()  # else foreign keys wait for the commit of all items
+            return report
     except (OperationalError, InterfaceError) as error:
         if not errors.is_locked(error):
             raise

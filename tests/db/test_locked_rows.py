@@ -191,6 +191,21 @@ def test_webhooks_about_other_checkouts_are_settled(gateway, standin, services, 
     assert reload(blocked).state == State.PAID
 
 
+def test_a_row_that_only_a_foreign_key_needs_holds_up_no_other_webhook(
+    gateway, standin, services, now
+):
+    """Postgres looks for it at the commit, unless it is told to look before."""
+    blocked, other = (make_payable(make_checkout(now=now), gateway, now=now) for _ in range(2))
+    deliver(standin.pay(gateway_order(blocked).gateway_order_id, "failed"), now=now)
+    deliver(standin.pay(gateway_order(other).gateway_order_id), now=now)
+
+    with locked(services, gateway_order(blocked)):
+        run(ReconcileWebhook(), now=now)
+
+    assert reload(other).state == State.PAID
+    assert InboxEvent.objects.filter(handled_at=None).count() == 1
+
+
 def test_answers_about_other_checkouts_are_recorded(gateway, standin, services, now, row_of):
     blocked, other = (make_payable(make_checkout(now=now), gateway, now=now) for _ in range(2))
     for job in (blocked, other):
