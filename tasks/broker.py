@@ -18,13 +18,13 @@ from celery.worker.consumer import Consumer as CeleryConsumer
 from kombu import Message
 from kombu.transport import TRANSPORT_ALIASES
 from kombu.transport import redis as kombu_redis
-from redis import Redis
+from redis import DataError, Redis
 
 from shop.instruments import FOREIGN_MESSAGES
 
 EVENTS_EVERY_SECONDS = 0.25
 # What kombu raises over an entry of a queue that no kombu has written.
-UNREADABLE = (AttributeError, LookupError, RecursionError, TypeError, ValueError)
+UNREADABLE = (AttributeError, DataError, LookupError, RecursionError, TypeError, ValueError)
 # The headers that our messages use, all of them text. Celery may send others; no task reads them.
 HEADERS = frozenset(
     {

@@ -40,6 +40,11 @@ def with_headers(**headers: Any) -> bytes:
     return message(GOOD, headers={"task": TASK, "id": str(uuid.uuid4())} | headers)
 
 
+def with_properties(**properties: Any) -> bytes:
+    sound = json.loads(message(GOOD))["properties"]
+    return message(GOOD, properties=sound | properties)
+
+
 FOREIGN = {
     "no entry of kombu's": b"\xff garbage",
     "null": b"null",
@@ -47,6 +52,11 @@ FOREIGN = {
     "deeper than Python follows": b"[" * 100_000,
     "an empty object": b"{}",
     "no delivery tag": message(GOOD, properties={}),
+    "a delivery tag that is null": with_properties(delivery_tag=None),
+    "a delivery tag that is an object": with_properties(delivery_tag={}),
+    "a delivery tag that is true": with_properties(delivery_tag=True),
+    "a delivery tag that is not text": with_properties(delivery_tag="\ud800"),
+    "a queue that is a number": with_properties(delivery_info=5),
     "headers that are a list": message(GOOD, headers=[1]),
     "application/data without a task": message(
         b"hello", headers={}, **{"content-type": "application/data", "content-encoding": "binary"}
