@@ -305,6 +305,7 @@ def test_nothing_is_captured_that_would_be_given_back(
         pay(again(buyer, gateway, now=now + timedelta(seconds=1)), standin, now=later)
 
     authorise(first, gateway, standin, now=later)
+    assert not Payment.objects.filter(capture_at__isnull=False).exists()
     run_remote(CapturePayments(), gateway, now=later + timedelta(hours=1))
 
     assert reload(first).state == State.CANCELLED
