@@ -39,8 +39,15 @@ def job() -> CheckoutJob:
 
 
 def supersede(buyer: Caller):
-    """Other terms: the open checkout is cancelled, its units are released."""
+    """Other terms: the open checkout is cancelled, its units are taken over."""
     return buyer.post_checkout(billing_address=ADDRESS | {"city": "Mysuru"})
+
+
+def order_other_goods(buyer: Caller):
+    """The open checkout is cancelled, its units are released."""
+    clear(buyer)
+    add(buyer)
+    return buyer.post_checkout()
 
 
 def cancel(buyer: Caller):
@@ -94,7 +101,7 @@ ROWS = {
     ("call", "row"),
     [
         (supersede, "checkout"),
-        (supersede, "stock"),
+        (order_other_goods, "stock"),
         (supersede, "cart"),
         (cancel, "checkout"),
         (cancel, "stock"),

@@ -93,7 +93,7 @@ export function told(checkout, { visit = null, failure = null, nowMs = 0 } = {})
         title: "Paid. Thank you!",
         lead: checkout.refund || checkout.paid_late ? checkout.message : null,
         money: `We have received your ${sum}.`,
-        next: `Order ${checkout.order?.number ?? ""} is confirmed. We pack it now, and you need not do anything.`,
+        next: `Order ${checkout.order?.number ?? ""} is confirmed. We pack it now.`,
         actions: [["order", "See the order"], ["shop", "Look around"]],
       }; // prettier-ignore
     case "failed":
@@ -125,7 +125,7 @@ export function told(checkout, { visit = null, failure = null, nowMs = 0 } = {})
         tone: "safe",
         title: "Your money is on its way back",
         money: "Your money is safe. It goes back to where it came from.",
-        next: "Banks take five to seven working days. You need not do anything. If you still want the items, order again.",
+        next: "Banks take five to seven working days. If you still want the items, order again.",
         actions: SEE_CART,
       };
     case "refunded":
@@ -139,7 +139,7 @@ export function told(checkout, { visit = null, failure = null, nowMs = 0 } = {})
     case "in_review":
       return {
         tone: "safe",
-        title: checkout.refund ? "We are looking into your refund" : "We are looking into your payment",
+        title: `We are looking into your ${checkout.refund ? "refund" : "payment"}`,
         money: "Your money is safe. It reached us, and it becomes your order or goes back to you.",
         next: "Please do not pay again. A person is looking at it and will write to you.",
         actions: [["orders", "Your orders"]],
