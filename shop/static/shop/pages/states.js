@@ -117,7 +117,7 @@ export function told(checkout, { visit = null, failure = null, nowMs = 0 } = {})
         title: "The time to pay ran out",
         lead: "Your items are no longer set aside.",
         money: "No payment has reached us. If you did pay, your money is safe: you get your order, or all of it back.",
-        next: "Have you paid? Then please do not pay again, and look here once more in a while. If not, order again.",
+        next: "If you have paid, please do not pay again, and look here later. If not, order again.",
         actions: [["again", "Order again"], ...SEE_CART],
       }; // prettier-ignore
     case "refunding":
@@ -133,7 +133,7 @@ export function told(checkout, { visit = null, failure = null, nowMs = 0 } = {})
         tone: "safe",
         title: "Refunded",
         money: "Your money is back where it came from.",
-        next: "If your bank does not show it within seven working days, write to us and name this checkout.",
+        next: "If your bank does not show it in seven working days, write to us and name this checkout.",
         actions: SEE_CART,
       };
     case "in_review":
