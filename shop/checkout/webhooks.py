@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from datetime import datetime, timedelta
 
 from shop.checkout import failures
-from shop.checkout.jobs import MOST_ATTEMPTS, Report, backoff
+from shop.checkout.jobs import LONGEST_BACKOFF, MOST_ATTEMPTS, Report, backoff
 from shop.checkout.settle import settle
 from shop.payments import inbox, ledger
 from shop.payments.gateway import News
@@ -28,14 +28,15 @@ class ReconcileWebhook:
         news = News.joined(reading.news for _, reading in readings)
         ours = ledger.find(fact.gateway_order_id for fact in news.payments)
         report = settle(news, via="webhook", now=now, ours=ours)
-        known = set(ours) | set(ledger.orders_of_payments(_payments_alone_in(news)))
+        alone = {it for _, reading in readings for it in _payments_alone_in(reading.news)}
+        known = set(ours) | set(ledger.orders_of_payments(alone))
         whose = _whose(readings, known=known)
         done = []
         ask: dict[str, int] = {}
         for event, reading in readings:
             if _awaits_its_payment(event, reading, known=known, now=now):
                 report.counts["early"] += 1
-                inbox.postpone(event, until=now + backoff(event.attempts + 1), last_error="")
+                inbox.put_off(event, until=now + _pause(event, now=now))
                 continue
             result = _result(reading, known=known, whose=whose)
             if result == "":
@@ -70,6 +71,11 @@ def _awaits_its_payment(
     """A refund or a dispute may overtake the report of its payment."""
     unknown = _payments_alone_in(reading.news) - known
     return bool(unknown) and now < event.received_at + PAYMENT_COMES_WITHIN
+
+
+def _pause(event: InboxEvent, *, now: datetime) -> timedelta:
+    """About as long as it has waited already: nothing went wrong, so no attempt is counted."""
+    return min(max(now - event.received_at, timedelta(seconds=1)), LONGEST_BACKOFF)
 
 
 def _payments_alone_in(news: News) -> set[str]:

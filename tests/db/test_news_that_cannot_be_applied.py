@@ -1,5 +1,8 @@
 """News of money that raises when it is applied: people see it at once, until it is applied."""
 
+import json
+from datetime import timedelta
+
 import pytest
 
 from shop import stock
@@ -7,11 +10,12 @@ from shop.accounts import User
 from shop.checkout.captures import CapturePayments
 from shop.checkout.questions import CheckPayments
 from shop.checkout.states import State
-from shop.checkout.webhooks import ReconcileWebhook
-from shop.payments import cases, ledger, reconcile
+from shop.checkout.webhooks import PAYMENT_COMES_WITHIN, ReconcileWebhook
+from shop.payments import cases, inbox, ledger, reconcile, refund_reports
 from shop.payments.cases import Case
 from shop.payments.inbox import InboxEvent
 from shop.payments.ledger import GatewayOrder, Payment
+from shop.payments.refunds import Refund
 from tests.support.events import deliver
 from tests.support.shop import make_checkout, make_payable, reload, run, run_remote
 
@@ -106,3 +110,24 @@ def test_the_case_of_one_order_says_nothing_of_its_neighbours(
 
     assert Payment.objects.get().gateway_payment_id == failed["id"]
     assert [case.order_id for case in Case.objects.filter(closed_at=None)] == [job.order_id]
+
+
+def test_an_event_that_waited_for_its_payment_is_tried_as_often_as_any_other(
+    job, order_id, standin, monkeypatch, now
+):
+    payment = standin.pay(order_id)
+    refund = {"id": "rfnd_1", "payment_id": payment["id"], "amount": 100, "status": "processed"}
+    body = {"event": "refund.processed", "payload": {"refund": {"entity": refund}}}
+    inbox.receive(event_id="Early", body=json.dumps(body).encode(), now=now)
+    for seconds in range(240):
+        run(ReconcileWebhook(), now=now + timedelta(seconds=seconds))
+    later = now + PAYMENT_COMES_WITHIN - timedelta(seconds=50)
+    deliver(payment, now=later)
+
+    with monkeypatch.context() as broken:
+        broken.setattr(refund_reports, "record", lambda *_, **__: 1 / 0)
+        run(ReconcileWebhook(), now=later)
+    run(ReconcileWebhook(), now=later + timedelta(minutes=1))
+
+    assert InboxEvent.objects.get(gateway_event_id="Early").result == "settled"
+    assert Refund.objects.get().gateway_refund_id == "rfnd_1"

@@ -153,12 +153,16 @@ def test_what_razorpay_would_not_send_again_any_more_is_no_longer_shown(now):
 # --- refunds of payments that nobody has told us of ----------------------------------------------
 
 
-def refund_alone(payment, *, now):
+def receive_refund_alone(payment, *, now):
     """A refund event in which the payment is missing."""
     refund = {"id": "rfnd_1", "payment_id": payment["id"], "amount": 100, "status": "processed"}
     payload = {"refund": {"entity": refund}}
     body = json.dumps({"event": "refund.processed", "payload": payload}).encode()
     inbox.receive(event_id="Alone", body=body, now=now)
+
+
+def refund_alone(payment, *, now):
+    receive_refund_alone(payment, now=now)
     run(STEP, now=now)
 
 
@@ -169,6 +173,17 @@ def test_a_refund_of_an_unknown_payment_waits_until_the_payment_is_known(job, pa
     deliver(payment, now=now)
     run(STEP, now=now)
     run(STEP, now=now + timedelta(minutes=1))
+
+    assert Refund.objects.get().gateway_refund_id == "rfnd_1"
+    assert InboxEvent.objects.get(gateway_event_id="Alone").result == "settled"
+
+
+def test_a_refund_handled_together_with_its_payment_is_settled(job, payment, now):
+    """As after an outage of ours: what came first is old by then."""
+    receive_refund_alone(payment, now=now)
+    deliver(payment, now=now)
+
+    run(STEP, now=now + PAYMENT_COMES_WITHIN)
 
     assert Refund.objects.get().gateway_refund_id == "rfnd_1"
     assert InboxEvent.objects.get(gateway_event_id="Alone").result == "settled"
