@@ -204,7 +204,12 @@ def run_remote(
         try:
             report.add(_record_in_two_tries(step, answers, clock=clock))
             told = [(f"order {step.order_of(work)}", answer) for work, answer in answers]
-            pressure.learn(told, ends_limit=allowed.is_past_limit, now=clock())
+            pressure.learn(
+                told,
+                for_buyers=step.for_buyers,
+                ends_limit=allowed.is_past_limit,
+                now=clock(),
+            )
         except (OperationalError, InterfaceError) as error:
             trouble = error
     usage.record(step.name, timed, now=clock())

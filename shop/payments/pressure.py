@@ -152,14 +152,16 @@ def _refill(row: GatewayPressure, *, now: datetime) -> int:
     return int(row.calls_left)
 
 
-def learn(told: Told, *, ends_limit: bool = False, now: datetime) -> None:
+def learn(told: Told, *, for_buyers: bool = False, ends_limit: bool = False, now: datetime) -> None:
     """
     Count calls that got no answer; close the circuit if any call was answered. Writes only when
     something changes. Call outside a transaction.
 
     An entity counts once until a call is answered, so one order whose calls always fail never
     opens the circuit. Concurrent failures open it for the shortest break; breaks double with each
-    probe. `ends_limit`: an answer also ends what a 429 asked for, because the call went out later.
+    probe. `for_buyers`: calls of a step that buyers wait for; while the circuit is open they leave
+    the break of the others as it is. `ends_limit`: an answer also ends what a 429 asked for,
+    because the call went out later.
     """
     causes = [(entity, _cause(answer)) for entity, answer in told]
     limited = [it for _, it in causes if isinstance(it, Unreachable) and it.is_rate_limit]
@@ -175,7 +177,7 @@ def learn(told: Told, *, ends_limit: bool = False, now: datetime) -> None:
             if ends_limit:
                 row.limited_until = None
         if silent:
-            _count(row, silent, now=now)
+            _count(row, silent, for_buyers=for_buyers, now=now)
         if limits:
             asked_for = timedelta(seconds=max(limits))
             row.limited_until = max(row.limited_until or now, now + asked_for)
@@ -183,12 +185,12 @@ def learn(told: Told, *, ends_limit: bool = False, now: datetime) -> None:
         row.save()
 
 
-def _count(row: GatewayPressure, silent: Sequence[str], *, now: datetime) -> None:
+def _count(row: GatewayPressure, silent: Sequence[str], *, for_buyers: bool, now: datetime) -> None:
     was_open = row.failures >= TRIPS_AFTER
     if not was_open:
         row.failing = sorted({*row.failing, *silent})[:TRIPS_AFTER]
         row.failures = len(row.failing)
-    if row.failures < TRIPS_AFTER:
+    if row.failures < TRIPS_AFTER or (was_open and for_buyers):
         return
     doubled = SHORTEST_BREAK * 2 ** min((row.failures - TRIPS_AFTER), 10)
     row.closed_until = now + min(doubled, LONGEST_BREAK)

@@ -137,6 +137,21 @@ def test_an_answer_to_a_buyers_probe_ends_the_break_for_all(now):
     assert take(32, now=now) == 32
 
 
+def test_probes_for_buyers_that_fail_keep_no_poll_from_probing(now):
+    """Orders cannot be made, say, and payments could be asked about."""
+    learn([DEAD] * TRIPS_AFTER, now=now)
+    polls = 0
+    for _ in range(60):
+        now += timedelta(seconds=1)
+        if calls := take(32, for_buyers=True, now=now):
+            learn([DEAD] * calls, for_buyers=True, now=now)
+        if take(32, now=now):
+            polls += 1
+            learn([DEAD], now=now)
+
+    assert polls == 4  # after 2, 4, 8 and 16 seconds
+
+
 def test_after_the_break_one_call_asks_for_all(now):
     learn([DEAD] * TRIPS_AFTER, now=now)
     later = now + timedelta(seconds=3)
