@@ -91,7 +91,8 @@ def claim_due(*, limit: int, now: datetime) -> list[GatewayOrder]:
 # order one question is left, see `ask_once_more`.
 _ANSWERED = """
     UPDATE shop_gatewayorder AS row
-    SET checked_at = told.asked_at, checks = row.checks + 1, unanswered = 0,
+    SET checked_at = greatest(row.checked_at, told.asked_at), checks = row.checks + 1,
+        unanswered = 0,
         check_at = CASE
             WHEN row.check_at IS DISTINCT FROM told.claimed_until THEN row.check_at
             WHEN placed.paid_at IS NULL OR row.is_alias THEN told.next_at

@@ -4,6 +4,8 @@ from datetime import timedelta
 
 import pytest
 
+from shop.checkout import purchase
+from shop.checkout.jobs import CheckoutJob
 from shop.checkout.questions import CheckPayments
 from shop.checkout.states import State
 from shop.payments import reconcile
@@ -112,6 +114,22 @@ def test_a_question_asked_meanwhile_is_not_swallowed_by_an_older_answer(job, gat
     STEP.record([(work, answer)], now=asked_at + timedelta(seconds=2))
 
     assert row().check_at == asked_at + timedelta(seconds=1)
+
+
+def test_an_older_answer_does_not_undo_a_newer_one(job, gateway, now):
+    """The buyer came back between the two, so only the newer one says what came of it."""
+    asked_at, again_at = now + timedelta(seconds=30), now + timedelta(seconds=32)
+    [slow] = STEP.claim(limit=1, now=asked_at)
+    answer = STEP.call(gateway, slow)
+    CheckoutJob.objects.update(returned_at=asked_at + timedelta(seconds=1))
+    reconcile.ask_now([job.order_id], now=again_at)
+    run_remote(STEP, gateway, now=again_at)
+    assert not purchase.with_money([reload(job)], now=again_at)
+
+    STEP.record([(slow, answer)], now=asked_at + timedelta(seconds=9))
+
+    assert row().checked_at == again_at
+    assert not purchase.with_money([reload(job)], now=again_at)
 
 
 def test_a_claimed_question_is_not_put_twice(job, now):
