@@ -328,6 +328,8 @@ def _make_room(
     competing = [it for it in beside if State(it.state) in OPEN and purchase.compete(job, it)]
     if purchase.with_money(competing, now=by.now):
         raise Refused("The buyer pays for the same in another checkout. Wait for that payment.")
+    holding = [order.pk, *(order_id for it in competing for order_id in it.holding_order_ids)]
+    stock.lock(stock.units_of(holding))  # all at once, in variant order
     purchase.close(competing, now=by.now)
     # Asked again now: what was closed may have held units of this very order.
     if not stock.hold_again(order.pk):

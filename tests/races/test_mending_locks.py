@@ -1,0 +1,53 @@
+"""A decision of staff takes its rows in the order in which everything else does."""
+
+from __future__ import annotations
+
+import pytest
+
+from shop.accounts import User
+from shop.checkout import mending
+from shop.checkout.jobs import CheckoutJob
+from shop.checkout.trail import Instruction
+from shop.checkout.webhooks import ReconcileWebhook
+from shop.payments.ledger import GatewayOrder
+from shop.stock import StockLevel
+from tests.races.test_lock_order import NOW, assert_order
+from tests.support.events import deliver
+from tests.support.shop import (
+    fill_cart,
+    make_buyer,
+    make_checkout,
+    make_payable,
+    make_variant,
+    post_checkout,
+    reload,
+    run,
+)
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+
+@pytest.fixture
+def buyer() -> User:
+    return make_buyer(now=NOW)
+
+
+@pytest.fixture
+def in_review(buyer, gateway, standin) -> CheckoutJob:
+    """Asks for two products; the second of them is in an open checkout of this buyer's, too."""
+    mug, plate = make_variant(), make_variant()
+    fill_cart(buyer, mug, plate, now=NOW)
+    job = make_payable(post_checkout(buyer, now=NOW), gateway, now=NOW)
+    row = GatewayOrder.objects.get(order=job.order)
+    deliver(standin.pay(str(row.gateway_order_id)), amount=100, now=NOW)
+    run(ReconcileWebhook(), now=NOW)
+    beside = make_payable(make_checkout(plate, now=NOW), gateway, now=NOW)
+    CheckoutJob.objects.filter(pk=beside.pk).update(owner=buyer)
+    return reload(job)
+
+
+def test_accepting_money_takes_stock_rows_in_the_order_of_variants(in_review, buyer):
+    by = Instruction(by_id=buyer.pk, reason="as the buyer asked", now=NOW)
+    first, later = StockLevel.objects.order_by("variant_id")
+
+    assert_order(lambda: mending.accept_money(in_review.pk, by=by), first=first, later=later)
