@@ -208,9 +208,11 @@ def make_room(
     `uncaptured`: those of `ended` whose money is only authorised. They would be open again, and a
     cart has one open checkout, so they wait for one that does not compete.
     `beside`: all that `lock_with_competing` has locked, in this transaction. Locks the stock rows
-    of all of them at once, in variant order, where there is anything to decide.
+    of all of them at once, in variant order, where there is anything to decide, or where units may
+    be released by the end of a review while others are sold.
     """
-    if not ended and len({job.owner_id for job in beside}) == len(beside):
+    is_alone = not ended and len({job.owner_id for job in beside}) == len(beside)
+    if is_alone and not (paying and any(job.state == State.IN_REVIEW for job in beside)):
         return Room()
     return _RoomMaker(paying, ended, uncaptured, beside, now=now).decide()
 
@@ -232,7 +234,7 @@ class _RoomMaker:
         self.with_money = with_money(self.idle, now=now)
         self.bought = bought_since(ended) if ended else set()
         self.held = stock.held_by(
-            {order_id for job in (*self.idle, *paying) for order_id in job.holding_order_ids}
+            {order_id for job in beside for order_id in job.holding_order_ids}
         )
         units = (*self.held.values(), *(_units(job) for job in ended))
         self.free = stock.lock({variant_id for each in units for variant_id in each})

@@ -1,4 +1,4 @@
-"""A decision of staff takes its rows in the order in which everything else does."""
+"""Reviews end with their rows taken in the order in which everything else takes them."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import pytest
 from shop.accounts import User
 from shop.checkout import mending
 from shop.checkout.jobs import CheckoutJob
+from shop.checkout.states import State
 from shop.checkout.trail import Instruction
 from shop.checkout.webhooks import ReconcileWebhook
 from shop.payments.ledger import GatewayOrder
@@ -51,3 +52,26 @@ def test_accepting_money_takes_stock_rows_in_the_order_of_variants(in_review, bu
     first, later = StockLevel.objects.order_by("variant_id")
 
     assert_order(lambda: mending.accept_money(in_review.pk, by=by), first=first, later=later)
+
+
+def test_a_review_that_ends_beside_a_payment_takes_stock_rows_in_the_order_of_variants(
+    gateway, standin
+):
+    mug, plate = make_variant(), make_variant()
+    paid = make_payable(make_checkout(mug, now=NOW), gateway, now=NOW)
+    ended = make_payable(make_checkout(plate, now=NOW), gateway, now=NOW)
+    payments = {
+        job.pk: standin.pay(str(GatewayOrder.objects.get(order=job.order).gateway_order_id))
+        for job in (paid, ended)
+    }
+    wrong = {"amount": 100, "status": "authorized", "captured": False}
+    deliver(payments[ended.pk], now=NOW, **wrong)
+    run(ReconcileWebhook(), now=NOW)
+    assert reload(ended).state == State.IN_REVIEW
+    deliver(payments[ended.pk], now=NOW, **wrong | {"status": "refunded"})  # it lapsed
+    deliver(payments[paid.pk], now=NOW)
+    first, later = StockLevel.objects.order_by("variant_id")
+
+    assert_order(lambda: run(ReconcileWebhook(), now=NOW), first=first, later=later)
+
+    assert [reload(job).state for job in (paid, ended)] == [State.PAID, State.CANCELLED]
