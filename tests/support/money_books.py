@@ -137,11 +137,14 @@ def _compare_refunds(
         for it in there
         if it["payment_id"] in known
     }
-    asked_for = {it["id"]: it["receipt"] for it in there if it["receipt"]}
+    # One that was sent beside a refund which had taken its place is a row of its own, with a case.
+    twice = set(rows.filter(reason=RefundReason.TWICE).values_list("gateway_refund_id", flat=True))
+    asked_for = {it["id"]: it["receipt"] for it in there if it["receipt"] and it["id"] not in twice}
     rows_of_ours = rows.filter(gateway_refund_id__in=asked_for)
     assert dict(rows_of_ours.values_list("gateway_refund_id", "key")) == asked_for
     assert not rows.filter(gateway_refund_id=None).exclude(status=RefundStatus.FAILED)
-    assert not rows.filter(payment__in=paying, reason__in=BY_RULE)
+    given_back = rows.filter(payment__in=paying, reason__in=BY_RULE)
+    assert not given_back.exclude(status=RefundStatus.FAILED)  # staff may accept what came back
 
 
 def _compare_disputes(disputes: Iterable[dict[str, Any]]) -> None:

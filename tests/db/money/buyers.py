@@ -23,7 +23,7 @@ from shop.checkout.states import State
 from shop.checkout.steps import LAST_QUESTION_GRACE
 from shop.orders import StockState
 from shop.payments.ledger import GatewayOrder
-from tests.db.money.workers import FATES, LOCAL
+from tests.db.money.workers import AFTER_A_CALL, BEFORE_A_WRITE, FATES, LOCAL
 from tests.db.money.world import MAX_CHECKOUTS, Buyer, World, open_checkouts
 from tests.support import environment, money_books
 from tests.support.shop import TERMS, fill_cart, make_buyer, new_key, reload, run
@@ -256,6 +256,24 @@ class BuyerRules(World):
         )
         if shown:
             self.pay(str(shown[which % len(shown)].gateway_order_id), outcome, **wrong)
+
+    @rule(which=st.integers(0, 9), fate=st.none() | BEFORE_A_WRITE | AFTER_A_CALL)
+    def late_money_cannot_go_back(self, which: int, fate: tuple[str, int] | None) -> None:
+        """
+        A buyer pays what was cancelled, and refunds fail, as to an account that is closed. The
+        worker that sends the next one may die.
+        """
+        self.somebody_paid = True
+        if fate:
+            self.fates["send_refunds"] = fate
+        job = self.awaiting(which)
+        if job is None:
+            return
+        self.standin.settings(refund_status="failed")
+        self.cancel(job)
+        if self.pay(self.razorpay_order_id(job), "captured"):
+            self.hear(self.news[-1])
+            self.work_off()
 
     @precondition(lambda self: len(self.jobs) < MAX_CHECKOUTS)
     @rule(
