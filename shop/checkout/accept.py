@@ -215,8 +215,8 @@ def accept(
         refusal: Refused | None = None
         try:
             cart = carts.read(owner_id, now=now)
-            _check(cart, seen)
             job = _new_job(cart, terms, address_key=address_key, now=now)
+            _check(cart, seen, job)
             if _insert_first(job, key=key, request_hash=request_hash):
                 return Accepted(job.pk, made=snapshots.of_new(job))
             return Accepted(_open(job, key=key, request_hash=request_hash, now=now))
@@ -308,17 +308,36 @@ def _replay(owner_id: int, key: str, request_hash: str) -> Accepted | None:
     return None
 
 
-def _check(cart: Contents, seen: Seen) -> None:
+def _check(cart: Contents, seen: Seen, job: CheckoutJob) -> None:
     if seen.cart_id is not None and seen.cart_id != cart.cart_id:
         raise CartNotFound(cart.owner_id)
     if not cart.lines:
         raise CartEmpty(cart)
-    stale_version = seen.cart_version is not None and seen.cart_version != cart.version
+    version = seen.cart_version
+    stale_version = (
+        version is not None and version != cart.version and not _was_posted(job, version)
+    )
     stale_total = seen.total_paise is not None and seen.total_paise != cart.total_paise
     if stale_version or stale_total:
         raise CartChanged(cart)
     if cart.units_count > settings.HELD_UNITS_PER_BUYER:
         raise TooManyUnits(cart)
+
+
+def _was_posted(job: CheckoutJob, version: int) -> bool:
+    """
+    Whether the buyer has an open checkout of that version of the cart, with these lines, prices and
+    terms. Then a repeat is no surprise, though the cart has another version by now: a line that was
+    out of stock when it was posted may be held for this buyer since.
+    """
+    posted = CheckoutJob.objects.filter(
+        owner_id=job.owner_id,
+        state__in=sorted(OPEN),
+        cart_id=job.cart_id,
+        cart_version=version,
+        terms_hash=job.terms_hash,
+    )
+    return any(purchase.same_cart(job, other) for other in posted)
 
 
 def _find_or_insert(new: CheckoutJob, *, now: datetime) -> uuid.UUID:

@@ -120,6 +120,19 @@ def test_late_money_goes_back_when_the_buyer_has_bought_the_same_since(
     assert_books_agree()
 
 
+def test_late_money_goes_back_though_the_clock_of_another_worker_is_slow(
+    buyer, first, mug, gateway, standin, now
+):
+    cancel(first, now=now)
+    second = again(buyer, gateway, now=now + timedelta(seconds=1))
+    pay(second, standin, now=now - timedelta(seconds=14))
+
+    pay(first, standin, now=now + timedelta(seconds=3))
+
+    assert states() == [State.REFUNDING, State.PAID]
+    assert stock_of(mug) == (2, 0)
+
+
 def test_late_money_closes_the_open_checkout_of_the_same_cart_and_is_served(
     buyer, first, mug, gateway, standin, now
 ):
@@ -471,6 +484,24 @@ def test_the_version_that_the_page_shows_stays_good_for_the_last_unit(last, buye
     again = post_checkout(buyer, key="another", seen=seen, now=now + timedelta(minutes=2))
 
     assert again.pk == first.pk
+
+
+def test_a_repeat_is_no_surprise_when_the_units_were_out_of_stock_at_first(
+    last, buyer, gateway, now
+):
+    other = make_payable(make_checkout(last, now=now), gateway, now=now)
+    shown = carts.read(buyer.pk, now=now)
+    assert shown.lines[0].problem == "Out of stock"
+    seen = accept.Seen(cart_version=shown.version)
+    posted = post_checkout(buyer, seen=seen, now=now)
+    cancel(other, now=now)
+    make_payable(posted, gateway, now=now)
+
+    again = post_checkout(buyer, key="another", seen=seen, now=now + timedelta(seconds=1))
+
+    assert again.pk == posted.pk
+    with pytest.raises(accept.CartChanged):
+        post_checkout(buyer, seen=seen, terms=OTHER_TERMS, now=now + timedelta(seconds=1))
 
 
 def test_two_tabs_with_the_last_unit_buy_it_once(last, buyer, first, gateway, standin, now):

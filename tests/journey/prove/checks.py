@@ -72,12 +72,17 @@ FORBIDDEN: dict[str, str] = {
         JOIN shop_gatewayorder row ON row.id = payment.gateway_order_id
         JOIN shop_checkoutjob job ON job.order_id = row.order_id
         WHERE refund.status = 'failed'""",
+    # A capture may be under way when another payment of the same order arrives: that one is newer.
     "captured by a call of ours only to be given back": """
         SELECT job.id::text, payment.gateway_payment_id FROM shop_payment payment
         JOIN shop_refund refund ON refund.payment_id = payment.id
         JOIN shop_gatewayorder row ON row.id = payment.gateway_order_id
         JOIN shop_checkoutjob job ON job.order_id = row.order_id
-        WHERE payment.capture_attempts > 0 AND refund.reason IN ('late', 'surplus')""",
+        WHERE payment.capture_attempts > 0 AND refund.reason IN ('late', 'surplus')
+            AND NOT EXISTS (
+                SELECT FROM shop_payment paying
+                JOIN shop_order placed ON placed.paid_by = paying.gateway_payment_id
+                WHERE placed.id = row.order_id AND paying.id > payment.id)""",
     "more given back than came": """
         SELECT NULL, payment.gateway_payment_id FROM shop_payment payment
         JOIN shop_refund refund ON refund.payment_id = payment.id AND refund.status <> 'failed'
