@@ -15,7 +15,7 @@ LONG_REACHED = {
     "late money while the cart's second checkout is open": 10,
     "a cancel after a verified return is refused": 30,
     "a POST after a verified return is refused": 10,
-    "a POST beside a review is refused": 10,
+    "a POST beside a review is refused": 4,
     "staff accepts the money of a review": 10,
     "staff gives it back": 10,
     "an order that is never answered about": 3,
