@@ -21,7 +21,9 @@ LONG_REACHED = {
     "an order that is never answered about": 3,
     "retention meets guests who have signed in": 3,
 }
-SHORT_REACHED = dict.fromkeys(LONG_REACHED, 1)
+# Staff decide so soon that a POST seldom falls between: 8 of 228 reviews in a long run.
+SELDOM = {"a POST beside a review is refused"}
+SHORT_REACHED = dict.fromkeys(LONG_REACHED.keys() - SELDOM, 1)
 
 # In the long form somebody dies at every boundary; these are reached within a minute.
 SHORT_BOUNDARIES = (
