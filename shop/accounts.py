@@ -1,8 +1,8 @@
 """
 Buyers and staff. A guest is a user without an e-mail address.
 
-A guest who registers or signs in hands everything over to the account (`shop.merging`) and is
-switched off: tokens of the guest open nothing from then on.
+A guest who registers or signs in hands everything over to the account (`shop.checkout.guests`) and
+is switched off: tokens of the guest open nothing from then on.
 """
 
 from __future__ import annotations

@@ -22,11 +22,11 @@ from django.contrib.postgres.indexes import BrinIndex
 from django.db import Error, connection, models, transaction
 from django.db.models import F, Q
 
-from shop import rows
 from shop.accounts import NoSuchBuyer, User
 from shop.catalogue import Variant
-from shop.instruments import CARTS
+from shop.db import fast
 from shop.money import CURRENCY
+from shop.telemetry.instruments import CARTS
 
 logger = logging.getLogger(__name__)
 
@@ -351,12 +351,12 @@ def remove_bought(bought: Mapping[tuple[int, int], int], *, now: datetime) -> No
         return
     owner_ids = [owner_id for owner_id, _ in bought]
     tail = "WHERE owner_id = ANY(%s) ORDER BY id FOR NO KEY UPDATE"
-    locked = rows.select(Cart, tail, [rows.array(set(owner_ids))])
+    locked = fast.select(Cart, tail, [fast.array(set(owner_ids))])
     records = [
         {"owner_id": owner_id, "variant_id": variant_id, "units": units}
         for (owner_id, variant_id), units in bought.items()
     ]
-    given = [rows.as_json(records)]
+    given = [fast.as_json(records)]
     matching = """
         json_to_recordset(%s::json) AS bought (owner_id bigint, variant_id bigint, units int)
         JOIN shop_cart cart ON cart.owner_id = bought.owner_id
@@ -375,7 +375,7 @@ def remove_bought(bought: Mapping[tuple[int, int], int], *, now: datetime) -> No
             )
         cursor.execute(
             "UPDATE shop_cart SET version = version + 1, updated_at = %s WHERE id = ANY(%s)",
-            [now, rows.array(cart.pk for cart in locked)],
+            [now, fast.array(cart.pk for cart in locked)],
         )
 
 

@@ -14,8 +14,8 @@ from django.db import connection, models
 from django.db.models import Q
 from django.utils import timezone
 
-from shop import rows
 from shop.catalogue import Variant
+from shop.db import fast
 
 NUMBER_ALPHABET = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"  # Crockford: no I, L, O, U to misread aloud
 NUMBER_RANDOM_CHARS = 10  # 50 bits a day: not to be guessed, and twins are not to be expected
@@ -142,7 +142,7 @@ def place(drafts: Iterable[Draft], *, now: datetime) -> Sequence[Order]:
     Two statements, however many drafts.
     """
     drafts = list(drafts)
-    placed = rows.insert(
+    placed = fast.insert(
         Order,
         [
             Order(
@@ -157,7 +157,7 @@ def place(drafts: Iterable[Draft], *, now: datetime) -> Sequence[Order]:
             for draft in drafts
         ],
     )
-    rows.insert(
+    fast.insert(
         OrderLine,
         [
             OrderLine(
@@ -176,7 +176,7 @@ def place(drafts: Iterable[Draft], *, now: datetime) -> Sequence[Order]:
 
 
 def of_ids(order_ids: Collection[int]) -> dict[int, Order]:
-    found = rows.select(Order, "WHERE id = ANY(%s)", [rows.array(order_ids)])
+    found = fast.select(Order, "WHERE id = ANY(%s)", [fast.array(order_ids)])
     return {order.pk: order for order in found}
 
 
@@ -190,5 +190,5 @@ def pay(paid: Collection[tuple[int, str]], *, now: datetime) -> None:
             FROM json_to_recordset(%s::json) AS given (order_id bigint, paid_by text)
             WHERE placed.id = given.order_id
             """,
-            [now, rows.as_json(records)],
+            [now, fast.as_json(records)],
         )

@@ -15,7 +15,7 @@ from django.contrib.auth.models import Group, Permission
 
 VIEWER, OPERATOR, REFUNDER = "viewer", "operator", "refunder"
 
-MEND = "shop.mend_checkout"  # every action but sending money back
+OPERATE = "shop.operate_checkout"  # every action but sending money back
 REFUND = "shop.refund_payment"
 
 # The tables of accounts and keys are for administrators alone.
@@ -27,7 +27,7 @@ def grant(sender: AppConfig, **_signal: Any) -> None:
     create_permissions(sender, verbosity=0)
     ours = Permission.objects.filter(content_type__app_label=sender.label)
     seeing = list(ours.filter(codename__startswith="view_").exclude(content_type__model__in=HIDDEN))
-    mending = [ours.get(codename=MEND.partition(".")[2])]
+    mending = [ours.get(codename=OPERATE.partition(".")[2])]
     refunding = [ours.get(codename=REFUND.partition(".")[2])]
     for name, granted in (
         (VIEWER, seeing),

@@ -14,8 +14,8 @@ import environ  # type: ignore[import-untyped]
 from django.core.exceptions import ImproperlyConfigured
 from django.utils.crypto import salted_hmac
 
-from shop import logs, redaction
-from workers.addresses import OWNER, celery_broker_url, data_dir_of, postgres_url, redis_url
+from shop.addresses import OWNER, celery_broker_url, data_dir_of, postgres_url, redis_url
+from shop.telemetry import logs, redaction
 
 env = environ.Env()
 
@@ -118,16 +118,16 @@ INSTALLED_APPS = [
     "drf_spectacular_sidecar",
 ]
 MIDDLEWARE = [
-    "shop.requestlog.RequestLog",
-    "shop.csp.ContentSecurityPolicy",
+    "shop.telemetry.request_log.RequestLog",
+    "shop.web.content_policy.ContentSecurityPolicy",
     "django.middleware.security.SecurityMiddleware",
     "shop.api.limits.RefuseLargeBodies",
     "whitenoise.middleware.WhiteNoiseMiddleware",
-    "shop.pagesonly.SessionMiddleware",
+    "shop.web.page_middleware.SessionMiddleware",
     "django.middleware.common.CommonMiddleware",
     "django.middleware.csrf.CsrfViewMiddleware",
-    "shop.pagesonly.AuthenticationMiddleware",
-    "shop.pagesonly.MessageMiddleware",
+    "shop.web.page_middleware.AuthenticationMiddleware",
+    "shop.web.page_middleware.MessageMiddleware",
     "shop.api.errors.Unavailable",
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
 ]
@@ -173,7 +173,7 @@ DATABASE_OWNER_URL = env_url(
 DATABASES = {
     "default": {
         **environ.Env.db_url_config(DATABASE_URL),
-        "ENGINE": "shop.database",
+        "ENGINE": "shop.db.backend",
         "CONN_MAX_AGE": None if ROLE == "worker" else 60,
         "CONN_HEALTH_CHECKS": True,
     }
@@ -331,7 +331,7 @@ HELD_UNITS_FLOOR = env_int("HELD_UNITS_FLOOR", 10, at_least=1)
 
 # --- how long what is kept -----------------------------------------------------------------------
 
-# In days; see shop/retention.py. Rows with money are kept for good, whatever stands here.
+# In days; see shop/operations/retention.py. Rows with money are kept for ever, whatever is set.
 KEEP_WEBHOOK_BODIES_DAYS = env_int("KEEP_WEBHOOK_BODIES_DAYS", 90, at_least=1)
 KEEP_MOVES_DAYS = env_int("KEEP_MOVES_DAYS", 180, at_least=7)  # late money comes within five days
 KEEP_KEYS_DAYS = env_int("KEEP_KEYS_DAYS", 30, at_least=1)
@@ -341,9 +341,9 @@ KEEP_SESSIONS_DAYS = 0  # after they ended
 
 # --- the API -----------------------------------------------------------------------------------
 
-LARGEST_BODY_BYTES = 64 * 1024
-LARGEST_WEBHOOK_BYTES = 1024 * 1024
-DATA_UPLOAD_MAX_MEMORY_SIZE = LARGEST_WEBHOOK_BYTES
+MAX_BODY_BYTES = 64 * 1024
+MAX_WEBHOOK_BYTES = 1024 * 1024
+DATA_UPLOAD_MAX_MEMORY_SIZE = MAX_WEBHOOK_BYTES
 PASSWORD_HASHERS = [
     "django.contrib.auth.hashers.Argon2PasswordHasher",
     "django.contrib.auth.hashers.PBKDF2PasswordHasher",
@@ -416,8 +416,8 @@ SPECTACULAR_SETTINGS = {
     "COMPONENT_SPLIT_REQUEST": True,  # what is asked for differs from what is answered
     "COMPONENT_SPLIT_PATCH": False,  # a PATCH of ours needs its fields, as a POST does
     "ENUM_NAME_OVERRIDES": {
-        "BuyerStatusEnum": "shop.api.statuses.BUYER_STATUSES",
-        "StepEnum": "shop.api.statuses.STEP_NAMES",
+        "BuyerStatusEnum": "shop.api.checkout_status.BUYER_STATUSES",
+        "StepEnum": "shop.api.checkout_status.STEP_NAMES",
     },
     "POSTPROCESSING_HOOKS": [
         "drf_spectacular.hooks.postprocess_schema_enums",

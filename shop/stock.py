@@ -15,8 +15,8 @@ from typing import NamedTuple
 from django.db import connection, models
 from django.db.models import F, Q
 
-from shop import rows
 from shop.catalogue import Variant
+from shop.db import fast
 from shop.orders import Order, OrderLine, StockState
 
 
@@ -59,7 +59,7 @@ def offers(variant_ids: Iterable[int]) -> dict[int, Offer]:
             LEFT JOIN shop_stocklevel level ON level.variant_id = variant.id
             WHERE variant.id = ANY(%s) AND variant.is_active AND product.is_active
             """,
-            [rows.array(set(variant_ids))],
+            [fast.array(set(variant_ids))],
         )
         return {variant_id: Offer(*offer) for variant_id, *offer in cursor.fetchall()}
 
@@ -79,7 +79,7 @@ def lock_levels(variant_ids: Iterable[int]) -> dict[int, StockLevel]:
     variant without a row has no units.
     """
     tail = "WHERE variant_id = ANY(%s) ORDER BY variant_id FOR NO KEY UPDATE"
-    levels = rows.select(StockLevel, tail, [rows.array(set(variant_ids))])
+    levels = fast.select(StockLevel, tail, [fast.array(set(variant_ids))])
     return {level.variant_id: level for level in levels}
 
 
@@ -90,7 +90,7 @@ def held_by(order_ids: Collection[int]) -> dict[int, Counter[int]]:
         tail = (
             "WHERE order_id IN (SELECT id FROM shop_order WHERE id = ANY(%s) AND stock_state = %s)"
         )
-        for line in rows.select(OrderLine, tail, [rows.array(held), StockState.HELD]):
+        for line in fast.select(OrderLine, tail, [fast.array(held), StockState.HELD]):
             held[line.order_id][line.variant_id] += line.units
     return held
 
@@ -178,7 +178,7 @@ def _leave_held(order_ids: Collection[int], new: StockState) -> tuple[set[int], 
         cursor.execute(
             f"UPDATE {Order._meta.db_table} SET stock_state = %s"
             " WHERE id = ANY(%s) AND stock_state = %s RETURNING id",
-            [new, rows.array(order_ids), StockState.HELD],
+            [new, fast.array(order_ids), StockState.HELD],
         )
         left = {order_id for (order_id,) in cursor.fetchall()}
     units = units_of(left)
@@ -189,7 +189,7 @@ def _leave_held(order_ids: Collection[int], new: StockState) -> tuple[set[int], 
 def units_of(order_ids: Collection[int]) -> Counter[int]:
     """Units of each variant on the lines of these orders, whether held or not."""
     total: Counter[int] = Counter()
-    for line in rows.select(OrderLine, "WHERE order_id = ANY(%s)", [rows.array(order_ids)]):
+    for line in fast.select(OrderLine, "WHERE order_id = ANY(%s)", [fast.array(order_ids)]):
         total[line.variant_id] += line.units
     return total
 
@@ -214,5 +214,5 @@ def _add(*, held: Mapping[int, int], on_hand: Mapping[int, int], sign: int = 1) 
             FROM json_to_recordset(%s::json) AS delta (variant_id bigint, held int, on_hand int)
             WHERE level.variant_id = delta.variant_id
             """,
-            [rows.as_json(records)],
+            [fast.as_json(records)],
         )

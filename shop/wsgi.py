@@ -7,7 +7,7 @@ os.environ.setdefault("DJANGO_SETTINGS_MODULE", "shop.settings")
 
 application = get_wsgi_application()
 
-from shop.api.requests import Utf8Request  # noqa: E402 - Django is set up by now
+from shop.web.request import Utf8Request  # noqa: E402 - Django is set up by now
 
 application.request_class = Utf8Request
 

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from django.utils import timezone
 
-from shop import heartbeats
-from tasks.app import CANARY, app
+from shop.telemetry import heartbeats
+from tasks.app import app
+from tasks.notify import CANARY
 
 
 @app.task(name=CANARY)

@@ -11,22 +11,25 @@ from typing import Any
 from django.conf import settings
 from django.utils import timezone
 
-from shop.checkout import runner, steps
-from shop.checkout.jobs import Report
-from shop.checkout.payable import CreateRazorpayOrder
+from shop.checkout.outcomes import RunReport
 from shop.checkout.states import State
-from shop.instruments import BATCHES
-from shop.payments.razorpay import RazorpayGateway
-from tasks.app import answer, app, keep_pace, ring
+from shop.checkout.steps import runner
+from shop.checkout.steps.create_order import CREATE_ORDER as CREATE_ORDER_STEP
+from shop.checkout.steps.create_razorpay_order import CreateRazorpayOrder
+from shop.checkout.steps.validate_cart import VALIDATE_CART as VALIDATE_CART_STEP
+from shop.payments.razorpay.client import RazorpayGateway
+from shop.telemetry.instruments import BATCHES
+from tasks.app import app
+from tasks.notify import begin_run, notify, set_batch_delay
 
 VALIDATE_CART = "checkout.validate_cart"
 CREATE_ORDER = "checkout.create_order"
 CREATE_RAZORPAY_ORDER = "checkout.create_razorpay_order"
 
-LEFT = "left to a run that is about to look"
+COALESCED = "left to a run that is about to look"
 
 # Who looks at a checkout that has entered a state.
-RINGS: dict[State, str] = {
+NEXT_TASK: dict[State, str] = {
     State.QUEUED: VALIDATE_CART,
     State.VALIDATED: CREATE_ORDER,
     State.ORDERED: CREATE_RAZORPAY_ORDER,
@@ -35,12 +38,12 @@ RINGS: dict[State, str] = {
 
 @app.task(name=VALIDATE_CART)
 def validate_cart(*, checkout_id: str = "", **_later_arguments: object) -> str:
-    return local(VALIDATE_CART, steps.VALIDATE_CART, checkout_id=checkout_id)
+    return local(VALIDATE_CART, VALIDATE_CART_STEP, checkout_id=checkout_id)
 
 
 @app.task(name=CREATE_ORDER)
 def create_order(*, checkout_id: str = "", **_later_arguments: object) -> str:
-    return local(CREATE_ORDER, steps.CREATE_ORDER, checkout_id=checkout_id)
+    return local(CREATE_ORDER, CREATE_ORDER_STEP, checkout_id=checkout_id)
 
 
 @app.task(name=CREATE_RAZORPAY_ORDER)
@@ -49,36 +52,36 @@ def create_razorpay_order(*, checkout_id: str = "", **_later_arguments: object) 
 
 
 def local(task: str, step: runner.LocalStep[Any], **ids: str) -> str:
-    if not answer(task):
-        return LEFT
-    report = runner.run_local(step, now=timezone.now(), ask_for_help=_ring_again(task, ids))
-    keep_pace(task, rows=report.counts.total(), limit=settings.BATCH_SIZE)
-    return _ring_onward(task, report)
+    if not begin_run(task):
+        return COALESCED
+    report = runner.run_local(step, now=timezone.now(), on_full_batch=_notify_again(task, ids))
+    set_batch_delay(task, rows=report.counts.total(), limit=settings.BATCH_SIZE)
+    return _notify_next(task, report)
 
 
 def remote(task: str, step: runner.RemoteStep[Any, Any], **ids: str) -> str:
-    if not answer(task):
-        return LEFT
+    if not begin_run(task):
+        return COALESCED
     report = runner.run_remote(
         step,
         gateway=gateway(),
         threads=_threads(),
         clock=timezone.now,
-        ask_for_help=_ring_again(task, ids),
+        on_full_batch=_notify_again(task, ids),
     )
-    keep_pace(task, rows=report.counts.total(), limit=settings.GATEWAY_BATCH_SIZE)
-    return _ring_onward(task, report)
+    set_batch_delay(task, rows=report.counts.total(), limit=settings.GATEWAY_BATCH_SIZE)
+    return _notify_next(task, report)
 
 
-def _ring_again(task: str, ids: dict[str, str]) -> Callable[[], None]:
-    return lambda: ring(task, **ids)
+def _notify_again(task: str, ids: dict[str, str]) -> Callable[[], None]:
+    return lambda: notify(task, **ids)
 
 
-def _ring_onward(task: str, report: Report) -> str:
+def _notify_next(task: str, report: RunReport) -> str:
     BATCHES.labels(task).observe(report.counts.total())
     for state, job_id in report.entered.items():
-        if state in RINGS:
-            ring(RINGS[state], checkout_id=str(job_id))
+        if state in NEXT_TASK:
+            notify(NEXT_TASK[state], checkout_id=str(job_id))
     return report.summary()
 
 

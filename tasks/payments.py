@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from shop.checkout.captures import CapturePayments
-from shop.checkout.questions import CheckPayments
-from shop.checkout.sending import SendRefunds
-from shop.checkout.unknown_orders import ResolveOrders
-from shop.checkout.webhooks import ReconcileWebhook
+from shop.checkout.steps.capture import CapturePayments
+from shop.checkout.steps.check_payments import CheckPayments
+from shop.checkout.steps.reconcile_webhook import ReconcileWebhook
+from shop.checkout.steps.resolve_orders import ResolveOrders
+from shop.checkout.steps.send_refunds import SendRefunds
 from tasks.app import app
 from tasks.checkout import local, remote
 

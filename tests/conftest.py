@@ -9,13 +9,13 @@ from django.conf import settings
 from django.db import connection
 from redis import Redis
 
-from shop import redis_client
-from shop.payments.razorpay import RazorpayGateway
+from shop.addresses import OWNER
+from shop.db import redis_client
+from shop.payments.razorpay.client import RazorpayGateway
 from tests.support import environment
 from tests.support.standin import StandIn
-from workers.addresses import OWNER
-from workers.devservices import Services
-from workers.postgres import ROLES
+from workers.stack.postgres import ROLES
+from workers.stack.services import Services
 
 NOON = datetime(2026, 11, 22, 6, 30, tzinfo=UTC)  # in Kolkata
 

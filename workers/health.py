@@ -7,7 +7,7 @@ Containers run this every few seconds, so it opens a socket and imports next to 
 CPU where an HTTP library or a database driver costs 0.2.
 
 `worker`, `gateway` and `sweeper` answer at METRICS_PORT, from their heartbeats in the database
-(shop/metrics_port.py). Heartbeats belong to all processes of a name together: of three workers, one
+(shop/telemetry/exporter.py). All processes of a name share their heartbeats: of three workers, one
 whose threads hang is not noticed while the others work.
 """
 

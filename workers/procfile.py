@@ -10,7 +10,7 @@ from pathlib import Path
 
 from honcho.environ import parse_procfile
 
-from workers.addresses import REPOSITORY
+from shop.addresses import REPOSITORY
 
 
 def commands(root: Path = REPOSITORY) -> dict[str, str]:

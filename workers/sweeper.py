@@ -23,12 +23,16 @@ from django.conf import settings
 from django.db import InterfaceError, OperationalError, close_old_connections
 from django.utils import timezone
 
-from shop import heartbeats, metrics_port, retention
-from shop.checkout import jobs, payable, runner, steps
-from shop.database import errors
-from shop.payments import hearing, inbox, ledger, reconcile, refunds
-from tasks.app import QUEUES, ring_overdue, send_canary
-from tasks.checkout import RINGS
+from shop.checkout import jobs
+from shop.checkout.steps import base, create_razorpay_order, runner
+from shop.checkout.steps.expire import EXPIRE
+from shop.db import errors
+from shop.operations import retention
+from shop.payments import inbox, ledger, polling, refunds, webhook_health
+from shop.telemetry import exporter, heartbeats
+from tasks.app import QUEUES
+from tasks.checkout import NEXT_TASK
+from tasks.notify import notify_overdue, send_canary
 from tasks.payments import (
     CAPTURE,
     CHECK_PAYMENTS,
@@ -36,7 +40,7 @@ from tasks.payments import (
     RESOLVE_ORDERS,
     SEND_REFUNDS,
 )
-from workers import stopping
+from workers import stop_signals
 
 logger = logging.getLogger("workers.sweeper")
 
@@ -51,26 +55,26 @@ Notifications = list[tuple[str, dict[str, str]]]  # tasks to notify, each with i
 
 def end_unpaid(*, now: datetime) -> Notifications:
     """End what nobody paid in time."""
-    return _run_full_batches(steps.EXPIRE, now=now)
+    return _run_full_batches(EXPIRE, now=now)
 
 
 def give_up(*, now: datetime) -> Notifications:
     """End what nobody could pay in time."""
-    return _run_full_batches(payable.GIVE_UP, now=now)
+    return _run_full_batches(create_razorpay_order.GIVE_UP, now=now)
 
 
-def _run_full_batches(step: steps.JobStep, *, now: datetime) -> Notifications:
+def _run_full_batches(step: base.JobStep, *, now: datetime) -> Notifications:
     for _ in range(EXPIRY_BATCHES):
         is_full = threading.Event()
-        runner.run_local(step, now=now, ask_for_help=is_full.set)
+        runner.run_local(step, now=now, on_full_batch=is_full.set)
         if not is_full.is_set():
             break
     return []
 
 
 def overdue_checkouts(*, now: datetime) -> Notifications:
-    found = jobs.overdue(list(RINGS), before=now - OVERDUE_AFTER)
-    return [(RINGS[state], {"checkout_id": str(job_id)}) for state, job_id in found.items()]
+    found = jobs.overdue(list(NEXT_TASK), before=now - OVERDUE_AFTER)
+    return [(NEXT_TASK[state], {"checkout_id": str(job_id)}) for state, job_id in found.items()]
 
 
 def overdue_webhooks(*, now: datetime) -> Notifications:
@@ -79,12 +83,12 @@ def overdue_webhooks(*, now: datetime) -> Notifications:
 
 
 def unknown_orders(*, now: datetime) -> Notifications:
-    event_id = inbox.overdue_ask(before=now - OVERDUE_AFTER)
+    event_id = inbox.overdue_unresolved(before=now - OVERDUE_AFTER)
     return [(RESOLVE_ORDERS, {"event_id": event_id})] if event_id else []
 
 
 def overdue_polls(*, now: datetime) -> Notifications:
-    return _of_checkout(CHECK_PAYMENTS, reconcile.overdue(before=now - OVERDUE_AFTER))
+    return _of_checkout(CHECK_PAYMENTS, polling.overdue(before=now - OVERDUE_AFTER))
 
 
 def overdue_captures(*, now: datetime) -> Notifications:
@@ -124,10 +128,10 @@ def sweep(*, now: datetime) -> list[str]:
     for part in PARTS:
         try:
             for task, ids in part(now=now):
-                ring_overdue(task, **ids)
+                notify_overdue(task, **ids)
                 notified.append(task)
         except Exception as error:  # whatever it is, the other parts do not depend on it
-            if errors.is_away(error):
+            if errors.is_unavailable(error):
                 raise
             failures.append(error)
     if failures:
@@ -137,7 +141,7 @@ def sweep(*, now: datetime) -> list[str]:
 
 def listen(*, now: datetime) -> bool:
     """Raise the alarm if webhooks have stopped coming. True if they have."""
-    heard = hearing.hearing(now=now)
+    heard = webhook_health.webhook_health(now=now)
     if heard.is_silent:
         logger.error(
             "webhooks are silent: %s payments found by asking, no event since %s;"
@@ -155,7 +159,7 @@ def send_canaries(*, now: datetime) -> None:
 
 
 # What is done beside sweeping, and how often. One that raises has its turn again a period later.
-CHORES: tuple[tuple[timedelta, Callable[..., object]], ...] = (
+PERIODIC_JOBS: tuple[tuple[timedelta, Callable[..., object]], ...] = (
     (timedelta(minutes=1), listen),
     (timedelta(seconds=settings.CANARY_SECONDS), send_canaries),
     (timedelta(minutes=1), retention.prune_some),
@@ -167,7 +171,7 @@ def _do(work: Callable[..., object], *, now: datetime) -> None:
     try:
         work(now=now)
     except Exception as error:  # what comes next does not depend on it
-        if errors.is_away(error):
+        if errors.is_unavailable(error):
             raise
         logger.exception("%s failed", getattr(work, "__name__", work))
 
@@ -178,31 +182,31 @@ def sweep_and_beat(*, now: datetime) -> None:
     heartbeats.beat(heartbeats.SWEEPER, now=now)
 
 
-class Rota:
+class Schedule:
     """Whose turn it is among the chores; at first everybody's."""
 
     def __init__(self) -> None:
         self._next_at: dict[int, datetime] = {}
 
     def work(self, *, now: datetime) -> None:
-        for place, (period, chore) in enumerate(CHORES):
+        for place, (period, job) in enumerate(PERIODIC_JOBS):
             if now >= self._next_at.get(place, now):
                 self._next_at[place] = now + period
-                _do(chore, now=now)
+                _do(job, now=now)
 
 
 def main() -> None:
     stop = threading.Event()
-    stopping.set_on_signals(stop)
+    stop_signals.set_on_signals(stop)
     logger.info("sweeping every %s s", settings.SWEEP_SECONDS)
-    metrics_port.serve()
-    rota = Rota()
+    exporter.serve()
+    schedule = Schedule()
     while not stop.wait(settings.SWEEP_SECONDS):
         now = timezone.now()
         try:
             close_old_connections()
             _do(sweep_and_beat, now=now)
-            rota.work(now=now)
+            schedule.work(now=now)
         except (OperationalError, InterfaceError) as error:
             logger.warning("the database is away: %s", error)
         except Exception:  # the net must not tear over one row

@@ -1,13 +1,13 @@
 """
 The admin: everything to be seen, and mended by hand. What the pipeline owns is read-only: rows move
-by steps, and people through `shop.checkout.mending`, which leaves an entry in the trail.
+by steps, and people through `shop.operations.actions`, which leaves an entry in the trail.
 """
 
 from django.contrib import admin
 
-from shop.admin import checkouts, goods, inbox, money, signs, trail
+from shop.admin import audit_log, catalogue, checkouts, heartbeats, inbox, money
 
-__all__ = ["checkouts", "goods", "inbox", "money", "signs", "trail"]
+__all__ = ["audit_log", "catalogue", "checkouts", "heartbeats", "inbox", "money"]
 
 admin.site.site_header = admin.site.site_title = "Pakka"
 admin.site.index_title = "The shop"

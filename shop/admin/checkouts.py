@@ -19,18 +19,19 @@ from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
 from shop import roles
+from shop.admin.actions import ActionMixin, Button, StaffAction
 from shop.admin.lookup import MIN_CHARS, Lookup, buyers_of, orders_of
 from shop.admin.masking import masked
-from shop.admin.mends import Button, Mend, Mendable
-from shop.admin.parts import InRupees, Listing, ReadOnly, choice_filter, pill, took
-from shop.checkout import dossier, holds, jobs, mending
-from shop.checkout.attempts import FailedAttempt
-from shop.checkout.dossier import Dossier
+from shop.admin.widgets import InRupees, Listing, ReadOnly, choice_filter, pill, took
+from shop.checkout import holds, jobs
+from shop.checkout.failed_attempts import FailedAttempt
 from shop.checkout.jobs import CheckoutJob
-from shop.checkout.states import MOVES, STEP_OF, State
-from shop.checkout.trail import AuditEntry
+from shop.checkout.states import STEP_OF, TRANSITIONS, State
+from shop.operations import actions, detail
+from shop.operations.audit_log import AuditEntry
+from shop.operations.detail import CheckoutDetail
 from shop.payments.inbox import InboxEvent
-from shop.redaction import redacted
+from shop.telemetry.redaction import redacted
 
 FAILURE_CODES = (
     "cart_empty", "cart_changed", "price_changed", "product_unavailable", "out_of_stock",
@@ -137,11 +138,11 @@ def _id_begins(term: str) -> Q:
 
 
 def may_retry(job: CheckoutJob) -> bool:
-    return job.state in mending.MOVING
+    return job.state in actions.RETRYABLE
 
 
 def may_cancel(job: CheckoutJob) -> bool:
-    return State.CANCELLED in MOVES[State(job.state)]
+    return State.CANCELLED in TRANSITIONS[State(job.state)]
 
 
 def is_in_review(job: CheckoutJob) -> bool:
@@ -149,51 +150,51 @@ def is_in_review(job: CheckoutJob) -> bool:
 
 
 def _left(job: CheckoutJob) -> tuple[int, str]:
-    return dossier.left(job)
+    return detail.refundable(job)
 
 
 def _refund(job: CheckoutJob, by: Any, amount_paise: int | None) -> AuditEntry:
     assert job.order is not None
-    return mending.refund(job.order, amount_paise=amount_paise, by=by).entry
+    return actions.refund(job.order, amount_paise=amount_paise, by=by).entry
 
 
-MENDS = (
-    Mend(
+ACTIONS = (
+    StaffAction(
         "retry",
         "Retry now",
         "Its step looks at it at once, and its attempts are counted anew.",
-        roles.MEND,
+        roles.OPERATE,
         may_retry,
-        lambda job, by, _: mending.retry(job.pk, by=by),
+        lambda job, by, _: actions.retry(job.pk, by=by),
     ),
-    Mend(
-        "ask",
+    StaffAction(
+        "poll",
         "Ask Razorpay now",
         "Razorpay is asked what became of its money, and the checkout follows the answer.",
-        roles.MEND,
-        lambda job: job.order_id is not None and job.state not in mending.MOVING,
-        lambda job, by, _: mending.ask(job.pk, by=by),
+        roles.OPERATE,
+        lambda job: job.order_id is not None and job.state not in actions.RETRYABLE,
+        lambda job, by, _: actions.poll(job.pk, by=by),
     ),
-    Mend(
+    StaffAction(
         "accept",
         "Accept the money",
         "The money is taken as it is, whatever its amount: the order is paid, its units are sold,"
         " its cases are closed.",
-        roles.MEND,
+        roles.OPERATE,
         is_in_review,
-        lambda job, by, _: mending.accept_money(job.pk, by=by),
+        lambda job, by, _: actions.accept_money(job.pk, by=by),
     ),
-    Mend(
+    StaffAction(
         "give-back",
         "Give the money back",
         "All captured money of this checkout goes back to the buyer, its units return to the shelf,"
         " its cases are closed. If all has gone back already, the checkout ends.",
         roles.REFUND,
         is_in_review,
-        lambda job, by, _: mending.give_back(job.pk, by=by),
+        lambda job, by, _: actions.give_back(job.pk, by=by),
         is_grave=True,
     ),
-    Mend(
+    StaffAction(
         "refund",
         "Refund",
         "Money of this paid order goes back to the buyer: a part, or all that is left. The order"
@@ -204,13 +205,13 @@ MENDS = (
         left=_left,
         is_grave=True,
     ),
-    Mend(
+    StaffAction(
         "cancel",
         "Cancel and release",
         "The checkout ends unpaid, and its units return to the shelf. The buyer may order again.",
-        roles.MEND,
+        roles.OPERATE,
         may_cancel,
-        lambda job, by, _: mending.cancel(job.pk, by=by),
+        lambda job, by, _: actions.cancel(job.pk, by=by),
         is_grave=True,
     ),
 )
@@ -231,7 +232,7 @@ class ShownAttempt:
 
 
 @admin.register(CheckoutJob)
-class CheckoutJobAdmin(InRupees, ReadOnly, Mendable, Lookup, Listing):
+class CheckoutJobAdmin(InRupees, ReadOnly, ActionMixin, Lookup, Listing):
     list_display = ("short_id", "standing", "buyer", "number", "amount", "age")
     list_filter = (
         StuckFilter,
@@ -247,7 +248,7 @@ class CheckoutJobAdmin(InRupees, ReadOnly, Mendable, Lookup, Listing):
     list_select_related = ("order", "owner")
     ordering = ("-created_at",)
     sortable_by = ("age", "amount")
-    mends = MENDS
+    staff_actions = ACTIONS
 
     def matches(self, term: str) -> Q:
         return matches(term)
@@ -283,13 +284,13 @@ class CheckoutJobAdmin(InRupees, ReadOnly, Mendable, Lookup, Listing):
         if request.method not in ("GET", "HEAD") or not self.has_view_permission(request):
             raise PermissionDenied
         try:
-            found = dossier.read(uuid.UUID(object_id))
+            found = detail.read(uuid.UUID(object_id))
         except (ValueError, CheckoutJob.DoesNotExist):
             raise Http404 from None
         now = timezone.now()
         return TemplateResponse(
             request,
-            "admin/shop/checkoutjob/dossier.html",
+            "admin/shop/checkoutjob/detail.html",
             {
                 **self.admin_site.each_context(request),
                 "title": f"Checkout {found.job.pk}",
@@ -315,12 +316,12 @@ class CheckoutJobAdmin(InRupees, ReadOnly, Mendable, Lookup, Listing):
             },
         )
 
-    def _parts(self, request: HttpRequest, found: Dossier) -> list[tuple[str, list[Button]]]:
+    def _parts(self, request: HttpRequest, found: CheckoutDetail) -> list[tuple[str, list[Button]]]:
         """Its payments, refunds, cases and events that wait to be mended on their own."""
         parts = []
         for row in (*found.authorized, *found.failed_refunds, *found.cases, *found.dead_events):
             page = self.admin_site.get_model_admin(type(row))
-            if isinstance(page, Mendable) and (buttons := page.buttons(request, row)):
+            if isinstance(page, ActionMixin) and (buttons := page.buttons(request, row)):
                 parts.append((str(row), buttons))
         return parts
 

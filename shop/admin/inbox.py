@@ -11,12 +11,12 @@ from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
 from shop import roles
+from shop.admin.actions import ActionMixin, StaffAction
 from shop.admin.masking import masked
-from shop.admin.mends import Mend, Mendable
-from shop.admin.parts import Listing, ReadOnly
-from shop.checkout import mending
+from shop.admin.widgets import Listing, ReadOnly
+from shop.operations import actions
 from shop.payments.inbox import InboxEvent
-from shop.redaction import redacted
+from shop.telemetry.redaction import redacted
 
 
 class BecameFilter(admin.SimpleListFilter):
@@ -45,7 +45,7 @@ class BecameFilter(admin.SimpleListFilter):
 
 
 @admin.register(InboxEvent)
-class InboxEventAdmin(ReadOnly, Mendable, Listing):
+class InboxEventAdmin(ReadOnly, ActionMixin, Listing):
     list_display = ("gateway_event_id", "name", "outcome", "received_at", "handled_at", "attempts")
     list_filter = (BecameFilter,)
     search_fields = ("gateway_event_id__exact", "gateway_order_id__exact")
@@ -55,15 +55,15 @@ class InboxEventAdmin(ReadOnly, Mendable, Listing):
         "attempts", "result", "error", "text",
     )  # fmt: skip
     readonly_fields = ("error", "text")
-    mends = (
-        Mend(
+    staff_actions = (
+        StaffAction(
             "replay",
             "Replay",
             "The webhook is handled once more, as if it had just come. What it tells that is known"
             " already changes nothing.",
-            roles.MEND,
+            roles.OPERATE,
             lambda event: event.due_at is None and bool(event.body),
-            lambda event, by, _: mending.replay(event.pk, by=by),
+            lambda event, by, _: actions.replay(event.pk, by=by),
         ),
     )
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from shop.redaction import redacted
+from shop.telemetry.redaction import redacted
 
 SHOWN = frozenset(
     [
@@ -64,7 +64,7 @@ SHOWN = frozenset(
     ]
 )
 WHOLE = frozenset({"notes", "customer_details", "address", "billing_address", "shipping_address"})
-SHORTEST = 6  # of a text whose first and last characters may be shown
+MIN_HIDDEN_CHARS = 6  # of a text whose first and last characters may be shown
 
 
 def masked(body: bytes) -> str:
@@ -91,4 +91,4 @@ def _mask(value: Any, key: str = "") -> Any:
 
 
 def _hidden(text: str) -> str:
-    return f"{text[0]}*****{text[-1]}" if len(text) >= SHORTEST else "*****"
+    return f"{text[0]}*****{text[-1]}" if len(text) >= MIN_HIDDEN_CHARS else "*****"

@@ -10,11 +10,11 @@ from django.http import HttpRequest
 from django.utils.safestring import SafeString
 
 from shop import roles
+from shop.admin.actions import ActionMixin, StaffAction
 from shop.admin.lookup import Lookup, buyers_of
-from shop.admin.mends import Mend, Mendable
-from shop.admin.parts import InRupees, Listing, ReadOnly, checkout_link, choice_filter, pill
-from shop.checkout import mending
+from shop.admin.widgets import InRupees, Listing, ReadOnly, checkout_link, choice_filter, pill
 from shop.checkout.states import State
+from shop.operations import actions
 from shop.orders import Order, OrderLine, StockState
 from shop.payments.cases import DECIDED_IN_REVIEW, Case, CaseKind
 from shop.payments.ledger import GatewayOrder, Payment, PaymentStatus
@@ -28,7 +28,14 @@ class OrderLineInline(ReadOnly, admin.TabularInline):
 
 class GatewayOrderInline(ReadOnly, admin.TabularInline):
     model = GatewayOrder
-    fields = ("gateway_order_id", "is_alias", "asked_at", "checks", "checked_at", "check_at")
+    fields = (
+        "gateway_order_id",
+        "is_duplicate",
+        "create_sent_at",
+        "poll_count",
+        "polled_at",
+        "poll_at",
+    )
 
 
 class PaymentInline(ReadOnly, admin.TabularInline):
@@ -51,7 +58,14 @@ class OrderAdmin(InRupees, ReadOnly, Lookup, Listing):
 
 @admin.register(GatewayOrder)
 class GatewayOrderAdmin(ReadOnly, Lookup, Listing):
-    list_display = ("gateway_order_id", "order", "is_alias", "checks", "checked_at", "check_at")
+    list_display = (
+        "gateway_order_id",
+        "order",
+        "is_duplicate",
+        "poll_count",
+        "polled_at",
+        "poll_at",
+    )
     own = {"order_": "gateway_order_id"}
     search_help_text = "Order number, order_…, pay_… or rfnd_…"
     list_select_related = ("order",)
@@ -60,7 +74,7 @@ class GatewayOrderAdmin(ReadOnly, Lookup, Listing):
 
 
 @admin.register(Payment)
-class PaymentAdmin(InRupees, ReadOnly, Mendable, Lookup, Listing):
+class PaymentAdmin(InRupees, ReadOnly, ActionMixin, Lookup, Listing):
     list_display = ("gateway_payment_id", "colour", "amount", "currency", "method", "captured_via")
     list_filter = (
         choice_filter("status", PaymentStatus),
@@ -70,14 +84,14 @@ class PaymentAdmin(InRupees, ReadOnly, Mendable, Lookup, Listing):
     own = {"pay_": "gateway_payment_id"}
     search_help_text = "pay_…, order_… or rfnd_…, order number"
     ordering = ("-id",)
-    mends = (
-        Mend(
+    staff_actions = (
+        StaffAction(
             "capture",
             "Capture now",
             "Razorpay is asked to take the money that the buyer's bank has set aside.",
-            roles.MEND,
+            roles.OPERATE,
             lambda payment: payment.status == PaymentStatus.AUTHORIZED,
-            lambda payment, by, _: mending.capture(payment.pk, by=by),
+            lambda payment, by, _: actions.capture(payment.pk, by=by),
         ),
     )
 
@@ -87,7 +101,7 @@ class PaymentAdmin(InRupees, ReadOnly, Mendable, Lookup, Listing):
 
 
 @admin.register(Refund)
-class RefundAdmin(InRupees, ReadOnly, Mendable, Lookup, Listing):
+class RefundAdmin(InRupees, ReadOnly, ActionMixin, Lookup, Listing):
     list_display = (
         "payment_id_there", "order", "amount", "reason", "colour", "attempts", "created_at",
         "last_error",
@@ -99,15 +113,15 @@ class RefundAdmin(InRupees, ReadOnly, Mendable, Lookup, Listing):
     search_help_text = "rfnd_…, pay_… or order_…, order number, key"
     list_select_related = ("payment__gateway_order__order",)
     ordering = ("-id",)
-    mends = (
-        Mend(
+    staff_actions = (
+        StaffAction(
             "resend",
             "Send again",
             "A refund of the same amount is sent in place of the one that failed, and the case that"
             " it had opened is closed.",
             roles.REFUND,
             lambda refund: refund.status == RefundStatus.FAILED,
-            lambda refund, by, _: mending.resend(refund.pk, by=by),
+            lambda refund, by, _: actions.resend(refund.pk, by=by),
             is_grave=True,
         ),
     )
@@ -143,7 +157,7 @@ def _is_decided_elsewhere(case: Case) -> bool:
 
 
 @admin.register(Case)
-class CaseAdmin(ReadOnly, Mendable, Lookup, Listing):
+class CaseAdmin(ReadOnly, ActionMixin, Lookup, Listing):
     list_display = ("kind", "order", "text", "is_open", "opened_at", "closed_at", "closed_by")
     list_filter = (OpenFilter, choice_filter("kind", CaseKind))
     otherwise = ("reference",)
@@ -151,15 +165,15 @@ class CaseAdmin(ReadOnly, Mendable, Lookup, Listing):
     list_select_related = ("order", "closed_by")
     ordering = (F("closed_at").desc(nulls_first=True), "-id")
     readonly_fields = ("checkout",)
-    mends = (
-        Mend(
+    staff_actions = (
+        StaffAction(
             "close",
             "Close",
             "For what was dealt with elsewhere. Nothing else happens. The money of a checkout in"
             " review is settled on the checkout's own page, which closes the case too.",
-            roles.MEND,
+            roles.OPERATE,
             lambda case: case.closed_at is None and not _is_decided_elsewhere(case),
-            lambda case, by, _: mending.close_case(case.pk, by=by),
+            lambda case, by, _: actions.close_case(case.pk, by=by),
         ),
     )
 

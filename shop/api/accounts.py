@@ -16,15 +16,16 @@ from rest_framework.response import Response
 from rest_framework.views import APIView
 from rest_framework_simplejwt.exceptions import AuthenticationFailed
 
-from shop import accounts, merging
-from shop.api import guessing
+from shop import accounts
+from shop.api import login_throttle
 from shop.api.auth import presented_guest_id, signed_in, tokens, verified_refresh
 from shop.api.errors import CHALLENGE, ApiError
 from shop.api.limits import Throttle
 from shop.api.openapi import THROTTLED, WITH_BODY, refusals
+from shop.checkout import guests
 
-SHORTEST_PASSWORD_CHARS = 8  # as MinimumLengthValidator has it
-LONGEST_PASSWORD_CHARS = 128  # hashing costs by length
+MIN_PASSWORD_CHARS = 8  # as MinimumLengthValidator has it
+MAX_PASSWORD_CHARS = 128  # hashing costs by length
 
 
 class Tokens(serializers.Serializer):
@@ -41,13 +42,13 @@ class EmailField(serializers.EmailField):
 
 class Credentials(serializers.Serializer):
     email = EmailField(max_length=254)
-    password = serializers.CharField(max_length=LONGEST_PASSWORD_CHARS, trim_whitespace=False)
+    password = serializers.CharField(max_length=MAX_PASSWORD_CHARS, trim_whitespace=False)
 
 
 class NewAccount(Credentials):
     password = serializers.CharField(
-        min_length=SHORTEST_PASSWORD_CHARS,
-        max_length=LONGEST_PASSWORD_CHARS,
+        min_length=MIN_PASSWORD_CHARS,
+        max_length=MAX_PASSWORD_CHARS,
         trim_whitespace=False,
         help_text="Not a common one, not like the e-mail address, and not digits alone.",
     )
@@ -82,10 +83,10 @@ class Register(AccountView):
     def post(self, request: Request) -> Response:
         given = NewAccount(data=request.data)
         given.is_valid(raise_exception=True)
-        user = merging.register(
+        user = guests.register(
             **given.validated_data, guest_id=presented_guest_id(request), now=timezone.now()
         )
-        guessing.know(given.validated_data["email"], request)
+        login_throttle.know(given.validated_data["email"], request)
         return Response(tokens(user), status=status.HTTP_201_CREATED)
 
 
@@ -102,14 +103,14 @@ class SignIn(AccountView):
         given = Credentials(data=request.data)
         given.is_valid(raise_exception=True)
         email = given.validated_data["email"]
-        if seconds := guessing.wait_seconds(email, request):
+        if seconds := login_throttle.wait_seconds(email, request):
             raise exceptions.Throttled(seconds)
         user = authenticate(request, username=email, password=given.validated_data["password"])
         if not isinstance(user, accounts.User):
             raise ApiError(401, "bad_credentials", "E-mail address or password is wrong.")
-        guessing.right(email, request)
+        login_throttle.right(email, request)
         if guest_id := presented_guest_id(request):
-            merging.merge_guest(guest_id=guest_id, into_id=user.pk, now=timezone.now())
+            guests.merge_guest(guest_id=guest_id, into_id=user.pk, now=timezone.now())
         return Response(tokens(user))
 
 

@@ -29,7 +29,7 @@ from shop.carts import Contents, Line
 from shop.catalogue import Variant
 from shop.money import rupees
 
-LARGEST_ID = 2**63 - 1
+MAX_ID = 2**63 - 1
 
 
 class ItemOut(serializers.Serializer):
@@ -65,11 +65,11 @@ class QuantityField(serializers.IntegerField):
 
 
 class AddIn(serializers.Serializer):
-    product_id = serializers.IntegerField(min_value=1, max_value=LARGEST_ID)
+    product_id = serializers.IntegerField(min_value=1, max_value=MAX_ID)
     variant_id = serializers.IntegerField(
-        min_value=1, max_value=LARGEST_ID, required=False, allow_null=True, default=None
+        min_value=1, max_value=MAX_ID, required=False, allow_null=True, default=None
     )
-    quantity = QuantityField(min_value=1, max_value=LARGEST_ID, default=1)
+    quantity = QuantityField(min_value=1, max_value=MAX_ID, default=1)
 
 
 class AddOut(serializers.Serializer):
@@ -78,16 +78,16 @@ class AddOut(serializers.Serializer):
 
 
 class QuantityIn(serializers.Serializer):
-    quantity = QuantityField(min_value=1, max_value=LARGEST_ID)
+    quantity = QuantityField(min_value=1, max_value=MAX_ID)
 
 
 class SyncEventIn(serializers.Serializer):
     kind = serializers.RegexField(r"^[a-z0-9_.-]{1,40}$")
     cart_id = serializers.IntegerField(
-        min_value=0, max_value=LARGEST_ID, required=False, allow_null=True, default=None
+        min_value=0, max_value=MAX_ID, required=False, allow_null=True, default=None
     )
     cart_version = serializers.IntegerField(
-        min_value=0, max_value=LARGEST_ID, required=False, allow_null=True, default=None
+        min_value=0, max_value=MAX_ID, required=False, allow_null=True, default=None
     )
     detail = serializers.CharField(
         max_length=500, required=False, allow_blank=True, allow_null=True, default=""

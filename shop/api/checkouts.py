@@ -19,7 +19,8 @@ from rest_framework.views import APIView
 from shop.api import idempotency
 from shop.api.addresses import AddressSerializer
 from shop.api.auth import buyer_of, caller_id, refuse_ended
-from shop.api.carts import LARGEST_ID, cart_json
+from shop.api.carts import MAX_ID, cart_json
+from shop.api.checkout_status import CheckoutStatus, answer, answer_if_changed, resource_of, shown
 from shop.api.errors import ApiError
 from shop.api.limits import Throttle, address_of
 from shop.api.openapi import (
@@ -35,14 +36,13 @@ from shop.api.openapi import (
     WITH_BODY,
     refusals,
 )
-from shop.api.statuses import CheckoutStatus, answer, answer_if_changed, resource_of, shown
-from shop.checkout import accept, holds, snapshots
+from shop.checkout import holds, snapshots, start
 from shop.checkout import status as checkout_status
-from shop.checkout.accept import CartChanged, Seen, Terms
 from shop.checkout.jobs import CheckoutJob
+from shop.checkout.start import CartChanged, ClientView, Terms
 from shop.money import CURRENCY
 from tasks import checkout as checkout_tasks
-from tasks.app import ring
+from tasks.notify import notify
 
 ADDRESSES = ("shipping_address", "billing_address")
 ANYTHING = "*/*"
@@ -65,13 +65,13 @@ class CheckoutIn(serializers.Serializer):
     billing_address = AddressSerializer(required=False, allow_null=True, default=None)
     currency = CurrencyField(max_length=8, default=CURRENCY)
     cart_id = serializers.IntegerField(
-        required=False, allow_null=True, default=None, min_value=-LARGEST_ID, max_value=LARGEST_ID
+        required=False, allow_null=True, default=None, min_value=-MAX_ID, max_value=MAX_ID
     )
     cart_version = serializers.IntegerField(
-        required=False, allow_null=True, default=None, min_value=0, max_value=LARGEST_ID
+        required=False, allow_null=True, default=None, min_value=0, max_value=MAX_ID
     )
     expected_total_paise = serializers.IntegerField(
-        required=False, allow_null=True, default=None, min_value=0, max_value=LARGEST_ID
+        required=False, allow_null=True, default=None, min_value=0, max_value=MAX_ID
     )
 
     def validate_payment_method(self, value: str) -> str:
@@ -118,7 +118,7 @@ class Checkouts(generics.GenericAPIView):
         """
         terms = _validated(request.data)
         try:
-            accepted = accept.accept(
+            accepted = start.start(
                 owner_id=caller_id(request),
                 terms=Terms(
                     payment_method=terms["payment_method"],
@@ -126,7 +126,7 @@ class Checkouts(generics.GenericAPIView):
                     shipping_address=dict(terms["shipping_address"]),
                     billing_address=dict(terms["billing_address"] or terms["shipping_address"]),
                 ),
-                seen=Seen(
+                seen=ClientView(
                     cart_id=terms["cart_id"],
                     cart_version=terms["cart_version"],
                     total_paise=terms["expected_total_paise"],
@@ -140,7 +140,7 @@ class Checkouts(generics.GenericAPIView):
                 409, changed.code, changed.message, {"cart": cart_json(changed.cart)}
             ) from changed
         job_id = accepted.job_id
-        ring(checkout_tasks.VALIDATE_CART, checkout_id=str(job_id))
+        notify(checkout_tasks.VALIDATE_CART, checkout_id=str(job_id))
         headers = {"Location": checkout_status.links(job_id)["self"]}
         if accepted.made:
             return shown(accepted.made, status_code=status.HTTP_202_ACCEPTED, **headers)
@@ -209,5 +209,5 @@ class Cancel(APIView):
     )
     def post(self, request: Request, job_id: uuid.UUID) -> Response:
         """End an unpaid checkout and free its units. A repeat changes nothing."""
-        accept.cancel(owner_id=caller_id(request), job_id=job_id, now=timezone.now())
+        start.cancel(owner_id=caller_id(request), job_id=job_id, now=timezone.now())
         return answer(request, job_id, status_code=status.HTTP_202_ACCEPTED)

@@ -23,9 +23,9 @@ from rest_framework.views import set_rollback
 from shop.accounts import EmailTaken, NoSuchBuyer, User
 from shop.api.auth import SESSION_ENDED, refuse_ended
 from shop.carts import CartError, CartItem
-from shop.checkout import accept
+from shop.checkout import start
 from shop.checkout.jobs import CheckoutJob
-from shop.database.errors import is_locked
+from shop.db.errors import is_locked
 
 logger = logging.getLogger(__name__)
 
@@ -144,11 +144,11 @@ def _refusal(error: Exception) -> ApiError | None:
             return ApiError(status.HTTP_409_CONFLICT, "email_taken", sentence)
         case CartError():
             return ApiError(400, error.code, error.message, dict(error.details))
-        case accept.KeyReused():
+        case start.KeyReused():
             return ApiError(status.HTTP_422_UNPROCESSABLE_ENTITY, error.code, error.message)
-        case accept.CannotCancel() | accept.PaymentInProgress():
+        case start.CannotCancel() | start.PaymentInProgress():
             return ApiError(status.HTTP_409_CONFLICT, error.code, error.message, error.details)
-        case accept.Refused():
+        case start.CheckoutRefused():
             return ApiError(400, error.code, error.message, error.details, beside=error.details)
     return None
 

@@ -18,13 +18,13 @@ from rest_framework.request import Request
 from rest_framework.throttling import ScopedRateThrottle
 from rest_framework.views import APIView
 
-from shop import redis_client
 from shop.api.errors import CUT_SHORT, plain
-from shop.redis_client import RedisAway
+from shop.db import redis_client
+from shop.db.redis_client import RedisUnavailable
 
 WEBHOOK_PATH = "/api/webhooks/"
 LENGTH = re.compile("[0-9]{0,18}")
-LONGEST_ADDRESS = 64  # of what a proxy calls an address
+MAX_ADDRESS = 64  # of what a proxy calls an address
 # With a port, which differs for each connection: `1.2.3.4:5678`, `[::1]:5678`.
 WITH_PORT = re.compile(r"\[([^]]*)\](?::[0-9]*)?|([^:]*):[0-9]*")
 NETWORK_BITS = 64  # of an IPv6 address: the rest is the caller's own to choose
@@ -42,9 +42,9 @@ class RefuseLargeBodies:
 
     def __call__(self, request: HttpRequest) -> HttpResponse:
         limit = (
-            settings.LARGEST_WEBHOOK_BYTES
+            settings.MAX_WEBHOOK_BYTES
             if request.path.startswith(WEBHOOK_PATH)
-            else settings.LARGEST_BODY_BYTES
+            else settings.MAX_BODY_BYTES
         )
         if not request.META.get("CONTENT_LENGTH") and "HTTP_TRANSFER_ENCODING" in request.META:
             if not request.META.get("wsgi.input_terminated"):
@@ -127,7 +127,7 @@ def wait_seconds(scope: str, calls: dict[str, int]) -> float:
         }
         if late:
             redis_client.call(lambda it: _add(it, key, dict.fromkeys(calls.keys() - late, -1)))
-    except RedisAway:
+    except RedisUnavailable:
         return 0
     return left if late else 0
 
@@ -135,7 +135,7 @@ def wait_seconds(scope: str, calls: dict[str, int]) -> float:
 def take_back(scope: str, name: str) -> None:
     """Let the last call of this name not have counted."""
     key, _ = _window(scope, _rate(scope)[1])
-    with suppress(RedisAway):
+    with suppress(RedisUnavailable):
         redis_client.call(lambda it: _add(it, key, {name: -1}))
 
 
@@ -182,7 +182,7 @@ def _address(given: str) -> str:
     try:
         address = ip_address(given)
     except ValueError:
-        return given[:LONGEST_ADDRESS]
+        return given[:MAX_ADDRESS]
     if not isinstance(address, IPv6Address):
         return str(address)
     if address.ipv4_mapped:

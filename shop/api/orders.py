@@ -13,8 +13,8 @@ from rest_framework.views import APIView
 
 from shop.api.addresses import AddressSerializer
 from shop.api.auth import caller_id, refuse_ended
+from shop.api.checkout_status import BUYER_STATUSES
 from shop.api.openapi import PRIVATE, refusals
-from shop.api.statuses import BUYER_STATUSES
 from shop.checkout.states import BUYER_STATUS, State
 from shop.money import rupees
 from shop.orders import Order, OrderLine

@@ -18,7 +18,7 @@ from rest_framework_simplejwt.tokens import Token
 from shop import roles
 from shop.api import idempotency
 from shop.api.auth import caller_id, signed_in
-from shop.api.carts import LARGEST_ID
+from shop.api.carts import MAX_ID
 from shop.api.errors import ApiError
 from shop.api.limits import Throttle
 from shop.api.openapi import (
@@ -29,12 +29,12 @@ from shop.api.openapi import (
     WITH_BODY,
     refusals,
 )
-from shop.checkout import mending
-from shop.checkout.trail import AlreadyDone, Instruction
 from shop.money import rupees
+from shop.operations import actions
+from shop.operations.audit_log import ActionRequest, AlreadyDone
 from shop.orders import Order
 from shop.payments.refunds import Refund, RefundRefused
-from tasks.app import ring
+from tasks.notify import notify
 from tasks.payments import SEND_REFUNDS
 
 
@@ -53,7 +53,7 @@ class MayRefund(BasePermission):
 
 class RefundIn(serializers.Serializer):
     amount_paise = serializers.IntegerField(
-        required=False, allow_null=True, default=None, min_value=1, max_value=LARGEST_ID
+        required=False, allow_null=True, default=None, min_value=1, max_value=MAX_ID
     )
     reason = serializers.CharField(max_length=300)
 
@@ -103,21 +103,21 @@ class Refunds(APIView):
         if order is None:
             raise Http404
         amount_paise = given.validated_data["amount_paise"]
-        by = Instruction(
+        by = ActionRequest(
             caller_id(request),
             given.validated_data["reason"],
             timezone.now(),
             _instruction_key(request),
         )
         try:
-            refund = mending.refund(order, amount_paise=amount_paise, by=by).refund
+            refund = actions.refund(order, amount_paise=amount_paise, by=by).refund
         except RefundRefused as refused:
             raise ApiError(
                 409, "refund_refused", refused.message, {"left_paise": refused.left_paise}
             ) from refused
         except AlreadyDone:
             return _replayed(order, amount_paise, by)
-        ring(SEND_REFUNDS, checkout_id=str(order.checkout.pk))
+        notify(SEND_REFUNDS, checkout_id=str(order.checkout.pk))
         return Response(refund_json(order, refund), status=status.HTTP_202_ACCEPTED)
 
 
@@ -128,7 +128,7 @@ def _instruction_key(request: Request) -> uuid.UUID:
     return uuid.uuid4()
 
 
-def _replayed(order: Order, amount_paise: int | None, by: Instruction) -> Response:
+def _replayed(order: Order, amount_paise: int | None, by: ActionRequest) -> Response:
     """:raises ApiError: the key was used for another order or amount."""
     refund = Refund.objects.filter(payment__gateway_order__order=order, key=by.key.hex).first()
     if refund is None or amount_paise not in {None, refund.amount_paise}:

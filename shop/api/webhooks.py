@@ -10,14 +10,15 @@ from django.http import HttpRequest, HttpResponse, JsonResponse, UnreadablePostE
 from django.utils import timezone
 from django.views.decorators.csrf import csrf_exempt
 
-from shop import redis_client
 from shop.api.errors import CUT_SHORT, DATABASE_AWAY_RETRY_SECONDS, plain, post_only
-from shop.payments import inbox, signatures
-from shop.redis_client import RedisAway
-from tasks.app import ring
+from shop.db import redis_client
+from shop.db.redis_client import RedisUnavailable
+from shop.payments import inbox
+from shop.payments.razorpay import signatures
+from tasks.notify import notify
 from tasks.payments import RECONCILE_WEBHOOK
 
-LONGEST_EVENT_ID = 64
+MAX_EVENT_ID = 64
 FORGED = "webhooks:forged"
 
 logger = logging.getLogger(__name__)
@@ -39,7 +40,7 @@ def razorpay(request: HttpRequest) -> HttpResponse:
         _count_forged()
         return plain(401, "signature_invalid", "The signature is missing or wrong.")
     event_id = request.headers.get("X-Razorpay-Event-Id", "")
-    if len(event_id) > LONGEST_EVENT_ID or not event_id.isprintable():
+    if len(event_id) > MAX_EVENT_ID or not event_id.isprintable():
         event_id = ""  # not one of theirs; the bytes themselves tell events apart
     try:
         fresh = inbox.receive(event_id=event_id, body=body, now=timezone.now())
@@ -51,7 +52,7 @@ def razorpay(request: HttpRequest) -> HttpResponse:
             retry_after_seconds=DATABASE_AWAY_RETRY_SECONDS,
         )
     if fresh:
-        ring(RECONCILE_WEBHOOK, event_id=event_id)
+        notify(RECONCILE_WEBHOOK, event_id=event_id)
     return JsonResponse({"status": "ok"})
 
 
@@ -59,5 +60,5 @@ def _count_forged() -> None:
     """A wrong secret of ours looks like a forger: either way operations want to know how often."""
     try:
         redis_client.call(lambda it: it.incr(FORGED))
-    except RedisAway:
+    except RedisUnavailable:
         logger.warning("a webhook with a missing or wrong signature, not counted")

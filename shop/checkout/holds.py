@@ -31,9 +31,10 @@ from django.conf import settings
 from django.db import connection
 from django.utils.crypto import salted_hmac
 
-from shop import rows
-from shop.checkout.jobs import CheckoutJob, Fail, in_sql
+from shop.checkout.jobs import CheckoutJob, in_sql
+from shop.checkout.outcomes import Fail
 from shop.checkout.states import OPEN, UNPAID_ENDS
+from shop.db import fast
 from shop.orders import FrozenLine
 from shop.stock import StockLevel
 
@@ -44,10 +45,10 @@ HELD_TOO_LONG = "held_too_long"
 REFUSALS = (TOO_MANY_HELD, GUESTS_HOLD_TOO_MANY, HELD_TOO_LONG)
 
 # Fractions of HOLD_SECONDS: three minutes and one minute of a quarter of an hour.
-LEAST_TO_PAY = 1 / 5
+MIN_TO_PAY = 1 / 5
 BREAK = 1 / 15
 
-LONGEST_CHECKOUT = timedelta(days=1)  # from its POST to its end: older ones are not looked at
+MAX_CHECKOUT = timedelta(days=1)  # from its POST to its end: older ones are not looked at
 
 
 def longest_hold() -> timedelta:
@@ -59,7 +60,7 @@ def longest_hold() -> timedelta:
 
 
 def least_to_pay() -> timedelta:
-    return timedelta(seconds=settings.HOLD_SECONDS * LEAST_TO_PAY)
+    return timedelta(seconds=settings.HOLD_SECONDS * MIN_TO_PAY)
 
 
 def break_between_holds() -> timedelta:
@@ -207,7 +208,7 @@ def lock_addresses(batch: Iterable[CheckoutJob]) -> None:
         with connection.cursor() as cursor:
             cursor.execute(
                 "SELECT pg_advisory_xact_lock(key) FROM unnest(%s::bigint[]) AS key",
-                [rows.array(keys)],
+                [fast.array(keys)],
             )
 
 
@@ -251,7 +252,7 @@ _BUYERS = f"""
         WHERE job.owner_id = buyer.id AND job.created_at > %s
             AND job.state IN ({in_sql(UNPAID_ENDS)}) AND job.hold_until IS NOT NULL
             AND EXISTS (
-                SELECT FROM shop_move move
+                SELECT FROM shop_transition move
                 WHERE move.job_id = job.id AND move.new = job.state AND move.at > %s
             )
         GROUP BY line.variant_id
@@ -264,7 +265,7 @@ def _buyers(owner_ids: Iterable[int], *, now: datetime) -> dict[int, Buyer]:
     """These buyers, with the ends of the holds that ended less than a break ago."""
     with connection.cursor() as cursor:
         cursor.execute(
-            _BUYERS, [now - LONGEST_CHECKOUT, now - break_between_holds(), rows.array(owner_ids)]
+            _BUYERS, [now - MAX_CHECKOUT, now - break_between_holds(), fast.array(owner_ids)]
         )
         found = cursor.fetchall()
     buyers: dict[int, Buyer] = {}
@@ -296,7 +297,7 @@ def _at_addresses(keys: Iterable[int]) -> list[tuple[int, int, int]]:
     if not keys:
         return []
     with connection.cursor() as cursor:
-        cursor.execute(_AT_ADDRESSES, [rows.array(keys)])
+        cursor.execute(_AT_ADDRESSES, [fast.array(keys)])
         return cursor.fetchall()
 
 
@@ -313,7 +314,7 @@ def _by_guests(variant_ids: set[int]) -> dict[int, int]:
     if not variant_ids:
         return {}
     with connection.cursor() as cursor:
-        cursor.execute(_BY_GUESTS, [rows.array(variant_ids)])
+        cursor.execute(_BY_GUESTS, [fast.array(variant_ids)])
         return dict.fromkeys(variant_ids, 0) | dict(cursor.fetchall())
 
 

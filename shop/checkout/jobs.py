@@ -8,7 +8,6 @@ a job pushes `due_at` to the end of the claim, so a worker that dies simply leav
 from __future__ import annotations
 
 import uuid
-from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -19,25 +18,26 @@ from django.contrib.postgres.indexes import BrinIndex
 from django.db import connection, models, transaction
 from django.db.models import F, Q, QuerySet
 
-from shop import instruments, rows, stock
+from shop import stock
 from shop.carts import Cart
-from shop.checkout.attempts import FailedAttempt
-from shop.checkout.states import OPEN, WITHOUT_UNITS, State, check_move
+from shop.checkout.failed_attempts import FailedAttempt
+from shop.checkout.outcomes import Advance, Fail, Ignore, Outcome, RunReport, Wait
+from shop.checkout.states import OPEN, WITHOUT_UNITS, State, check_transition
+from shop.db import fast
 from shop.orders import FrozenLine, Order
+from shop.telemetry import instruments
 
-MOST_ATTEMPTS = 6  # of something that raises: with `backoff`, half a minute
-LONGEST_BACKOFF = timedelta(minutes=1)
+MAX_ATTEMPTS = 6  # of something that raises: with `backoff`, half a minute
+MAX_BACKOFF = timedelta(minutes=1)
 
 # A checkout is stuck when it should move and nothing has moved it for so long, or so often.
 STUCK_AFTER = timedelta(seconds=30)
 STUCK_ATTEMPTS = 3
 
-LISTED_IDS = 100  # as many checkout ids as the result line of a task carries
-
 
 def backoff(attempts: int) -> timedelta:
-    """The pause after so many attempts: 1, 2, 4, … seconds, at most `LONGEST_BACKOFF`."""
-    return min(timedelta(seconds=2 ** min(max(attempts, 1) - 1, 10)), LONGEST_BACKOFF)
+    """The pause after so many attempts: 1, 2, 4, … seconds, at most `MAX_BACKOFF`."""
+    return min(timedelta(seconds=2 ** min(max(attempts, 1) - 1, 10)), MAX_BACKOFF)
 
 
 class CheckoutJob(models.Model):
@@ -143,10 +143,10 @@ class CheckoutJob(models.Model):
         return tuple(FrozenLine.from_json(line) for line in self.lines)
 
 
-class Move(models.Model):
+class Transition(models.Model):
     """One change of state. The moves of a checkout are its timeline."""
 
-    job = models.ForeignKey(CheckoutJob, on_delete=models.CASCADE, related_name="moves")
+    job = models.ForeignKey(CheckoutJob, on_delete=models.CASCADE, related_name="transitions")
     old = models.CharField(max_length=20)
     new = models.CharField(max_length=20)
     because = models.CharField(max_length=200)
@@ -155,71 +155,10 @@ class Move(models.Model):
 
     class Meta:
         ordering = ("id",)
-        indexes = [BrinIndex(fields=["at"], name="move_at", autosummarize=True)]
+        indexes = [BrinIndex(fields=["at"], name="transition_at", autosummarize=True)]
 
     def __str__(self) -> str:
         return f"{self.old} → {self.new}: {self.because}"
-
-
-@dataclass(frozen=True, slots=True)
-class Advance:
-    """A transition; `due_at` says when the next step looks at the job, None that nothing will."""
-
-    to: State
-    because: str
-    due_at: datetime | None = None
-    order_id: int | None = None
-    expires_at: datetime | None = None
-    buyer_sees: str = ""  # instead of the sentence that belongs to the state
-    keeps_units: bool = False  # of an unpaid end: another checkout takes the held units over
-    hold_until: datetime | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Fail:
-    """The checkout ends here, with a sentence for the buyer."""
-
-    code: str
-    message: str
-    details: dict[str, Any] = field(default_factory=dict)
-    last_error: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class Wait:
-    """Look again at `until`. `buyer_sees` is the sentence for the buyer meanwhile."""
-
-    until: datetime
-    buyer_sees: str = ""
-    last_error: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class Ignore:
-    """Nothing to do: the job stays as it is."""
-
-
-Outcome = Advance | Fail | Wait | Ignore
-
-
-@dataclass
-class Report:
-    """What a run did, for the task's result line and for ringing whoever comes next."""
-
-    counts: Counter[str] = field(default_factory=Counter)
-    job_ids: list[uuid.UUID] = field(default_factory=list)
-    entered: dict[State, uuid.UUID] = field(default_factory=dict)  # a job that just entered it
-
-    def add(self, other: Report) -> None:
-        self.counts.update(other.counts)
-        self.job_ids.extend(other.job_ids)
-        self.entered = other.entered | self.entered
-
-    def summary(self) -> str:
-        """One line for Flower, whose search finds every checkout named in it."""
-        counts = ", ".join(f"{what} {n}" for what, n in self.counts.items() if n) or "nothing due"
-        ids = " ".join(str(job_id) for job_id in self.job_ids[:LISTED_IDS])
-        return f"{counts}: {ids}" if ids else counts
 
 
 def in_sql(states: Iterable[State]) -> str:
@@ -233,7 +172,7 @@ def lock_due(state: State, *, limit: int, now: datetime) -> list[CheckoutJob]:
 
     Jobs that another worker has locked are passed over, so workers never wait for each other.
     """
-    return rows.select(CheckoutJob, _DUE, [state, now, limit])
+    return fast.select(CheckoutJob, _DUE, [state, now, limit])
 
 
 _DUE = """
@@ -246,7 +185,7 @@ def lock_due_and_held(
     state: State, *, since: datetime, limit: int, now: datetime
 ) -> list[CheckoutJob]:
     """As `lock_due`, of those whose order has held its units since `since`, or must end by now."""
-    return rows.select(CheckoutJob, _DUE_AND_HELD, [state, now, since, now, limit])
+    return fast.select(CheckoutJob, _DUE_AND_HELD, [state, now, since, now, limit])
 
 
 _DUE_AND_HELD = """
@@ -259,7 +198,7 @@ _DUE_AND_HELD = """
 def lock(*, order_ids: Iterable[int]) -> list[CheckoutJob]:
     """The jobs of these orders, locked in id order until the transaction ends; waits its turn."""
     tail = "WHERE order_id = ANY(%s) ORDER BY id FOR NO KEY UPDATE"
-    return rows.select(CheckoutJob, tail, [rows.array(set(order_ids))])
+    return fast.select(CheckoutJob, tail, [fast.array(set(order_ids))])
 
 
 def lock_all(*, owner_id: int) -> None:
@@ -284,11 +223,11 @@ def claim_due(state: State, *, limit: int, now: datetime) -> list[CheckoutJob]:
     write about it is refused.
     """
     until = now + timedelta(seconds=settings.CLAIM_SECONDS)
-    statement = _CLAIM.format(columns=rows.columns(CheckoutJob))
-    return rows.returning(CheckoutJob, statement, [state, now, limit, uuid.uuid4(), until])
+    statement = _CLAIM.format(columns=fast.columns(CheckoutJob))
+    return fast.returning(CheckoutJob, statement, [state, now, limit, uuid.uuid4(), until])
 
 
-def apply(decided: Sequence[tuple[CheckoutJob, Outcome]], *, now: datetime) -> Report:
+def apply(decided: Sequence[tuple[CheckoutJob, Outcome]], *, now: datetime) -> RunReport:
     """
     Carry out outcomes: the one place where a checkout changes state. Call inside a transaction.
 
@@ -297,7 +236,7 @@ def apply(decided: Sequence[tuple[CheckoutJob, Outcome]], *, now: datetime) -> R
     units: stock rows are locked after job rows, in variant order. A constant number of statements,
     however many jobs.
     """
-    report = Report()
+    report = RunReport()
     changes = [_change(job, outcome) for job, outcome in decided if not isinstance(outcome, Ignore)]
     written = _write(changes, now=now)
     moved, troubled = [], []
@@ -350,7 +289,7 @@ def _note_attempts(troubled: Sequence[_Change], *, now: datetime) -> None:
 def _count(moved: Sequence[_Change], *, now: datetime) -> None:
     """For metrics: which states were entered, why checkouts failed, how long buyers waited."""
     for change in moved:
-        instruments.MOVES.labels(change.new).inc()
+        instruments.TRANSITIONS.labels(change.new).inc()
         if change.error_code:
             instruments.FAILURES.labels(change.error_code).inc()
         if change.new in {State.AWAITING_PAYMENT, State.PAID}:
@@ -383,7 +322,7 @@ def _change(job: CheckoutJob, outcome: Outcome) -> _Change:
     old = State(job.state)
     match outcome:
         case Advance():
-            check_move(old, outcome.to)
+            check_transition(old, outcome.to)
             return _Change(
                 job=job,
                 old=old,
@@ -400,7 +339,7 @@ def _change(job: CheckoutJob, outcome: Outcome) -> _Change:
                 hold_until=outcome.hold_until,
             )
         case Fail():
-            check_move(old, State.FAILED)
+            check_transition(old, State.FAILED)
             return _Change(
                 job=job,
                 old=old,
@@ -458,7 +397,7 @@ _WRITE = f"""
             AND job.claim IS NOT DISTINCT FROM change.claim
         RETURNING job.id
     ), noted AS (
-        INSERT INTO shop_move (job_id, old, new, because, attempts, at)
+        INSERT INTO shop_transition (job_id, old, new, because, attempts, at)
         SELECT id, old, new, because, took, %s FROM change
         WHERE new <> old AND id IN (SELECT id FROM written) ORDER BY place
     )
@@ -496,7 +435,7 @@ def _write(changes: Sequence[_Change], *, now: datetime) -> set[uuid.UUID]:
         for place, change in sorted(enumerate(changes), key=lambda it: it[1].job.pk)
     ]
     with connection.cursor() as cursor:
-        cursor.execute(_WRITE, [rows.as_json(records), now, now])
+        cursor.execute(_WRITE, [fast.as_json(records), now, now])
         return {job_id for (job_id,) in cursor.fetchall()}
 
 
@@ -507,7 +446,7 @@ def touch(job_ids: Iterable[object], *, now: datetime) -> None:
     )
 
 
-def excuse(state: State, buyer_sees: str, *, now: datetime) -> None:
+def mark_waiting(state: State, buyer_sees: str, *, now: datetime) -> None:
     """
     Have the jobs that are due in `state` say why they wait. Said once, not at every look; those
     that others have locked are passed over.

@@ -26,11 +26,13 @@ from django.conf import settings
 from django.db import connection
 from django.db.models import Max, Min, Q
 
-from shop import rows, stock
+from shop import stock
 from shop.checkout import jobs
-from shop.checkout.jobs import Advance, CheckoutJob, Move, Report, in_sql
+from shop.checkout.jobs import CheckoutJob, Transition, in_sql
+from shop.checkout.outcomes import Advance, RunReport
 from shop.checkout.states import OPEN, UNPAID_ENDS, UNSETTLED, State
-from shop.payments.reconcile import LATEST_AUTHORISATION
+from shop.db import fast
+from shop.payments.polling import LATEST_AUTHORISATION
 
 # So long after its end money can still come for a checkout. Older ones do not concern a POST.
 MONEY_MAY_COME_FOR = LATEST_AUTHORISATION
@@ -53,7 +55,7 @@ def lock_unsettled(*, owner_id: int, now: datetime) -> list[CheckoutJob]:
     transaction ends: open ones, those in review, and ended ones whose money may still come.
     """
     tail = f"WHERE owner_id = %s AND {unsettled('shop_checkoutjob')} ORDER BY id FOR NO KEY UPDATE"
-    return rows.select(CheckoutJob, tail, [owner_id, now - MONEY_MAY_COME_FOR])
+    return fast.select(CheckoutJob, tail, [owner_id, now - MONEY_MAY_COME_FOR])
 
 
 def unsettled(table: str) -> str:
@@ -93,8 +95,8 @@ def lock_with_competing(order_ids: Collection[int]) -> list[CheckoutJob]:
     """
     if not order_ids:
         return []
-    ids = rows.array(set(order_ids))
-    return rows.select(CheckoutJob, _LOCK_WITH_COMPETING, [ids, ids])
+    ids = fast.array(set(order_ids))
+    return fast.select(CheckoutJob, _LOCK_WITH_COMPETING, [ids, ids])
 
 
 _WITH_MONEY = f"""
@@ -109,7 +111,7 @@ _WITH_MONEY = f"""
                     OR job.state NOT IN ({in_sql(UNPAID_ENDS)})))
         ) OR (
             at_gateway.gateway_order_id IS NOT NULL AND job.returned_at > %s
-            AND (at_gateway.checked_at IS NULL OR at_gateway.checked_at < job.returned_at)
+            AND (at_gateway.polled_at IS NULL OR at_gateway.polled_at < job.returned_at)
         )
     )
 """
@@ -128,7 +130,7 @@ def with_money(found: Collection[CheckoutJob], *, now: datetime) -> set[uuid.UUI
     if not ids:
         return set()
     with connection.cursor() as cursor:
-        cursor.execute(_WITH_MONEY, [rows.array(ids), now - MONEY_MAY_COME_FOR])
+        cursor.execute(_WITH_MONEY, [fast.array(ids), now - MONEY_MAY_COME_FOR])
         return {job_id for (job_id,) in cursor.fetchall()}
 
 
@@ -161,20 +163,20 @@ def bought_since(ended: Collection[CheckoutJob]) -> set[uuid.UUID]:
 
     *Since* is told by the numbers of transitions, which grow: clocks of several machines differ.
     """
-    moves = Move.objects.order_by().values("job").annotate(first=Min("id"))
+    moves = Transition.objects.order_by().values("job").annotate(first=Min("id"))
     first = dict(moves.filter(job__in=ended).values_list("job", "first"))
     paid = (
         CheckoutJob.objects.filter(owner_id__in={job.owner_id for job in ended}, state=State.PAID)
-        .annotate(paid_move=Max("moves__id", filter=Q(moves__new=State.PAID)))
-        .filter(paid_move__gt=min((first.get(job.pk, 0) for job in ended), default=0))
+        .annotate(paid_transition=Max("transitions__id", filter=Q(transitions__new=State.PAID)))
+        .filter(paid_transition__gt=min((first.get(job.pk, 0) for job in ended), default=0))
     )
-    since = {other: other.paid_move for other in paid}
+    since = {other: other.paid_transition for other in paid}
     return {
         job.pk
         for job in ended
         if any(
-            compete(job, other) and paid_move > first.get(job.pk, 0)
-            for other, paid_move in since.items()
+            compete(job, other) and paid_transition > first.get(job.pk, 0)
+            for other, paid_transition in since.items()
         )
     }
 
@@ -189,7 +191,7 @@ class Room:
 
     refused: dict[uuid.UUID, str] = field(default_factory=dict)
     waiting: set[uuid.UUID] = field(default_factory=set)
-    report: Report = field(default_factory=Report)
+    report: RunReport = field(default_factory=RunReport)
 
 
 def make_room(
@@ -290,7 +292,7 @@ class _RoomMaker:
         )
 
 
-def close(competing: Sequence[CheckoutJob], *, now: datetime) -> Report:
+def close(competing: Sequence[CheckoutJob], *, now: datetime) -> RunReport:
     """Cancel open checkouts because the buyer's payment for the same in another has arrived."""
     cancelled = Advance(
         State.CANCELLED, "an earlier payment for the same came", buyer_sees=EARLIER_PAYMENT_CAME

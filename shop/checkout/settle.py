@@ -18,15 +18,16 @@ from django.conf import settings
 
 from shop import carts, orders, stock
 from shop.checkout import jobs, purchase
-from shop.checkout.jobs import Advance, CheckoutJob, Ignore, Outcome, Report
+from shop.checkout.jobs import CheckoutJob
+from shop.checkout.outcomes import Advance, Ignore, Outcome, RunReport
 from shop.checkout.purchase import Room
 from shop.checkout.states import OPEN, UNPAID_ENDS, State
 from shop.money import format_amount
 from shop.orders import Order
-from shop.payments import cases, ledger, reconcile, refund_reports, refunds
+from shop.payments import cases, ledger, polling, refund_reports, refunds
 from shop.payments.cases import Case, CaseKind
-from shop.payments.gateway import DisputeFact, News
-from shop.payments.ledger import GatewayOrder, Payment, PaymentStatus, Verdict
+from shop.payments.gateway import DisputeFact, GatewayReport
+from shop.payments.ledger import Assessment, GatewayOrder, Payment, PaymentStatus
 from shop.payments.refunds import Refund, RefundReason, RefundStatus
 
 GIVEN_BACK = frozenset({State.REFUNDING, State.REFUNDED})
@@ -47,21 +48,21 @@ class Decision:
     """What the checkout does about its money: a move, and what is to be done about payments."""
 
     outcome: Outcome
-    refund: tuple[refunds.Wanted, ...] = ()
+    refund: tuple[refunds.AutomaticRefund, ...] = ()
     capture: tuple[Payment, ...] = ()
     leave: tuple[Payment, ...] = ()  # authorised money that is not captured: it would be given back
     cases: tuple[cases.Open, ...] = ()
 
 
 def settle(
-    news: News,
+    gateway_report: GatewayReport,
     *,
     via: str,
     now: datetime,
-    hopeless: Sequence[refunds.Hopeless] = (),
+    rejected: Sequence[refunds.RejectedRefund] = (),
     ours: dict[str, GatewayOrder] | None = None,
     anew: Collection[int] = (),
-) -> Report:
+) -> RunReport:
     """
     Record `news` and let the checkouts it concerns follow. Call inside a transaction.
 
@@ -71,37 +72,37 @@ def settle(
     passed over. Nothing changes on a repeat.
     """
     if ours is None:
-        ours = ledger.find(fact.gateway_order_id for fact in news.payments)
-    beside = {fact.gateway_payment_id for fact in news.refunds}
-    beside |= {fact.gateway_payment_id for fact in news.disputes}
-    beside |= {it.refund.payment.gateway_payment_id for it in hopeless}
+        ours = ledger.find(fact.gateway_order_id for fact in gateway_report.payments)
+    beside = {fact.gateway_payment_id for fact in gateway_report.refunds}
+    beside |= {fact.gateway_payment_id for fact in gateway_report.disputes}
+    beside |= {it.refund.payment.gateway_payment_id for it in rejected}
     known = ledger.orders_of_payments(beside)
     order_ids = {*known.values(), *(row.order_id for row in ours.values()), *anew}
     locked = purchase.lock_with_competing(order_ids)
-    changed = set(anew) | ledger.record(news.payments, ours, via=via, now=now)
-    changed |= refund_reports.record(news.refunds, via=via, now=now)
-    changed |= refunds.give_up(hopeless, now=now)
-    changed |= _account_for_refunds(news, now=now)
-    _dispute(news.disputes, now=now)
+    changed = set(anew) | ledger.record(gateway_report.payments, ours, via=via, now=now)
+    changed |= refund_reports.record(gateway_report.refunds, via=via, now=now)
+    changed |= refunds.give_up(rejected, now=now)
+    changed |= _account_for_refunds(gateway_report, now=now)
+    _dispute(gateway_report.disputes, now=now)
     return _follow_money([job for job in locked if job.order_id in changed], locked, now=now)
 
 
-def _account_for_refunds(news: News, *, now: datetime) -> set[int]:
-    touched = {fact.id for fact in news.payments if fact.amount_refunded_paise}
-    touched |= {fact.gateway_payment_id for fact in news.refunds}
-    if not touched and not news.looked_at:
+def _account_for_refunds(gateway_report: GatewayReport, *, now: datetime) -> set[int]:
+    touched = {fact.id for fact in gateway_report.payments if fact.amount_refunded_paise}
+    touched |= {fact.gateway_payment_id for fact in gateway_report.refunds}
+    if not touched and not gateway_report.looked_at:
         return set()
-    return refund_reports.account_for(touched, looked_at=news.looked_at, now=now)
+    return refund_reports.account_for(touched, looked_at=gateway_report.looked_at, now=now)
 
 
 def _follow_money(
     concerned: Sequence[CheckoutJob], locked: Sequence[CheckoutJob], *, now: datetime
-) -> Report:
+) -> RunReport:
     if not concerned:
-        return Report()
+        return RunReport()
     placed = orders.of_ids([_order_id(job) for job in concerned])
-    verdicts = ledger.verdicts(list(placed.values()))
-    room = _make_room(concerned, locked, verdicts, now=now)
+    assessments = ledger.assess_orders(list(placed.values()))
+    room = _make_room(concerned, locked, assessments, now=now)
     sent_back = refunds.of_orders(
         [_order_id(job) for job in concerned if State(job.state) in MAY_SEND_BACK]
     )
@@ -111,7 +112,7 @@ def _follow_money(
             decide(
                 job,
                 order,
-                verdicts[order.pk],
+                assessments[order.pk],
                 sent_back.get(order.pk, ()),
                 refusal=room.refused.get(job.pk),
                 waits=job.pk in room.waiting,
@@ -123,9 +124,11 @@ def _follow_money(
     ]
     report = jobs.apply([(job, decision.outcome) for job, decision in decided], now=now)
     report.add(room.report)
-    _deliver([(job, verdicts[_order_id(job)]) for job, it in decided if _pays(it)], now=now)
-    refunds.want([wanted for _, decision in decided for wanted in decision.refund], now=now)
-    ledger.leave_uncaptured([payment for _, decision in decided for payment in decision.leave])
+    _deliver([(job, assessments[_order_id(job)]) for job, it in decided if _pays(it)], now=now)
+    refunds.create_automatic(
+        [wanted for _, decision in decided for wanted in decision.refund], now=now
+    )
+    ledger.cancel_capture([payment for _, decision in decided for payment in decision.leave])
     _capture([payment for _, decision in decided for payment in decision.capture], now=now)
     cases.open_cases([case for _, decision in decided for case in decision.cases], now=now)
     _close_reviews([(job, it.outcome) for job, it in decided], now=now)
@@ -137,22 +140,22 @@ def _follow_money(
 def _make_room(
     concerned: Sequence[CheckoutJob],
     locked: Sequence[CheckoutJob],
-    verdicts: Mapping[int, Verdict],
+    assessments: Mapping[int, Assessment],
     *,
     now: datetime,
 ) -> Room:
     """Let each buyer's money buy the same goods once, and hold the units of late money again."""
     paying, ended, reviewed = [], [], set()
     for job in concerned:
-        verdict = verdicts[_order_id(job)]
-        if verdict.conflicts:
+        assessment = assessments[_order_id(job)]
+        if assessment.conflicts:
             reviewed.add(job.pk)  # it makes way for nobody: people decide about its money
             continue
-        if not (verdict.paid_by or verdict.to_capture):
+        if not (assessment.paid_by or assessment.to_capture):
             continue
         if State(job.state) in UNPAID_ENDS:
             ended.append(job)
-        elif State(job.state) in OPEN and verdict.paid_by:
+        elif State(job.state) in OPEN and assessment.paid_by:
             paying.append(job)
     if ended:
         # A POST may have made a competing checkout between our first look and our locks. It waits
@@ -163,7 +166,7 @@ def _make_room(
     return purchase.make_room(
         paying=paying,
         ended=ended,
-        uncaptured={job.pk for job in ended if verdicts[_order_id(job)].paid_by is None},
+        uncaptured={job.pk for job in ended if assessments[_order_id(job)].paid_by is None},
         beside=[job for job in locked if job.pk not in reviewed],
         now=now,
     )
@@ -178,8 +181,8 @@ def serve(
     lock, with its units held.
     """
     jobs.apply([(job, Advance(State.PAID, because))], now=now)
-    _deliver([(job, Verdict(paid_by=payment))], now=now)
-    refunds.want(_all(surplus, RefundReason.SURPLUS), now=now)
+    _deliver([(job, Assessment(paid_by=payment))], now=now)
+    refunds.create_automatic(_all(surplus, RefundReason.SURPLUS), now=now)
 
 
 def _order_id(job: CheckoutJob) -> int:
@@ -194,7 +197,7 @@ def _pays(decision: Decision) -> bool:
 def decide(  # noqa: PLR0911 - one answer for each state of affairs
     job: CheckoutJob,
     order: Order,
-    verdict: Verdict,
+    assessment: Assessment,
     sent_back: Sequence[Refund],
     *,
     refusal: str | None = None,
@@ -211,53 +214,55 @@ def decide(  # noqa: PLR0911 - one answer for each state of affairs
     """
     state = State(job.state)
     if state is State.IN_REVIEW:
-        return _reviewed(order, verdict, sent_back)
+        return _reviewed(order, assessment, sent_back)
     if state in GIVEN_BACK:
         outcome = _given_back(state, sent_back)
         if isinstance(outcome, Advance) and outcome.to is State.IN_REVIEW:
             return Decision(outcome)
-        surplus = [verdict.paid_by, *verdict.excess, *_captured(verdict.conflicts)]
-        return Decision(outcome, _all(surplus, RefundReason.LATE), leave=verdict.to_capture)
+        surplus = [assessment.paid_by, *assessment.excess, *_captured(assessment.conflicts)]
+        return Decision(outcome, _all(surplus, RefundReason.LATE), leave=assessment.to_capture)
     if state is State.PAID:
-        return Decision(Ignore(), _all([*verdict.excess, *verdict.conflicts], RefundReason.SURPLUS))
-    if verdict.conflicts:
-        return _review(order, verdict)
-    if verdict.paid_by is None:
-        return _authorised(state, verdict, refusal=refusal, waits=waits, now=now)
+        return Decision(
+            Ignore(), _all([*assessment.excess, *assessment.conflicts], RefundReason.SURPLUS)
+        )
+    if assessment.conflicts:
+        return _review(order, assessment)
+    if assessment.paid_by is None:
+        return _authorised(state, assessment, refusal=refusal, waits=waits, now=now)
     if refusal:
-        return _give_back(verdict, because=refusal)
+        return _give_back(assessment, because=refusal)
     return Decision(
-        Advance(State.PAID, f"{verdict.paid_by.gateway_payment_id} captured"),
-        _all(verdict.excess, RefundReason.SURPLUS),
+        Advance(State.PAID, f"{assessment.paid_by.gateway_payment_id} captured"),
+        _all(assessment.excess, RefundReason.SURPLUS),
     )
 
 
 def _authorised(
-    state: State, verdict: Verdict, *, refusal: str | None, waits: bool, now: datetime
+    state: State, assessment: Assessment, *, refusal: str | None, waits: bool, now: datetime
 ) -> Decision:
     """
     Nothing is captured that would only be given back: it lapses by itself, free of charge. What
     waits is planned, and the step `capture` has it decided anew.
     """
     if refusal:
-        return Decision(Ignore(), leave=verdict.to_capture)
-    if state in UNPAID_ENDS and verdict.to_capture and not waits:
+        return Decision(Ignore(), leave=assessment.to_capture)
+    if state in UNPAID_ENDS and assessment.to_capture and not waits:
         reopened = Advance(
             State.AWAITING_PAYMENT,
-            f"{verdict.to_capture[0].gateway_payment_id} authorised after the end",
+            f"{assessment.to_capture[0].gateway_payment_id} authorised after the end",
             due_at=now,
             expires_at=now,
             buyer_sees=purchase.CONFIRMING,
         )
-        return Decision(reopened, capture=verdict.to_capture[:1])
-    return Decision(Ignore(), capture=verdict.to_capture[:1])
+        return Decision(reopened, capture=assessment.to_capture[:1])
+    return Decision(Ignore(), capture=assessment.to_capture[:1])
 
 
-def _give_back(verdict: Verdict, *, because: str) -> Decision:
+def _give_back(assessment: Assessment, *, because: str) -> Decision:
     return Decision(
         Advance(State.REFUNDING, because),
-        _all([verdict.paid_by, *verdict.excess], RefundReason.LATE),
-        leave=verdict.to_capture,
+        _all([assessment.paid_by, *assessment.excess], RefundReason.LATE),
+        leave=assessment.to_capture,
     )
 
 
@@ -270,7 +275,7 @@ def _given_back(state: State, sent_back: Sequence[Refund]) -> Outcome:
     if not sent_back:
         return Ignore()
     failed = {refund.payment_id for refund in sent_back if refund not in standing}
-    if failed - refunds.gone_whole(standing):
+    if failed - refunds.fully_refunded(standing):
         return Advance(State.IN_REVIEW, "the refund failed")
     if state is State.REFUNDED:
         return Ignore()
@@ -279,21 +284,21 @@ def _given_back(state: State, sent_back: Sequence[Refund]) -> Outcome:
     return Ignore()
 
 
-def _reviewed(order: Order, verdict: Verdict, sent_back: Sequence[Refund]) -> Decision:
+def _reviewed(order: Order, assessment: Assessment, sent_back: Sequence[Refund]) -> Decision:
     """
     People decide, unless nothing is left to be decided: what was authorised was not captured, or a
     refund of ours that had failed was processed after all.
     """
-    if verdict.is_nothing:
+    if assessment.is_nothing:
         return Decision(Advance(State.CANCELLED, "no payment of it came to anything"))
-    money = {it.pk for it in (*verdict.conflicts, *verdict.to_capture, *verdict.excess)}
-    money |= {verdict.paid_by.pk} if verdict.paid_by else set()
+    money = {it.pk for it in (*assessment.conflicts, *assessment.to_capture, *assessment.excess)}
+    money |= {assessment.paid_by.pk} if assessment.paid_by else set()
     unfinished = {RefundStatus.DUE, RefundStatus.PENDING} & {it.status for it in sent_back}
     processed = [it for it in sent_back if it.status == RefundStatus.PROCESSED]
     decided = any(it.reason != RefundReason.ELSEWHERE for it in processed)
-    if decided and not unfinished and money <= refunds.gone_whole(processed):
+    if decided and not unfinished and money <= refunds.fully_refunded(processed):
         return Decision(Advance(State.REFUNDED, "refund processed"))
-    return Decision(Ignore(), cases=_conflicts(order, verdict))
+    return Decision(Ignore(), cases=_conflicts(order, assessment))
 
 
 def _close_reviews(decided: Sequence[tuple[CheckoutJob, Outcome]], *, now: datetime) -> None:
@@ -308,13 +313,13 @@ def _close_reviews(decided: Sequence[tuple[CheckoutJob, Outcome]], *, now: datet
         cases.close_by_itself(conflicts, because="no payment of it came to anything", now=now)
 
 
-def _review(order: Order, verdict: Verdict) -> Decision:
+def _review(order: Order, assessment: Assessment) -> Decision:
     """Hand it to operations; the units stay held until they have decided."""
-    opened = _conflicts(order, verdict)
+    opened = _conflicts(order, assessment)
     return Decision(Advance(State.IN_REVIEW, opened[0].text), cases=opened)
 
 
-def _conflicts(order: Order, verdict: Verdict) -> tuple[cases.Open, ...]:
+def _conflicts(order: Order, assessment: Assessment) -> tuple[cases.Open, ...]:
     """A case for each payment that is not what the order asks for."""
     return tuple(
         cases.Open(
@@ -325,7 +330,7 @@ def _conflicts(order: Order, verdict: Verdict) -> tuple[cases.Open, ...]:
             f" {format_amount(payment.amount_paise, payment.currency)},"
             f" not {format_amount(order.amount_paise, order.currency)}",
         )
-        for payment in verdict.conflicts
+        for payment in assessment.conflicts
     )
 
 
@@ -334,18 +339,22 @@ def _captured(payments: Iterable[Payment]) -> list[Payment]:
     return [payment for payment in payments if payment.status == PaymentStatus.CAPTURED]
 
 
-def _all(payments: Iterable[Payment | None], reason: RefundReason) -> tuple[refunds.Wanted, ...]:
-    return tuple(refunds.Wanted(payment, reason) for payment in payments if payment is not None)
+def _all(
+    payments: Iterable[Payment | None], reason: RefundReason
+) -> tuple[refunds.AutomaticRefund, ...]:
+    return tuple(
+        refunds.AutomaticRefund(payment, reason) for payment in payments if payment is not None
+    )
 
 
-def _deliver(paid: Sequence[tuple[CheckoutJob, Verdict]], *, now: datetime) -> None:
+def _deliver(paid: Sequence[tuple[CheckoutJob, Assessment]], *, now: datetime) -> None:
     """The held units become the buyers', and leave their carts."""
     if not paid:
         return
     stock.sell([_order_id(job) for job, _ in paid])
-    by = [(_order_id(job), verdict.paid_by) for job, verdict in paid if verdict.paid_by]
+    by = [(_order_id(job), assessment.paid_by) for job, assessment in paid if assessment.paid_by]
     orders.pay([(order_id, payment.gateway_payment_id) for order_id, payment in by], now=now)
-    reconcile.ask_once_more([payment.gateway_order_id for _, payment in by])
+    polling.schedule_final_poll([payment.gateway_order_id for _, payment in by])
     bought: Counter[tuple[int, int]] = Counter()
     for job, _ in paid:
         for line in job.frozen_lines:
@@ -360,7 +369,7 @@ def _capture(payments: Sequence[Payment], *, now: datetime) -> None:
     elif payments:
         ledger.plan_capture(payments, at=now + CAPTURE_GRACE)
         row_ids = [payment.gateway_order_id for payment in payments]
-        reconcile.poll_by(row_ids, at=now + POLL_AFTER_AUTHORISATION)
+        polling.poll_by(row_ids, at=now + POLL_AFTER_AUTHORISATION)
 
 
 def _dispute(facts: Sequence[DisputeFact], *, now: datetime) -> None:

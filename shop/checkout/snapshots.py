@@ -16,15 +16,15 @@ from typing import Any, TypeVar
 
 from django.db import connection
 
-from shop import rows
 from shop.checkout.jobs import CheckoutJob
 from shop.checkout.states import State
+from shop.db import fast
 
 Part = TypeVar("Part")
 
 
 @dataclass(frozen=True, slots=True)
-class Glance:
+class StatusHead:
     """Enough to say whether a storefront knows this version already, and when to ask again."""
 
     state: State
@@ -35,7 +35,7 @@ class Glance:
 
 
 @dataclass(frozen=True, slots=True)
-class Moved:
+class TransitionView:
     old: str
     new: str
     because: str
@@ -44,7 +44,7 @@ class Moved:
 
 
 @dataclass(frozen=True, slots=True)
-class SentBack:
+class RefundView:
     """
     A refund, in minor units of `currency`. One that failed is here as long as its case is open.
     `reference` is what the buyer can ask their bank about.
@@ -58,7 +58,7 @@ class SentBack:
 
 
 @dataclass(frozen=True, slots=True)
-class FailedTry:
+class FailedPayment:
     """The buyer's last attempt to pay, which came to nothing."""
 
     code: str
@@ -91,9 +91,9 @@ class Snapshot:
     gateway_order_id: str | None
     gateway_amount_paise: int | None
     error_details: dict[str, Any]
-    moves: tuple[Moved, ...]
-    failed_try: FailedTry | None
-    sent_back: tuple[SentBack, ...]
+    transitions: tuple[TransitionView, ...]
+    failed_try: FailedPayment | None
+    sent_back: tuple[RefundView, ...]
 
 
 # A checkout that waits for its payment may have seen one fail; refunds are there once money was.
@@ -105,7 +105,7 @@ _READ = """
         placed.number, payable.gateway_order_id, payable.amount_paise, job.error_details,
         (
             SELECT jsonb_agg(jsonb_build_array(old, new, because, attempts, at) ORDER BY id)
-            FROM shop_move WHERE job_id = job.id
+            FROM shop_transition WHERE job_id = job.id
         ),
         CASE WHEN job.state = 'awaiting_payment' THEN (
             SELECT jsonb_build_array(payment.error_code, payment.error_description)
@@ -127,24 +127,24 @@ _READ = """
     FROM shop_checkoutjob job
     LEFT JOIN shop_order placed ON placed.id = job.order_id
     LEFT JOIN shop_gatewayorder payable
-        ON payable.order_id = job.order_id AND NOT payable.is_alias
+        ON payable.order_id = job.order_id AND NOT payable.is_duplicate
     WHERE job.id = ANY(%s) AND job.owner_id = %s
 """
 
-_GLANCE = """
+_HEAD = """
     SELECT state, version, created_at, updated_at, returned_at
     FROM shop_checkoutjob WHERE id = %s AND owner_id = %s
 """
 
 
-def glance(job_id: uuid.UUID, *, owner_id: int) -> Glance:
+def read_head(job_id: uuid.UUID, *, owner_id: int) -> StatusHead:
     """:raises CheckoutJob.DoesNotExist: no checkout of this buyer."""
     with connection.cursor() as cursor:
-        cursor.execute(_GLANCE, [job_id, owner_id])
+        cursor.execute(_HEAD, [job_id, owner_id])
         row = cursor.fetchone()
     if row is None:
         raise CheckoutJob.DoesNotExist
-    return Glance(State(row[0]), *row[1:])
+    return StatusHead(State(row[0]), *row[1:])
 
 
 def read(job_id: uuid.UUID, *, owner_id: int) -> Snapshot:
@@ -180,7 +180,7 @@ def of_new(job: CheckoutJob) -> Snapshot:
         gateway_order_id=None,
         gateway_amount_paise=None,
         error_details={},
-        moves=(),
+        transitions=(),
         failed_try=None,
         sent_back=(),
     )
@@ -189,18 +189,18 @@ def of_new(job: CheckoutJob) -> Snapshot:
 def read_all(job_ids: Collection[uuid.UUID], *, owner_id: int) -> list[Snapshot]:
     """Those of these checkouts that are this buyer's, in the order of their ids as given."""
     with connection.cursor() as cursor:
-        cursor.execute(_READ, [rows.array(job_ids), owner_id])
+        cursor.execute(_READ, [fast.array(job_ids), owner_id])
         found = {row[0]: _snapshot(row) for row in cursor.fetchall()}
     return [found[job_id] for job_id in job_ids if job_id in found]
 
 
 def _snapshot(row: tuple[Any, ...]) -> Snapshot:
-    job_id, state, *columns, details, moves, failed, refunds = row
+    job_id, state, *columns, details, transitions, failed, refunds = row
     in_json = (
         json.loads(details),
-        tuple(_with_time(Moved, move) for move in json.loads(moves or "[]")),
-        FailedTry(*json.loads(failed)) if failed else None,
-        tuple(_with_time(SentBack, refund) for refund in json.loads(refunds or "[]")),
+        tuple(_with_time(TransitionView, move) for move in json.loads(transitions or "[]")),
+        FailedPayment(*json.loads(failed)) if failed else None,
+        tuple(_with_time(RefundView, refund) for refund in json.loads(refunds or "[]")),
     )
     return Snapshot(*(job_id, State(state), *columns, *in_json))
 

@@ -27,7 +27,7 @@ LATE_MONEY = frozenset({State.PAID, State.REFUNDING, State.IN_REVIEW})
 # money is captured.
 REOPENED = frozenset({State.AWAITING_PAYMENT})
 
-MOVES: dict[State, frozenset[State]] = {
+TRANSITIONS: dict[State, frozenset[State]] = {
     State.QUEUED: frozenset({State.VALIDATED, State.FAILED, State.CANCELLED}),
     State.VALIDATED: frozenset({State.ORDERED, State.FAILED, State.CANCELLED}),
     State.ORDERED: frozenset({State.AWAITING_PAYMENT, State.FAILED, State.CANCELLED}) | LATE_MONEY,
@@ -85,11 +85,11 @@ BUYER_STATUS: dict[State, str] = {
 }
 
 
-class ForbiddenMove(Exception):
+class InvalidTransition(Exception):
     """The table has no such move: a fault of ours, not of the world."""
 
 
-def check_move(old: State, new: State) -> None:
+def check_transition(old: State, new: State) -> None:
     """:raises ForbiddenMove: `new` cannot follow `old`."""
-    if new not in MOVES[old]:
-        raise ForbiddenMove(f"{old} → {new}")
+    if new not in TRANSITIONS[old]:
+        raise InvalidTransition(f"{old} → {new}")

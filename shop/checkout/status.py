@@ -16,7 +16,7 @@ from datetime import datetime, timedelta
 from typing import Any, Protocol
 
 from shop.checkout import holds
-from shop.checkout.snapshots import Moved, SentBack, Snapshot
+from shop.checkout.snapshots import RefundView, Snapshot, TransitionView
 from shop.checkout.states import BUYER_STATUS, FINAL, STEP_OF, UNPAID_ENDS, State, Step
 from shop.money import format_amount, major_units, rupees
 from shop.payments.refunds import RefundStatus
@@ -40,13 +40,13 @@ MESSAGES: dict[State, str] = {
     ),
 }
 # Where the refund is known: how much, and a reference to ask the bank about.
-SENT_BACK: dict[State, str] = {
+REFUND_MESSAGES: dict[State, str] = {
     State.REFUNDING: "{why} {amount} is on its way back to you.",
     State.REFUNDED: "{amount} was sent back to you. Banks take up to seven working days.",
 }
 TOO_LATE = "Your payment came after this checkout had ended."
 NOT_ACCEPTED = "We could not accept your payment for this order."
-NOT_SENT_BACK = (
+REFUND_NOT_SENT = (
     "{amount} could not be sent back to you. Your money is safe: we are looking after it and will"
     " write to you."
 )
@@ -79,7 +79,7 @@ TIMELINE: tuple[tuple[Step, State, State], ...] = (
 
 
 @dataclass(frozen=True, slots=True)
-class Pace:
+class PollInterval:
     """When the storefront should ask again. `done`: it need not."""
 
     after_ms: int
@@ -91,7 +91,7 @@ class Pace:
         return max(1, math.ceil(self.after_ms / 1000))
 
 
-class Paced(Protocol):
+class Polled(Protocol):
     """What the pace depends on."""
 
     @property
@@ -104,7 +104,7 @@ class Paced(Protocol):
     def returned_at(self) -> datetime | None: ...
 
 
-def pace(job: Paced, *, now: datetime) -> Pace:
+def poll_interval(job: Polled, *, now: datetime) -> PollInterval:
     """
     Often while something is about to happen, seldom while we wait for a person or a bank.
 
@@ -113,15 +113,17 @@ def pace(job: Paced, *, now: datetime) -> Pace:
     """
     state = State(job.state)
     if state in FINAL:
-        return Pace(0, done=True)
+        return PollInterval(0, done=True)
     if state in {State.REFUNDING, State.IN_REVIEW}:
-        return Pace(60_000, done=False)
+        return PollInterval(60_000, done=False)
     if state is State.AWAITING_PAYMENT:
         if job.returned_at is not None:
-            return Pace(_growing(now - job.returned_at, first_ms=500, last_ms=10_000), done=False)
+            return PollInterval(
+                _growing(now - job.returned_at, first_ms=500, last_ms=10_000), done=False
+            )
         waited = now - job.updated_at
-        return Pace(3_000 if waited < PATIENT_AFTER else 10_000, done=False)
-    return Pace(_growing(now - job.created_at, first_ms=100, last_ms=5_000), done=False)
+        return PollInterval(3_000 if waited < PATIENT_AFTER else 10_000, done=False)
+    return PollInterval(_growing(now - job.created_at, first_ms=100, last_ms=5_000), done=False)
 
 
 def _growing(waited: timedelta, *, first_ms: int, last_ms: int) -> int:
@@ -130,7 +132,7 @@ def _growing(waited: timedelta, *, first_ms: int, last_ms: int) -> int:
 
 def resource(job: Snapshot, *, key_id: str, now: datetime) -> dict[str, Any]:
     """The whole status of one checkout. Times are datetimes, amounts in rupees and in paise."""
-    after = pace(job, now=now)
+    after = poll_interval(job, now=now)
     refund = _refund(job)
     return {
         "id": str(job.id),
@@ -179,7 +181,7 @@ def _message(job: Snapshot, refund: dict[str, Any] | None) -> str:
 def _about_refund(job: Snapshot, refund: dict[str, Any]) -> str:
     """Empty where the refund is not what the buyer of a checkout in this state has to know."""
     failed = refund["status"] == RefundStatus.FAILED
-    template = NOT_SENT_BACK if failed else SENT_BACK.get(job.state, "")
+    template = REFUND_NOT_SENT if failed else REFUND_MESSAGES.get(job.state, "")
     if not template:
         return ""
     why = TOO_LATE if _came_from(job, State.REFUNDING) in UNPAID_ENDS else NOT_ACCEPTED
@@ -193,7 +195,7 @@ def _paid_late_after(job: Snapshot) -> str | None:
     ended = _came_from(job, State.PAID) if job.state is State.PAID else None
     if ended not in PAID_LATE:
         return None
-    if ended is State.CANCELLED and all(it.because != CANCELLED_BY_BUYER for it in job.moves):
+    if ended is State.CANCELLED and all(it.because != CANCELLED_BY_BUYER for it in job.transitions):
         return PAID_LATE[State.FAILED]
     return PAID_LATE[ended]
 
@@ -203,19 +205,19 @@ def _came_from(job: Snapshot, state: State) -> State | None:
     The state that was left for `state` when it was last entered; None: it never was. An end that
     late money had opened again is where it came from.
     """
-    left = [State(move.old) for move in job.moves if move.new == state]
+    left = [State(move.old) for move in job.transitions if move.new == state]
     if left[-1:] == [State.AWAITING_PAYMENT]:
         before = _came_from(job, State.AWAITING_PAYMENT)
         return before if before in UNPAID_ENDS else State.AWAITING_PAYMENT
     return left[-1] if left else None
 
 
-def _shown(job: Snapshot) -> Sequence[SentBack]:
+def _shown(job: Snapshot) -> Sequence[RefundView]:
     """The refunds that the buyer is told of: those that failed, or else all."""
     return [it for it in job.sent_back if it.status == RefundStatus.FAILED] or job.sent_back
 
 
-def _amounts(sent: Sequence[SentBack]) -> list[str]:
+def _amounts(sent: Sequence[RefundView]) -> list[str]:
     """The sum in each currency, as people write it."""
     sums: Counter[str] = Counter()
     for refund in sent:
@@ -229,7 +231,7 @@ def _steps(job: Snapshot) -> list[dict[str, Any]]:
     steps = []
     for step, at, onward in TIMELINE:
         # A checkout that was opened again is at this step once more, whatever it left it for.
-        left = [move for move in job.moves if move.old == at or move.new == onward]
+        left = [move for move in job.transitions if move.old == at or move.new == onward]
         left = left if job.state != at else []
         move = next((move for move in left if move.new == onward), left[0] if left else None)
         status = _step_status(job, step, move, onward) if started_at else "pending"
@@ -247,7 +249,7 @@ def _steps(job: Snapshot) -> list[dict[str, Any]]:
     return steps
 
 
-def _step_status(job: Snapshot, step: Step, move: Moved | None, onward: State) -> str:
+def _step_status(job: Snapshot, step: Step, move: TransitionView | None, onward: State) -> str:
     if move is not None:
         return "done" if move.new == onward else "failed"
     if step is Step.RECONCILE_PAYMENT and job.returned_at is None:

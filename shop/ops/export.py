@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
-from shop.ops.figures import SERIES
+from shop.ops.history import SERIES
 from shop.ops.rows import Row
 
 # A cell that begins so is run as a formula by Excel, LibreOffice and Google Sheets.

@@ -17,11 +17,11 @@ SPANS = {
     "7d": timedelta(days=7),
 }
 CUSTOM = "custom"
-LONGEST = timedelta(days=31)
-SHORTEST = timedelta(minutes=1)
+MAX_SPAN = timedelta(days=31)
+MIN_SPAN = timedelta(minutes=1)
 
 BUCKETS = tuple(timedelta(minutes=minutes) for minutes in (1, 5, 15, 60, 120, 360, 1440))
-MOST_BUCKETS = 125
+MAX_BUCKETS = 125
 
 
 class BadRange(ValueError):
@@ -79,13 +79,13 @@ def _moment(text: str) -> datetime:
 def _cut(name: str, since: datetime, until: datetime) -> Range:
     """Cut so that there are few enough buckets, each beginning where a clock on the wall would."""
     span = until - since
-    if span < SHORTEST:
+    if span < MIN_SPAN:
         raise BadRange(
             "the range must end at least a minute after it begins, and begin in the past"
         )
-    if span > LONGEST:
-        raise BadRange(f"the range is longer than {LONGEST.days} days")
-    bucket = next(width for width in BUCKETS if span / width <= MOST_BUCKETS)
+    if span > MAX_SPAN:
+        raise BadRange(f"the range is longer than {MAX_SPAN.days} days")
+    bucket = next(width for width in BUCKETS if span / width <= MAX_BUCKETS)
     midnight = since.astimezone(ZoneInfo(settings.TIME_ZONE)).replace(
         hour=0, minute=0, second=0, microsecond=0
     )

@@ -17,7 +17,7 @@ from django.utils import timezone
 from django.views.decorators.http import require_safe
 
 from shop.api.errors import DATABASE_AWAY_RETRY_SECONDS, SHORT_BREAK, plain
-from shop.ops import answers, ranges
+from shop.ops import cache, ranges
 from shop.ops.export import EXPORTS
 from shop.ops.ranges import BadRange, Range
 from shop.ops.rows import Row
@@ -88,7 +88,7 @@ def _csv(name: str, found: Row) -> HttpResponse:
 
 def _answered(request: HttpRequest, show: Callable[[Row], HttpResponse]) -> HttpResponse:
     try:
-        response = show(answers.answer(_range(request), now=timezone.now()))
+        response = show(cache.read(_range(request), now=timezone.now()))
     except BadRange as error:
         return plain(400, "bad_range", str(error))
     except (OperationalError, InterfaceError):

@@ -16,7 +16,6 @@ from shop.orders import Order
 
 class CaseKind(StrEnum):
     CONFLICT = "conflict"  # the money is not what the order asks for
-    UNSERVED = "unserved"  # paid, and can be neither served nor refunded by rule
     REFUND_FAILED = "refund_failed"
     REFUND_TWICE = "refund_twice"  # a key of ours, and not what we asked for with it
     SETTLE_FAILED = "settle_failed"  # what Razorpay says of the money could not be applied
@@ -26,7 +25,7 @@ class CaseKind(StrEnum):
 
 
 # Closed by the decision about a checkout in review, and by nothing else while it waits for one.
-DECIDED_IN_REVIEW = frozenset({CaseKind.CONFLICT, CaseKind.UNSERVED, CaseKind.REFUND_FAILED})
+DECIDED_IN_REVIEW = frozenset({CaseKind.CONFLICT, CaseKind.REFUND_FAILED})
 
 
 class Case(models.Model):

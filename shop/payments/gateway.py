@@ -135,7 +135,7 @@ class DisputeFact:
 
 
 @dataclass(frozen=True, slots=True)
-class News:
+class GatewayReport:
     """
     What one report, or several, say about money. `looked_at`: those of `payments` that were fetched
     one by one, together with all of their `refunds`.
@@ -147,13 +147,13 @@ class News:
     looked_at: tuple[PaymentFact, ...] = ()
 
     @classmethod
-    def joined(cls, several: Iterable[News]) -> News:
+    def joined(cls, several: Iterable[GatewayReport]) -> GatewayReport:
         several = list(several)
         return cls(
-            tuple(fact for news in several for fact in news.payments),
-            tuple(fact for news in several for fact in news.refunds),
-            tuple(fact for news in several for fact in news.disputes),
-            tuple(fact for news in several for fact in news.looked_at),
+            tuple(fact for gateway_report in several for fact in gateway_report.payments),
+            tuple(fact for gateway_report in several for fact in gateway_report.refunds),
+            tuple(fact for gateway_report in several for fact in gateway_report.disputes),
+            tuple(fact for gateway_report in several for fact in gateway_report.looked_at),
         )
 
 

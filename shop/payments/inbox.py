@@ -9,25 +9,21 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Collection, Iterable, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Collection, Iterable, Sequence
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from typing import Any, TypeVar
 
 from django.conf import settings
 from django.contrib.postgres.indexes import BrinIndex
 from django.db import connection, models, transaction
 from django.db.models import Q, QuerySet
 
-from shop import rows
-from shop.instruments import WEBHOOKS
-from shop.payments.gateway import News, Unreadable
-from shop.payments.razorpay import NONSENSE, dispute_fact, payment_fact, refund_fact
-
-Fact = TypeVar("Fact")
+from shop.db import fast
+from shop.payments.gateway import GatewayReport, Unreadable
+from shop.telemetry.instruments import WEBHOOKS
 
 NOT_OURS = "not ours"
-ASKING = "asking Razorpay whose order it is of"
+RESOLVING = "asking Razorpay whose order it is of"
 UNREADABLE = "cannot be read"  # how the result of an event begins that is not what it should be
 # So long Razorpay sends an event again on request (razorpay.com/docs/webhooks/faqs).
 REPLAYABLE = timedelta(days=15)
@@ -46,7 +42,7 @@ class InboxEvent(models.Model):
     gateway_order_id = models.CharField(max_length=64, blank=True, default="", db_default="")
     result = models.CharField(max_length=200, blank=True)
     last_error = models.TextField(blank=True)
-    ask_at = models.DateTimeField(null=True, blank=True)  # when to ask whose order it is of
+    resolve_at = models.DateTimeField(null=True, blank=True)  # when to ask whose order it is of
 
     class Meta:
         verbose_name = "webhook"
@@ -71,7 +67,9 @@ class InboxEvent(models.Model):
                 name="inbox_event_unreadable",
             ),
             models.Index(
-                fields=["ask_at"], condition=Q(ask_at__isnull=False), name="inbox_event_to_ask"
+                fields=["resolve_at"],
+                condition=Q(resolve_at__isnull=False),
+                name="inbox_event_to_ask",
             ),
             BrinIndex(fields=["received_at"], name="inbox_event_received_at", autosummarize=True),
             models.Index(
@@ -90,14 +88,14 @@ class Reading:
     """What a body says: the event's name, its news, and what could not be read of it."""
 
     name: str = ""
-    news: News = field(default_factory=News)
+    gateway_report: GatewayReport = field(default_factory=GatewayReport)
     problem: str = ""
     receipt: str = ""  # of the order entity, which not every event has
 
     @property
     def gateway_order_id(self) -> str:
         """The Razorpay order it tells of; empty if it tells of none."""
-        return next((it.gateway_order_id for it in self.news.payments), "")
+        return next((it.gateway_order_id for it in self.gateway_report.payments), "")
 
 
 def receive(*, event_id: str, body: bytes, now: datetime) -> bool:
@@ -121,7 +119,7 @@ def receive(*, event_id: str, body: bytes, now: datetime) -> bool:
 
 
 # An event may overtake our own record of the Razorpay order it is about.
-ASK_AFTER = timedelta(seconds=2)
+RESOLVE_AFTER = timedelta(seconds=2)
 
 POLLED = "poll:"  # how the id of an event begins that no webhook brought
 
@@ -141,55 +139,7 @@ def keep_unreadable(payments: Iterable[Unreadable], *, now: datetime) -> None:
 def lock_due(*, limit: int, now: datetime) -> list[InboxEvent]:
     """Up to `limit` events that wait to be handled, locked; those of other workers passed over."""
     tail = "WHERE due_at <= %s ORDER BY due_at, id LIMIT %s FOR NO KEY UPDATE SKIP LOCKED"
-    return rows.select(InboxEvent, tail, [now, limit])
-
-
-def read(body: bytes) -> Reading:
-    """
-    Read an event tolerantly: unknown events and fields are no error, and neither is nonsense.
-
-    Whatever the event is called, each entity in it is a report about that entity; one that cannot
-    be read does not hide the others.
-    """
-    try:
-        event = json.loads(body)
-        name = _as_text(str(event["event"]))
-        payload = dict(event.get("payload") or {})
-    except (*NONSENSE, RecursionError) as error:
-        return Reading(problem=f"{UNREADABLE}: {error!r}")
-    problems: list[str] = []
-    news = News(
-        payments=_read_all(payload, "payment", payment_fact, problems),
-        refunds=_read_all(payload, "refund", refund_fact, problems),
-        disputes=_read_all(payload, "dispute", dispute_fact, problems),
-    )
-    if name == "payment.dispute.action_required":  # the entity does not say it
-        wanted = (replace(fact, status="action_required") for fact in news.disputes)
-        news = replace(news, disputes=tuple(wanted))
-    problem = f"{UNREADABLE}: {'; '.join(problems)}" if problems else ""
-    return Reading(name, news, problem, _receipt_in(payload))
-
-
-def _receipt_in(payload: dict[str, Any]) -> str:
-    """Only a hint: where it cannot be read, Razorpay is asked."""
-    try:
-        receipt = payload["order"]["entity"]["receipt"]
-    except NONSENSE:
-        return ""
-    return _as_text(receipt) if isinstance(receipt, str) else ""
-
-
-def _read_all(
-    payload: dict[str, Any],
-    kind: str,
-    read_entity: Callable[[dict[str, Any]], Fact],
-    problems: list[str],
-) -> tuple[Fact, ...]:
-    try:
-        return (read_entity(payload[kind]["entity"]),) if kind in payload else ()
-    except NONSENSE as error:
-        problems.append(f"{kind}: {error!r}")
-        return ()
+    return fast.select(InboxEvent, tail, [now, limit])
 
 
 def handled(
@@ -208,7 +158,7 @@ def handled(
             "name": reading.name,
             "gateway_order_id": reading.gateway_order_id,
             "result": result[:200],
-            "ask_at": now + ASK_AFTER if event.pk in ask else None,
+            "resolve_at": now + RESOLVE_AFTER if event.pk in ask else None,
         }
         for event, reading, result in results
     ]
@@ -218,12 +168,12 @@ def handled(
             UPDATE shop_inboxevent AS event
             SET handled_at = %s, due_at = NULL, name = told.name,
                 gateway_order_id = told.gateway_order_id, result = told.result,
-                ask_at = told.ask_at
+                resolve_at = told.resolve_at
             FROM json_to_recordset(%s::json) AS told (
-                id bigint, name text, gateway_order_id text, result text, ask_at timestamptz)
+                id bigint, name text, gateway_order_id text, result text, resolve_at timestamptz)
             WHERE event.id = told.id AND event.handled_at IS NULL
             """,
-            [now, rows.as_json(records)],
+            [now, fast.as_json(records)],
         )
     transaction.on_commit(lambda: _count(results, now=now), robust=True)
 
@@ -243,48 +193,21 @@ def unreadable(*, now: datetime) -> QuerySet[InboxEvent]:
     return InboxEvent.objects.filter(gave_up | Q(result__startswith=UNREADABLE) & fresh)
 
 
-def postpone(event: InboxEvent, *, until: datetime | None, last_error: str) -> None:
+def postpone(
+    event: InboxEvent, *, until: datetime | None, last_error: str, gateway_order_id: str
+) -> None:
     """Look at the event again at `until`; None: no more, operations must."""
     InboxEvent.objects.filter(pk=event.pk).update(
         due_at=until,
         attempts=models.F("attempts") + 1,
         last_error=last_error,
-        gateway_order_id=_order_named_in(bytes(event.body)),
+        gateway_order_id=gateway_order_id,
     )
 
 
 def put_off(event: InboxEvent, *, until: datetime) -> None:
     """Look at the event again at `until`; this time counts as no attempt."""
     InboxEvent.objects.filter(pk=event.pk).update(due_at=until)
-
-
-def _order_named_in(body: bytes) -> str:
-    """Not through `read`: that may be what has just raised."""
-    return _named_in(body, "payment", "order_id")
-
-
-def payments_named_in(body: bytes) -> set[str]:
-    """The payments that an event is about, though the rest of it cannot be read."""
-    fields = (("payment", "id"), ("refund", "payment_id"), ("dispute", "payment_id"))
-    return {_named_in(body, kind, name) for kind, name in fields} - {""}
-
-
-def orders_named_in(body: bytes) -> set[str]:
-    """The Razorpay orders that an event is about, alike: at most one."""
-    return {_order_named_in(body)} - {""}
-
-
-def _named_in(body: bytes, kind: str, name: str) -> str:
-    try:
-        named = json.loads(body)["payload"][kind]["entity"][name]
-    except (ValueError, KeyError, TypeError, RecursionError):
-        return ""
-    return _as_text(named) if isinstance(named, str) else ""
-
-
-def _as_text(said: str) -> str:
-    """As much of it as a column of ours takes. JSON can spell characters that are none."""
-    return said[:64].replace("\x00", "").encode("utf-8", "replace").decode()
 
 
 def lock_one(event_id: int) -> InboxEvent:
@@ -300,46 +223,49 @@ def replay(event: InboxEvent, *, now: datetime) -> None:
 def known_to_be(gateway_order_ids: Collection[str]) -> dict[str, str]:
     """For each of these unknown orders that was asked about, or is being: what that came to."""
     found = InboxEvent.objects.filter(
-        gateway_order_id__in=gateway_order_ids, result__in=[NOT_OURS, ASKING]
+        gateway_order_id__in=gateway_order_ids, result__in=[NOT_OURS, RESOLVING]
     ).exclude(gateway_order_id="")
     return dict(found.order_by("id").values_list("gateway_order_id", "result"))
 
 
-def claim_asks(*, limit: int, now: datetime) -> list[InboxEvent]:
+def claim_unresolved(*, limit: int, now: datetime) -> list[InboxEvent]:
     """
     Take up to `limit` events that are due to be asked about, for `CLAIM_SECONDS`. Call inside a
     transaction. Two who ask the same learn the same, so there is no claim to check afterwards.
     """
-    due = rows.select(
+    due = fast.select(
         InboxEvent,
-        "WHERE ask_at <= %s ORDER BY ask_at LIMIT %s FOR NO KEY UPDATE SKIP LOCKED",
+        "WHERE resolve_at <= %s ORDER BY resolve_at LIMIT %s FOR NO KEY UPDATE SKIP LOCKED",
         [now, limit],
     )
     InboxEvent.objects.filter(pk__in=[event.pk for event in due]).update(
-        ask_at=now + timedelta(seconds=settings.CLAIM_SECONDS), attempts=models.F("attempts") + 1
+        resolve_at=now + timedelta(seconds=settings.CLAIM_SECONDS),
+        attempts=models.F("attempts") + 1,
     )
     return due
 
 
-def ask_again(event: InboxEvent, *, at: datetime, last_error: str) -> None:
-    InboxEvent.objects.filter(pk=event.pk).update(ask_at=at, last_error=last_error)
+def retry_resolve(event: InboxEvent, *, at: datetime, last_error: str) -> None:
+    InboxEvent.objects.filter(pk=event.pk).update(resolve_at=at, last_error=last_error)
 
 
-def answered(gateway_order_ids: Collection[str], result: str) -> None:
+def resolved(gateway_order_ids: Collection[str], result: str) -> None:
     """Note what was found out about an unknown order, on all events that wait for it."""
-    of_gateway_orders(gateway_order_ids).filter(result=ASKING).update(ask_at=None, result=result)
+    of_gateway_orders(gateway_order_ids).filter(result=RESOLVING).update(
+        resolve_at=None, result=result
+    )
 
 
 def handle_again(gateway_order_ids: Collection[str], *, now: datetime) -> None:
     """These orders are ours after all: have their events handled once more."""
-    of_gateway_orders(gateway_order_ids).filter(result__in=[NOT_OURS, ASKING]).update(
-        due_at=now, handled_at=None, attempts=0, ask_at=None
+    of_gateway_orders(gateway_order_ids).filter(result__in=[NOT_OURS, RESOLVING]).update(
+        due_at=now, handled_at=None, attempts=0, resolve_at=None
     )
 
 
-def overdue_ask(*, before: datetime) -> str | None:
+def overdue_unresolved(*, before: datetime) -> str | None:
     """The id of an event that has been due to be asked about since `before`, if there is one."""
-    late = InboxEvent.objects.filter(ask_at__lt=before).order_by("ask_at")
+    late = InboxEvent.objects.filter(resolve_at__lt=before).order_by("resolve_at")
     return late.values_list("gateway_event_id", flat=True).first()
 
 

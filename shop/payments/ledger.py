@@ -18,7 +18,7 @@ from django.contrib.postgres.indexes import BrinIndex
 from django.db import connection, models
 from django.db.models import F, Q
 
-from shop import rows
+from shop.db import fast
 from shop.orders import Order
 from shop.payments.gateway import PaymentFact, RemoteOrder
 
@@ -31,31 +31,31 @@ class GatewayOrder(models.Model):
 
     order = models.ForeignKey(Order, on_delete=models.PROTECT, related_name="gateway_orders")
     gateway_order_id = models.CharField(max_length=64, unique=True, null=True, blank=True)
-    is_alias = models.BooleanField(default=False)
+    is_duplicate = models.BooleanField(default=False)
     amount_paise = models.BigIntegerField()
     currency = models.CharField(max_length=3)
     # A create call may have reached Razorpay since then, and we do not know what became of it.
-    asked_at = models.DateTimeField(null=True, blank=True)
+    create_sent_at = models.DateTimeField(null=True, blank=True)
     created_at = models.DateTimeField()
 
-    check_at = models.DateTimeField(null=True, blank=True)  # when to ask for its payments
-    checked_at = models.DateTimeField(null=True, blank=True)  # the last question that was answered
-    checks = models.PositiveIntegerField(default=0)
-    unanswered = models.SmallIntegerField(default=0, db_default=0)  # polls since `checked_at`
+    poll_at = models.DateTimeField(null=True, blank=True)  # when to ask for its payments
+    polled_at = models.DateTimeField(null=True, blank=True)  # the last question that was answered
+    poll_count = models.PositiveIntegerField(default=0)
+    failed_polls = models.SmallIntegerField(default=0, db_default=0)  # polls since `polled_at`
 
     class Meta:
         verbose_name = "Razorpay order"
         constraints = [
             models.UniqueConstraint(
                 fields=["order"],
-                condition=Q(is_alias=False),
+                condition=Q(is_duplicate=False),
                 name="gateway_order_one_payable_per_order",
             ),
         ]
         indexes = [
             models.Index(
-                fields=["check_at"],
-                condition=Q(check_at__isnull=False),
+                fields=["poll_at"],
+                condition=Q(poll_at__isnull=False),
                 name="gateway_order_to_check",
             ),
         ]
@@ -89,7 +89,7 @@ class Payment(models.Model):
     method = models.CharField(max_length=32, blank=True)
     error_code = models.CharField(max_length=64, blank=True)
     error_description = models.CharField(max_length=300, blank=True)
-    first_seen_via = models.CharField(max_length=16)  # webhook or fetch
+    first_reported_via = models.CharField(max_length=16)  # webhook or fetch
     captured_via = models.CharField(max_length=16, blank=True)  # how we first heard of the money
     captured_at = models.DateTimeField(null=True, blank=True)  # when we first heard of it
     capture_at = models.DateTimeField(null=True, blank=True)  # when to capture it ourselves
@@ -118,7 +118,7 @@ class Payment(models.Model):
 
 def open_gateway_orders(orders: Sequence[Order], *, now: datetime) -> None:
     """Write down, before anyone calls Razorpay, that these orders are to be payable there."""
-    rows.insert(
+    fast.insert(
         GatewayOrder,
         [
             GatewayOrder(
@@ -132,20 +132,20 @@ def open_gateway_orders(orders: Sequence[Order], *, now: datetime) -> None:
     )
 
 
-_ASK_FOR = """
+_BEGIN_CREATE = """
     WITH before AS MATERIALIZED (
-        SELECT row.id, row.asked_at, placed.number
+        SELECT row.id, row.create_sent_at, placed.number
         FROM shop_gatewayorder AS row JOIN shop_order placed ON placed.id = row.order_id
-        WHERE row.order_id = ANY(%s) AND NOT row.is_alias
+        WHERE row.order_id = ANY(%s) AND NOT row.is_duplicate
         ORDER BY row.id FOR NO KEY UPDATE OF row SKIP LOCKED
     )
-    UPDATE shop_gatewayorder SET asked_at = %s
+    UPDATE shop_gatewayorder SET create_sent_at = %s
     FROM before WHERE shop_gatewayorder.id = before.id
-    RETURNING {columns}, before.number, before.asked_at
+    RETURNING {columns}, before.number, before.create_sent_at
 """
 
 
-def ask_for(
+def begin_create(
     order_ids: Collection[int], *, now: datetime
 ) -> dict[int, tuple[GatewayOrder, str, datetime | None]]:
     """
@@ -156,24 +156,28 @@ def ask_for(
     """
     if not order_ids:
         return {}
-    statement = _ASK_FOR.format(columns=rows.columns(GatewayOrder))
-    found = rows.beside(GatewayOrder, statement, [rows.array(order_ids), now])
-    return {row.order_id: (row, receipt, asked_at) for row, (receipt, asked_at) in found}
+    statement = _BEGIN_CREATE.format(columns=fast.columns(GatewayOrder))
+    found = fast.beside(GatewayOrder, statement, [fast.array(order_ids), now])
+    return {
+        row.order_id: (row, receipt, create_sent_at) for row, (receipt, create_sent_at) in found
+    }
 
 
-def asked(row: GatewayOrder, *, at: datetime | None) -> None:
+def set_create_sent_at(row: GatewayOrder, *, at: datetime | None) -> None:
     """
     Note since when a create call may be unaccounted for; None that there is none. Whoever has asked
     after `row` was read knows better.
     """
-    GatewayOrder.objects.filter(pk=row.pk, asked_at=row.asked_at).update(asked_at=at)
+    GatewayOrder.objects.filter(pk=row.pk, create_sent_at=row.create_sent_at).update(
+        create_sent_at=at
+    )
 
 
 _ADOPT = """
     UPDATE shop_gatewayorder AS row
-    SET gateway_order_id = given.gateway_order_id, asked_at = NULL, check_at = given.check_at
+    SET gateway_order_id = given.gateway_order_id, create_sent_at = NULL, poll_at = given.poll_at
     FROM json_to_recordset(%s::json)
-        AS given (id bigint, gateway_order_id text, check_at timestamptz)
+        AS given (id bigint, gateway_order_id text, poll_at timestamptz)
     WHERE row.id = given.id AND row.gateway_order_id IS NULL
 """
 
@@ -184,7 +188,7 @@ class Adoption:
 
     row: GatewayOrder
     orders: Sequence[RemoteOrder]
-    check_at: datetime | None
+    poll_at: datetime | None
 
 
 def adopt(adoptions: Sequence[Adoption], *, now: datetime) -> None:
@@ -198,42 +202,42 @@ def adopt(adoptions: Sequence[Adoption], *, now: datetime) -> None:
         {
             "id": adoption.row.pk,
             "gateway_order_id": adoption.orders[0].id,
-            "check_at": adoption.check_at,
+            "poll_at": adoption.poll_at,
         }
         for adoption in adoptions
     ]
     with connection.cursor() as cursor:
-        cursor.execute(_ADOPT, [rows.as_json(records)])
+        cursor.execute(_ADOPT, [fast.as_json(records)])
         # Whose claim had lapsed finds that another order was adopted: then theirs is its twin.
-        first_twin = 1 if cursor.rowcount == len(adoptions) else 0
-    aliases = [
+        first_duplicate = 1 if cursor.rowcount == len(adoptions) else 0
+    duplicates = [
         GatewayOrder(
             order_id=adoption.row.order_id,
-            gateway_order_id=twin.id,
-            is_alias=True,
-            amount_paise=twin.amount_paise,
-            currency=twin.currency,
+            gateway_order_id=duplicate.id,
+            is_duplicate=True,
+            amount_paise=duplicate.amount_paise,
+            currency=duplicate.currency,
             created_at=now,
-            check_at=adoption.check_at,
+            poll_at=adoption.poll_at,
         )
         for adoption in adoptions
-        for twin in adoption.orders[first_twin:]
+        for duplicate in adoption.orders[first_duplicate:]
     ]
-    if aliases:
-        GatewayOrder.objects.bulk_create(aliases, ignore_conflicts=True)
+    if duplicates:
+        GatewayOrder.objects.bulk_create(duplicates, ignore_conflicts=True)
 
 
-def last_checks(order_ids: Collection[int]) -> dict[int, datetime]:
+def last_polls(order_ids: Collection[int]) -> dict[int, datetime]:
     """When Razorpay last told us about the payments of these orders; missing if never."""
     rows = GatewayOrder.objects.filter(
-        order_id__in=order_ids, is_alias=False, checked_at__isnull=False
+        order_id__in=order_ids, is_duplicate=False, polled_at__isnull=False
     )
-    return {row.order_id: row.checked_at for row in rows if row.checked_at}
+    return {row.order_id: row.polled_at for row in rows if row.polled_at}
 
 
 def of_receipts(receipts: Collection[str]) -> dict[str, GatewayOrder]:
     """The row that is to be payable of each order of ours with one of these receipts."""
-    found = GatewayOrder.objects.filter(order__number__in=receipts, is_alias=False)
+    found = GatewayOrder.objects.filter(order__number__in=receipts, is_duplicate=False)
     return {row.order.number: row for row in found.select_related("order")}
 
 
@@ -242,7 +246,7 @@ def find(gateway_order_ids: Iterable[str]) -> dict[str, GatewayOrder]:
     wanted = set(gateway_order_ids)
     if not wanted:
         return {}
-    found = rows.select(GatewayOrder, "WHERE gateway_order_id = ANY(%s)", [list(wanted)])
+    found = fast.select(GatewayOrder, "WHERE gateway_order_id = ANY(%s)", [list(wanted)])
     return {str(row.gateway_order_id): row for row in found}
 
 
@@ -266,14 +270,14 @@ def record(
             row = fresh[fact.id] = Payment(
                 gateway_payment_id=fact.id,
                 gateway_order=ours[fact.gateway_order_id],
-                first_seen_via=via,
+                first_reported_via=via,
                 created_at=now,
             )
-        if _learn(row, fact, via=via, now=now) and row.pk:
+        if _apply_fact(row, fact, via=via, now=now) and row.pk:
             changed[fact.id] = row
-    rows.insert(Payment, list(fresh.values()))
+    fast.insert(Payment, list(fresh.values()))
     if changed:
-        Payment.objects.bulk_update(changed.values(), LEARNT)
+        Payment.objects.bulk_update(changed.values(), REPORTED_COLUMNS)
     orders_by_row = {row.pk: row.order_id for row in ours.values()}
     return {
         orders_by_row[row.gateway_order_id]
@@ -286,7 +290,7 @@ def _known(facts: Sequence[PaymentFact]) -> dict[str, Payment]:
     if not facts:
         return {}
     ids = list({fact.id for fact in facts})
-    found = rows.select(Payment, "WHERE gateway_payment_id = ANY(%s)", [ids])
+    found = fast.select(Payment, "WHERE gateway_payment_id = ANY(%s)", [ids])
     return {row.gateway_payment_id: row for row in found}
 
 
@@ -306,7 +310,7 @@ def plan_capture(payments: Sequence[Payment], *, at: datetime) -> None:
         )
 
 
-def leave_uncaptured(payments: Sequence[Payment]) -> None:
+def cancel_capture(payments: Sequence[Payment]) -> None:
     """Forget plans to capture these: an authorisation lapses by itself, free of charge."""
     if payments:
         Payment.objects.filter(pk__in=[payment.pk for payment in payments]).update(capture_at=None)
@@ -339,13 +343,13 @@ def overdue_capture(*, before: datetime) -> str | None:
     return str(checkout_id) if checkout_id else None
 
 
-def capture_again(payment: Payment, *, at: datetime | None) -> None:
+def retry_capture(payment: Payment, *, at: datetime | None) -> None:
     """Try the capture again at `at`; None: there is nothing left to capture."""
     Payment.objects.filter(pk=payment.pk).update(capture_at=at)
 
 
 # The columns that reports teach us.
-LEARNT = (
+REPORTED_COLUMNS = (
     "amount_paise",
     "currency",
     "status",
@@ -360,7 +364,7 @@ LEARNT = (
 )
 
 
-def _learn(row: Payment, fact: PaymentFact, *, via: str, now: datetime) -> bool:
+def _apply_fact(row: Payment, fact: PaymentFact, *, via: str, now: datetime) -> bool:
     """Take over what is news in `fact`. False if it says nothing that we did not know."""
     forward = not row.status or RANK[fact.status] > RANK[row.status] or _lapsed(row, fact, via)
     refunded = fact.amount_refunded_paise > row.amount_refunded_paise
@@ -391,7 +395,7 @@ def _lapsed(row: Payment, fact: PaymentFact, via: str) -> bool:
 
 
 @dataclass(frozen=True, slots=True)
-class Verdict:
+class Assessment:
     """
     What the payments of one order amount to.
 
@@ -408,36 +412,36 @@ class Verdict:
     is_nothing: bool = False
 
 
-def verdicts(orders: Sequence[Order]) -> dict[int, Verdict]:
+def assess_orders(orders: Sequence[Order]) -> dict[int, Assessment]:
     """The verdict of each order, from its rows. One query; payments on aliases count alike."""
     payments: defaultdict[int, list[Payment]] = defaultdict(list)
-    found = rows.beside(
+    found = fast.beside(
         Payment,
         f"""
-        SELECT {rows.columns(Payment)}, of.order_id
+        SELECT {fast.columns(Payment)}, of.order_id
         FROM shop_payment JOIN shop_gatewayorder of ON of.id = shop_payment.gateway_order_id
         WHERE of.order_id = ANY(%s) ORDER BY shop_payment.id
         """,
-        [rows.array(order.pk for order in orders)],
+        [fast.array(order.pk for order in orders)],
     )
     for payment, (order_id,) in found:
         payments[order_id].append(payment)
-    return {order.pk: judge(order, payments[order.pk]) for order in orders}
+    return {order.pk: assess(order, payments[order.pk]) for order in orders}
 
 
-def judge(order: Order, payments: Sequence[Payment]) -> Verdict:
+def assess(order: Order, payments: Sequence[Payment]) -> Assessment:
     """Pure: touches no database. Money that went back whole (`refunded`) counts no more."""
     captured = [payment for payment in payments if payment.status == PaymentStatus.CAPTURED]
     authorized = [payment for payment in payments if payment.status == PaymentStatus.AUTHORIZED]
     if order.paid_by:
         # Decided once: also when that payment was refunded since, no other takes its place.
-        return Verdict(
+        return Assessment(
             paid_by=next((it for it in payments if it.gateway_payment_id == order.paid_by), None),
             excess=tuple(it for it in captured if it.gateway_payment_id != order.paid_by),
         )
     right = [payment for payment in captured if _is_right(order, payment)]
     wrong = [payment for payment in (*captured, *authorized) if not _is_right(order, payment)]
-    return Verdict(
+    return Assessment(
         paid_by=right[0] if right else None,
         to_capture=tuple(payment for payment in authorized if _is_right(order, payment)),
         excess=tuple(right[1:]),

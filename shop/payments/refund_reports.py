@@ -21,7 +21,7 @@ from shop.payments.gateway import PaymentFact, RefundFact
 from shop.payments.ledger import Payment, PaymentStatus
 from shop.payments.refunds import (
     FORWARD,
-    LOOK_AFTER,
+    POLL_PENDING_AFTER,
     Refund,
     RefundReason,
     RefundStatus,
@@ -105,7 +105,7 @@ def _record_one(
         return False
     refund.gateway_refund_id = fact.id
     refund.status = status
-    refund.due_at = now + LOOK_AFTER if status is RefundStatus.PENDING else None
+    refund.due_at = now + POLL_PENDING_AFTER if status is RefundStatus.PENDING else None
     refund.claim = None
     refund.updated_at = now
     if old in AT_RAZORPAY and status is RefundStatus.FAILED:

@@ -25,9 +25,9 @@ from shop.orders import Order
 from shop.payments import cases
 from shop.payments.ledger import Payment, PaymentStatus
 
-MOST_ATTEMPTS = 40  # with pauses of up to an hour: more than a day, for a balance to be filled up
+MAX_ATTEMPTS = 40  # with pauses of up to an hour: more than a day, for a balance to be filled up
 KEY = re.compile(r"[0-9a-f]{32}")
-LOOK_AFTER = timedelta(hours=1)  # a pending refund's webhook is quicker, if it comes
+POLL_PENDING_AFTER = timedelta(hours=1)  # a pending refund's webhook is quicker, if it comes
 
 
 class RefundStatus(StrEnum):
@@ -116,21 +116,21 @@ class RefundRefused(Exception):
 
 
 @dataclass(frozen=True, slots=True)
-class Wanted:
+class AutomaticRefund:
     """A payment that is to go back whole."""
 
     payment: Payment
     reason: RefundReason
 
 
-class Hopeless(NamedTuple):
+class RejectedRefund(NamedTuple):
     """A claimed refund that Razorpay will not make, and why."""
 
     refund: Refund
     because: str
 
 
-def want(wanted: Sequence[Wanted], *, now: datetime) -> None:
+def create_automatic(wanted: Sequence[AutomaticRefund], *, now: datetime) -> None:
     """
     Write down that these payments go back, as far as they have not yet. A repeat adds nothing:
     the table has one refund by rule for each payment.
@@ -138,7 +138,7 @@ def want(wanted: Sequence[Wanted], *, now: datetime) -> None:
     if not wanted:
         return
     payments = [item.payment.pk for item in wanted]
-    kept = _promised(payments)
+    kept = _committed_paise(payments)
     Refund.objects.bulk_create(
         (
             Refund(
@@ -157,7 +157,7 @@ def want(wanted: Sequence[Wanted], *, now: datetime) -> None:
     )
 
 
-def request(
+def create_by_staff(
     order: Order,
     *,
     amount_paise: int | None,
@@ -181,7 +181,7 @@ def request(
         )
         if not order.paid_by or payment is None:
             raise RefundRefused("There is no money of this order to give back.", left_paise=0)
-        left_paise = payment.amount_paise - _promised([payment.pk]).get(payment.pk, 0)
+        left_paise = payment.amount_paise - _committed_paise([payment.pk]).get(payment.pk, 0)
         wanted_paise = left_paise if amount_paise is None else amount_paise
         if not 0 < wanted_paise <= left_paise:
             raise RefundRefused("That is more than is left of this payment.", left_paise=left_paise)
@@ -198,7 +198,9 @@ def request(
         )
 
 
-def give_back(payments: Sequence[Payment], *, note: str, by_id: int, now: datetime) -> list[Refund]:
+def refund_all(
+    payments: Sequence[Payment], *, note: str, by_id: int, now: datetime
+) -> list[Refund]:
     """
     Write down that staff sends back all that is left of these captured payments. Sent soon after.
 
@@ -209,7 +211,7 @@ def give_back(payments: Sequence[Payment], *, note: str, by_id: int, now: dateti
         pk__in=[payment.pk for payment in payments], status=PaymentStatus.CAPTURED
     )
     locked = list(rows.order_by("id").select_for_update(no_key=True))
-    promised = _promised([payment.pk for payment in locked])
+    promised = _committed_paise([payment.pk for payment in locked])
     return Refund.objects.bulk_create(
         Refund(
             payment=payment,
@@ -227,7 +229,7 @@ def give_back(payments: Sequence[Payment], *, note: str, by_id: int, now: dateti
     )
 
 
-def again(refund: Refund, *, note: str, by_id: int, now: datetime) -> Refund:
+def retry_failed(refund: Refund, *, note: str, by_id: int, now: datetime) -> Refund:
     """
     Write down a refund in place of one that failed, under a key of its own: Razorpay's answer to
     the old key stays what it is, and so does its case.
@@ -237,7 +239,7 @@ def again(refund: Refund, *, note: str, by_id: int, now: datetime) -> Refund:
     with transaction.atomic():
         payment = Payment.objects.select_for_update(no_key=True).get(pk=refund.payment_id)
         refund.refresh_from_db()
-        left_paise = payment.amount_paise - _promised([payment.pk]).get(payment.pk, 0)
+        left_paise = payment.amount_paise - _committed_paise([payment.pk]).get(payment.pk, 0)
         if refund.status != RefundStatus.FAILED:
             raise RefundRefused("This refund has not failed.", left_paise=left_paise)
         if payment.status != PaymentStatus.CAPTURED or refund.amount_paise > left_paise:
@@ -259,7 +261,7 @@ def again(refund: Refund, *, note: str, by_id: int, now: datetime) -> Refund:
         )
 
 
-def gone_whole(standing: Iterable[Refund]) -> set[int]:
+def fully_refunded(standing: Iterable[Refund]) -> set[int]:
     """The ids of the payments that these refunds, none of them failed, give back whole."""
     paise: Counter[int] = Counter()
     whole = set()
@@ -280,13 +282,13 @@ def is_key(receipt: str) -> bool:
     return KEY.fullmatch(receipt) is not None
 
 
-def left_of(payments: Sequence[Payment]) -> dict[int, int]:
+def refundable_paise(payments: Sequence[Payment]) -> dict[int, int]:
     """How much of each of these is neither going back nor gone, in paise. One query."""
-    promised = _promised([payment.pk for payment in payments])
+    promised = _committed_paise([payment.pk for payment in payments])
     return {payment.pk: payment.amount_paise - promised.get(payment.pk, 0) for payment in payments}
 
 
-def _promised(payment_ids: Collection[int]) -> dict[int, int]:
+def _committed_paise(payment_ids: Collection[int]) -> dict[int, int]:
     """How much of each payment is going back or has gone, in paise. Failed ones do not count."""
     rows = Refund.objects.filter(payment_id__in=payment_ids).exclude(status=RefundStatus.FAILED)
     return dict(
@@ -322,13 +324,13 @@ def postpone(refund: Refund, *, until: datetime, last_error: str) -> None:
     )
 
 
-def give_up(hopeless: Sequence[Hopeless], *, now: datetime) -> set[int]:
+def give_up(rejected: Sequence[RejectedRefund], *, now: datetime) -> set[int]:
     """
     Razorpay will not have these. Each row says why, and a case asks operations for help. The ids
     of the orders concerned; only whoever holds the claim can give a refund up.
     """
     concerned = set()
-    for refund, because in hopeless:
+    for refund, because in rejected:
         ours = Refund.objects.filter(pk=refund.pk, claim=refund.claim, status=RefundStatus.DUE)
         if ours.update(
             status=RefundStatus.FAILED,
@@ -350,7 +352,7 @@ def open_failed_case(refund: Refund, text: str, *, now: datetime) -> None:
     cases.open_cases([case], now=now)
 
 
-def rest(refund: Refund) -> None:
+def finish(refund: Refund) -> None:
     """Nothing is left to be sent or asked. Only whoever holds the claim can say so."""
     Refund.objects.filter(pk=refund.pk, claim=refund.claim).update(claim=None, due_at=None)
 

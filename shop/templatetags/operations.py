@@ -5,7 +5,7 @@ from __future__ import annotations
 from django import template
 from django.conf import settings
 
-from shop.admin.parts import pill, took
+from shop.admin.widgets import pill, took
 from shop.money import format_amount
 
 register = template.Library()

@@ -21,6 +21,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from shop.addresses import data_dir_of
 from tests.bench import machine, pakka, plan, profiles, report
 from tests.bench.benchmark import Benchmark
 from tests.bench.gateway_process import GatewayProcess
@@ -30,9 +31,8 @@ from tests.bench.shops import BenchError
 from tests.bench.soak import figures as soak_figures
 from tests.bench.soak import soak, through
 from tests.bench.upkeep import upkeep
-from workers.addresses import data_dir_of
-from workers.servers import ServiceError
-from workers.supervised import last_lines
+from workers.stack.server import ServiceError
+from workers.stack.supervised import last_lines
 
 KEPT_IN = data_dir_of(os.environ)
 

@@ -19,9 +19,9 @@ from pathlib import Path
 import psycopg
 from redis import Redis
 
-from workers import process_tree
-from workers.devservices import Services
-from workers.postgres import postgres_binaries
+from workers.stack import process_tree
+from workers.stack.postgres import postgres_binaries
+from workers.stack.services import Services
 
 TICKS_PER_SECOND = os.sysconf("SC_CLK_TCK")
 OWN_MEMORY = re.compile(r"^RssAnon:\s+(\d+) kB", re.MULTILINE)

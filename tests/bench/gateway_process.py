@@ -12,10 +12,10 @@ import time
 from pathlib import Path
 from typing import Any, Self
 
+from shop.addresses import REPOSITORY
 from tests.bench.wire import ask, encode
-from workers.addresses import REPOSITORY
-from workers.environment import SPARE_PORTS, is_free
-from workers.supervised import Supervised
+from workers.stack.environment import SPARE_PORTS, is_free
+from workers.stack.supervised import Supervised
 
 START_SECONDS = 20
 

@@ -28,14 +28,14 @@ _COPIES: dict[str, tuple[str, dict[str, str]]] = {
     "shop_checkoutjob": ("id = %(job_id)s", {
         "id": _JOB_ID, "owner_id": "buyer", "cart_id": "buyer", "order_id": "-n",
     }),
-    "shop_move": ("job_id = %(job_id)s", {"id": "-(n * 10 + line)", "job_id": _JOB_ID}),
+    "shop_transition": ("job_id = %(job_id)s", {"id": "-(n * 10 + line)", "job_id": _JOB_ID}),
     "shop_idempotencykey": ("job_id = %(job_id)s", {
         "id": "-n", "owner_id": "buyer", "key": "'old' || n", "job_id": _JOB_ID,
     }),
-    "shop_gatewayorder": ("order_id = %(order_id)s AND NOT is_alias", {
+    "shop_gatewayorder": ("order_id = %(order_id)s AND NOT is_duplicate", {
         "id": "-n", "order_id": "-n", "gateway_order_id": "'order_old' || n",
         # Of one in twenty the last polls are still to come, over the next days.
-        "check_at": "CASE WHEN n %% 20 = 0 THEN now() + random() * interval '5 days' END",
+        "poll_at": "CASE WHEN n %% 20 = 0 THEN now() + random() * interval '5 days' END",
     }),
     "shop_payment": ("gateway_order_id = %(gateway_order_id)s", {
         "id": "-n", "gateway_order_id": "-n", "gateway_payment_id": "'pay_old' || n",
@@ -53,7 +53,7 @@ _TEMPLATE = """
     SELECT job.id AS job_id, job.owner_id, job.order_id, remote.id AS gateway_order_id,
            payment.gateway_payment_id AS payment_id
     FROM shop_checkoutjob job
-    JOIN shop_gatewayorder remote ON remote.order_id = job.order_id AND NOT remote.is_alias
+    JOIN shop_gatewayorder remote ON remote.order_id = job.order_id AND NOT remote.is_duplicate
     JOIN shop_payment payment ON payment.gateway_order_id = remote.id
     JOIN shop_inboxevent event ON event.gateway_event_id = 'evt_' || payment.gateway_payment_id
     WHERE job.state = 'paid' LIMIT 1

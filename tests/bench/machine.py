@@ -11,7 +11,7 @@ from typing import Any
 import psycopg
 from redis import Redis
 
-from workers.devservices import Services
+from workers.stack.services import Services
 
 QUIET_LOAD = 0.5
 SETTINGS = ("fsync", "synchronous_commit", "full_page_writes", "shared_buffers")

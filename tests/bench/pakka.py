@@ -16,7 +16,7 @@ import psycopg
 from tests.bench.cost import Meter
 from tests.bench.gateway_process import GatewayProcess, free_port
 from tests.bench.shops import VARIANTS, Buyer, Payable, Progress, lines_of, order_form
-from workers.stack import Stack
+from workers.stack.stack import Stack
 
 PROCESSES = ("web", "worker", "gateway", "sweeper")
 FLASH_SKU = "BENCH-FLASH"
@@ -34,12 +34,12 @@ UNHURRIED["HELD_PERCENT_BY_GUESTS"] = "100"
 
 _PROGRESS = """
     SELECT job.id::text, job.state, job.created_at,
-           (SELECT min(at) FROM shop_move WHERE job_id = job.id AND new = 'awaiting_payment'),
-           (SELECT min(at) FROM shop_move WHERE job_id = job.id AND new = 'paid'),
+           (SELECT min(at) FROM shop_transition WHERE job_id = job.id AND new = 'awaiting_payment'),
+           (SELECT min(at) FROM shop_transition WHERE job_id = job.id AND new = 'paid'),
            coalesce(remote.gateway_order_id, '')
     FROM unnest(%s::uuid[]) AS wanted (id)
     JOIN shop_checkoutjob job ON job.id = wanted.id
-    LEFT JOIN shop_gatewayorder remote ON remote.order_id = job.order_id AND NOT remote.is_alias
+    LEFT JOIN shop_gatewayorder remote ON remote.order_id = job.order_id AND NOT remote.is_duplicate
 """
 # Both walk a partial index that holds only what is on its way.
 _UNDECIDED = """
@@ -123,8 +123,8 @@ class Pakka:
         asked meanwhile about the thousands that an earlier measurement has left unpaid.
         """
         self.database.execute(
-            "UPDATE shop_gatewayorder SET check_at = check_at + interval '1 hour'"
-            " WHERE check_at < now() + interval '1 hour'"
+            "UPDATE shop_gatewayorder SET poll_at = poll_at + interval '1 hour'"
+            " WHERE poll_at < now() + interval '1 hour'"
         )
         self.database.execute("VACUUM ANALYZE")
         self.database.execute("CHECKPOINT")

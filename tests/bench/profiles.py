@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 SAMPLES_PER_SECOND = 200
-LONGEST_SECONDS = 3600
+MAX_SECONDS = 3600
 SHOWN = 30
 # `function (package/module.py:12)` at the end of a stack
 INNERMOST_FILE = re.compile(r"\(([^/():]+)[^():]*:\d+\)$")
@@ -45,7 +45,7 @@ def _record(pid: int, file: Path) -> subprocess.Popen[bytes]:
     words = [
         str(recorder), "record", "--nonblocking", "--gil", "--function",
         "--pid", str(pid), "--format", "raw", "--output", str(file),
-        "--rate", str(SAMPLES_PER_SECOND), "--duration", str(LONGEST_SECONDS),
+        "--rate", str(SAMPLES_PER_SECOND), "--duration", str(MAX_SECONDS),
     ]  # fmt: skip
     return subprocess.Popen(words, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
 

@@ -13,6 +13,7 @@ from typing import Any
 
 import psycopg
 
+from shop.addresses import DATABASE, REPOSITORY, celery_broker_url
 from tests.bench.cost import Meter
 from tests.bench.gateway_process import GatewayProcess, free_port
 from tests.bench.pakka import Pakka
@@ -25,9 +26,8 @@ from tests.bench.shops import (
     lines_of,
     order_form,
 )
-from workers.addresses import DATABASE, REPOSITORY, celery_broker_url
-from workers.environment import is_free
-from workers.supervised import Supervised
+from workers.stack.environment import is_free
+from workers.stack.supervised import Supervised
 
 OWN_DATABASE = "reference"
 START_SECONDS = 60

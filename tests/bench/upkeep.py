@@ -67,7 +67,7 @@ def upkeep(*, now: datetime) -> list[Figure]:
 
 
 def _retention(*, now: datetime) -> Iterator[Figure]:
-    from shop import retention
+    from shop.operations import retention
 
     for rule in retention.RULES:
 
@@ -92,7 +92,7 @@ def _lists() -> Iterator[Figure]:
     )
     client = Client(headers={"host": settings.ALLOWED_HOSTS[0].replace("*", "localhost")})
     client.force_login(staff)
-    remote = GatewayOrder.objects.filter(payments__isnull=False, is_alias=False).last()
+    remote = GatewayOrder.objects.filter(payments__isnull=False, is_duplicate=False).last()
     if remote is None:
         raise BenchError("no checkout has been paid")
     names = {
@@ -114,11 +114,11 @@ def _lists() -> Iterator[Figure]:
 
 
 def _claim(*, now: datetime) -> Iterator[Figure]:
-    from shop.payments import reconcile
+    from shop.payments import polling
 
     def claim() -> None:
         with _taken_back():
-            reconcile.claim_due(limit=64, now=now + timedelta(days=2))
+            polling.claim_due(limit=64, now=now + timedelta(days=2))
 
     yield _figure("claim of 64 due polls", claim, bound_ms=CLAIM_MS)
 

@@ -24,7 +24,7 @@ from tests.bench.wire import Client, encode
 BUYERS = 16
 RETURNS_AFTER_SECONDS = 0.3
 JITTER = 0.2
-MOST_LOOKS = 200
+MAX_LOOKS = 200
 
 
 @dataclass
@@ -90,7 +90,7 @@ async def _look_until(
     status: str, client: Client, buyer: Buyer, checkout: dict[str, Any], log: Log
 ) -> dict[str, Any]:
     tag, pause_ms = "", checkout["poll"]["after_ms"]
-    for _ in range(MOST_LOOKS):
+    for _ in range(MAX_LOOKS):
         if checkout["status"] == status:
             return checkout
         await asyncio.sleep(pause_ms / 1000 * (1 + JITTER * random.random()))
@@ -103,4 +103,4 @@ async def _look_until(
             continue
         tag, checkout = reply.header("ETag"), reply.json()
         pause_ms = checkout["poll"]["after_ms"]
-    raise BenchError(f"{status} was not reached in {MOST_LOOKS} looks: {checkout}")
+    raise BenchError(f"{status} was not reached in {MAX_LOOKS} looks: {checkout}")

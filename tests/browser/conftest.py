@@ -10,9 +10,9 @@ import psycopg
 import pytest
 from playwright.sync_api import Browser, sync_playwright
 
-from tests.browser.visitor import Visitor
-from tests.support.shopfloor import ShopFloor
-from workers.stack import Stack
+from tests.browser.buyer import Visitor
+from tests.support.running_shop import RunningShop
+from workers.stack.stack import Stack
 
 # What the tests' own environment sets for Django must not reach the stack: it chooses for itself.
 UNSET = ("DATA_DIR", "RAZORPAY_BASE_URL", "LOG_LEVEL", "SECRET_KEY")
@@ -39,9 +39,9 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
 
 
 @pytest.fixture
-def floor(stack: Stack) -> Iterator[ShopFloor]:
+def floor(stack: Stack) -> Iterator[RunningShop]:
     """The shop behind the page, with full shelves and a stand-in without faults."""
-    with ShopFloor(stack) as floor:
+    with RunningShop(stack) as floor:
         floor.rows("UPDATE shop_stocklevel SET on_hand = held + %s RETURNING 1", PLENTY_UNITS)
         floor.standin("PUT", "faults", [])
         floor.standin("PATCH", "script", {"drop_all": False})
@@ -62,7 +62,7 @@ def browser() -> Iterator[Browser]:
 
 
 @pytest.fixture
-def visitors(browser: Browser, floor: ShopFloor) -> Iterator[Callable[..., Visitor]]:
+def visitors(browser: Browser, floor: RunningShop) -> Iterator[Callable[..., Visitor]]:
     """
     Makes visitors, each with a browser profile of their own: a phone in Kolkata unless told else.
 
@@ -86,5 +86,5 @@ def visitor(visitors: Callable[..., Visitor]) -> Visitor:
 
 
 @pytest.fixture
-def database(floor: ShopFloor) -> psycopg.Connection[tuple[object, ...]]:
+def database(floor: RunningShop) -> psycopg.Connection[tuple[object, ...]]:
     return floor.database

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from playwright.sync_api import expect
 
-from tests.browser.visitor import Visitor
+from tests.browser.buyer import Visitor
 
 
 def test_the_docs_unfold_and_break_no_rule(visitor: Visitor):

@@ -6,9 +6,9 @@ from collections.abc import Callable
 
 from playwright.sync_api import expect
 
-from tests.browser.visitor import FIELDS, Visitor
+from tests.browser.buyer import FIELDS, Visitor
 from tests.support.buyers import Buyer
-from tests.support.shopfloor import ShopFloor
+from tests.support.running_shop import RunningShop
 
 TIFFIN = "TIF-3"
 
@@ -102,7 +102,7 @@ def test_a_form_with_a_stale_cart_orders_nothing_and_shows_the_true_one(visitor:
 
 
 def test_the_last_unit_taken_while_on_the_form_is_said_before_anything_is_ordered(
-    visitor: Visitor, floor: ShopFloor
+    visitor: Visitor, floor: RunningShop
 ):
     floor.rows("UPDATE shop_stocklevel SET on_hand = held + 1 FROM shop_variant v"
                " WHERE v.id = variant_id AND v.sku = %s RETURNING 1", TIFFIN)  # fmt: skip
@@ -120,7 +120,7 @@ def test_the_last_unit_taken_while_on_the_form_is_said_before_anything_is_ordere
 
 
 def test_the_last_unit_taken_while_the_order_is_placed_ends_without_a_charge(
-    visitor: Visitor, floor: ShopFloor
+    visitor: Visitor, floor: RunningShop
 ):
     visitor.go_to_form("enamel-tiffin")
     floor.stack.freeze("worker")

@@ -13,9 +13,9 @@ from axe_playwright_python.sync_playwright import Axe
 from django.contrib.auth.hashers import make_password
 from playwright.sync_api import Page, expect
 
-from tests.browser.visitor import PHONE, Visitor
+from tests.browser.buyer import PHONE, Visitor
 from tests.support.buyers import ADDRESS
-from tests.support.shopfloor import ShopFloor
+from tests.support.running_shop import RunningShop
 
 DESK = {"width": 1440, "height": 900}
 PASSWORD = "look but do not touch"
@@ -25,7 +25,7 @@ PICTURES = {("light", 1440): "operations-light.png", ("dark", 360): "operations-
 Staff = Callable[..., Visitor]
 
 
-def make_user(floor: ShopFloor, email: str, *, is_staff: bool) -> None:
+def make_user(floor: RunningShop, email: str, *, is_staff: bool) -> None:
     floor.rows(
         """
         INSERT INTO shop_user
@@ -44,7 +44,7 @@ def sign_in(visitor: Visitor, email: str) -> None:
 
 
 @pytest.fixture
-def staff(visitors: Callable[..., Visitor], floor: ShopFloor) -> Staff:
+def staff(visitors: Callable[..., Visitor], floor: RunningShop) -> Staff:
     """Makes people who may look, and no more, at the operations page with its figures."""
     make_user(floor, "looks@example.com", is_staff=True)
 
@@ -60,7 +60,7 @@ def staff(visitors: Callable[..., Visitor], floor: ShopFloor) -> Staff:
 
 
 @pytest.fixture
-def busy(floor: ShopFloor) -> ShopFloor:
+def busy(floor: RunningShop) -> RunningShop:
     """Checkouts of every kind: paid, waiting, cancelled, of an empty cart."""
     buyers = floor.arrive(4)
     posted = floor.post_all(buyers[:3])
@@ -92,7 +92,7 @@ def number(page: Page, name: str) -> int:
 
 @pytest.mark.parametrize(("color_scheme", "screen"), [("light", DESK), ("dark", PHONE)])
 def test_axe_finds_no_fault_and_nothing_is_against_the_policy(
-    staff: Staff, busy: ShopFloor, color_scheme: str, screen: dict[str, int]
+    staff: Staff, busy: RunningShop, color_scheme: str, screen: dict[str, int]
 ):
     """`SCREENSHOTS=docs/screenshots` takes the pictures for the documents on the way."""
     visitor = staff(color_scheme=color_scheme, viewport=screen, reduced_motion="reduce")
@@ -106,13 +106,13 @@ def test_axe_finds_no_fault_and_nothing_is_against_the_policy(
         visitor.page.screenshot(path=Path(folder) / name)
 
 
-def test_a_narrow_phone_does_not_scroll_sideways(staff: Staff, busy: ShopFloor):
+def test_a_narrow_phone_does_not_scroll_sideways(staff: Staff, busy: RunningShop):
     page = staff(viewport=PHONE).page
 
     assert page.evaluate("document.documentElement.scrollWidth") <= PHONE["width"]
 
 
-def test_every_panel_has_its_figures(staff: Staff, busy: ShopFloor):
+def test_every_panel_has_its_figures(staff: Staff, busy: RunningShop):
     page = staff().page
 
     for panel, words in {
@@ -133,7 +133,7 @@ def test_every_panel_has_its_figures(staff: Staff, busy: ShopFloor):
 # --- live ----------------------------------------------------------------------------------------
 
 
-def test_a_checkout_shows_without_a_reload(staff: Staff, busy: ShopFloor):
+def test_a_checkout_shows_without_a_reload(staff: Staff, busy: RunningShop):
     page = staff().page
     page.evaluate("window.isTheSamePage = true")
     before = number(page, "Started")
@@ -145,7 +145,7 @@ def test_a_checkout_shows_without_a_reload(staff: Staff, busy: ShopFloor):
     assert page.evaluate("window.isTheSamePage")
 
 
-def test_figures_that_are_stale_say_so_until_they_are_not(staff: Staff, busy: ShopFloor):
+def test_figures_that_are_stale_say_so_until_they_are_not(staff: Staff, busy: RunningShop):
     visitor = staff()
     visitor.forgiven += ("/ops/data.json",)
     visitor.page.route("**/ops/data.json*", lambda route: route.abort())
@@ -157,7 +157,7 @@ def test_figures_that_are_stale_say_so_until_they_are_not(staff: Staff, busy: Sh
     expect(trouble).to_be_hidden(timeout=SOON_MS)
 
 
-def test_who_was_signed_out_meanwhile_is_told_where_to_sign_in(staff: Staff, busy: ShopFloor):
+def test_who_was_signed_out_meanwhile_is_told_where_to_sign_in(staff: Staff, busy: RunningShop):
     visitor = staff()
     visitor.forgiven += ("/ops/data.json",)
 
@@ -172,7 +172,7 @@ def test_who_was_signed_out_meanwhile_is_told_where_to_sign_in(staff: Staff, bus
 # --- ranges and tables ---------------------------------------------------------------------------
 
 
-def test_a_range_is_chosen_and_stays_after_a_reload(staff: Staff, busy: ShopFloor):
+def test_a_range_is_chosen_and_stays_after_a_reload(staff: Staff, busy: RunningShop):
     page = staff().page
 
     page.get_by_role("link", name="24h").click()
@@ -185,7 +185,7 @@ def test_a_range_is_chosen_and_stays_after_a_reload(staff: Staff, busy: ShopFloo
     expect(page.locator("[data-per]").first).to_have_text("a minute")
 
 
-def test_a_range_of_ones_own_is_on_the_shops_clock(staff: Staff, busy: ShopFloor):
+def test_a_range_of_ones_own_is_on_the_shops_clock(staff: Staff, busy: RunningShop):
     page = staff().page
     page.get_by_text("Custom").click()
     page.get_by_role("textbox", name="From").fill("2026-01-01T10:00")
@@ -197,7 +197,7 @@ def test_a_range_of_ones_own_is_on_the_shops_clock(staff: Staff, busy: ShopFloor
     assert number(page, "Started") == 0
 
 
-def test_a_range_that_is_none_is_explained(staff: Staff, busy: ShopFloor):
+def test_a_range_that_is_none_is_explained(staff: Staff, busy: RunningShop):
     visitor = staff()
     visitor.forgiven += ("/ops/data.json",)
 
@@ -206,7 +206,7 @@ def test_a_range_that_is_none_is_explained(staff: Staff, busy: ShopFloor):
     expect(visitor.page.get_by_role("alert")).to_contain_text("range must be one of")
 
 
-def test_a_table_is_downloaded_for_the_range_on_the_page(staff: Staff, busy: ShopFloor):
+def test_a_table_is_downloaded_for_the_range_on_the_page(staff: Staff, busy: RunningShop):
     page = staff("?range=15m").page
 
     with page.expect_download() as download:
@@ -228,7 +228,7 @@ def test_who_is_not_signed_in_comes_back_after_signing_in(staff: Staff):
     expect(page).to_have_url(re.compile(r"/ops/\?range=7d$"))
 
 
-def test_who_is_staff_no_more_is_refused(staff: Staff, floor: ShopFloor):
+def test_who_is_staff_no_more_is_refused(staff: Staff, floor: RunningShop):
     visitor = staff()
     visitor.forgiven += ("/ops/",)
     make_user(floor, "looks@example.com", is_staff=False)

@@ -8,14 +8,14 @@ import psycopg
 import pytest
 from playwright.sync_api import Route, expect
 
-from tests.browser.visitor import Visitor
+from tests.browser.buyer import Visitor
 from tests.support.buyers import until
-from tests.support.shopfloor import ShopFloor
+from tests.support.running_shop import RunningShop
 
 Database = psycopg.Connection[tuple[object, ...]]
 
 
-def test_a_declined_payment_is_tried_again_on_the_same_order(visitor: Visitor, floor: ShopFloor):
+def test_a_declined_payment_is_tried_again_on_the_same_order(visitor: Visitor, floor: RunningShop):
     visitor.order()
     visitor.click("Pay ₹349")
     visitor.in_form("fail")
@@ -115,7 +115,7 @@ def test_an_order_that_cannot_be_sent_can_be_sent_again(visitor: Visitor):
 
 
 def test_a_network_lost_while_waiting_is_told_and_nothing_else_is(
-    visitor: Visitor, floor: ShopFloor
+    visitor: Visitor, floor: RunningShop
 ):
     visitor.forgiven += ("ERR_INTERNET_DISCONNECTED",)
     visitor.order()
@@ -150,7 +150,7 @@ def test_paid_in_a_tab_that_was_closed_is_found_in_the_orders(visitor: Visitor):
 
 
 def test_a_page_that_hears_nothing_from_the_form_learns_it_from_the_shop(
-    visitor: Visitor, floor: ShopFloor
+    visitor: Visitor, floor: RunningShop
 ):
     visitor.order()
     visitor.click("Pay ₹349")
@@ -163,7 +163,7 @@ def test_a_page_that_hears_nothing_from_the_form_learns_it_from_the_shop(
 
 
 def test_who_has_paid_is_not_asked_to_pay_while_the_bank_is_asked(
-    visitor: Visitor, floor: ShopFloor
+    visitor: Visitor, floor: RunningShop
 ):
     visitor.order()
     floor.standin("PATCH", "script", {"drop_all": True})
@@ -185,7 +185,7 @@ def test_who_has_paid_is_not_asked_to_pay_while_the_bank_is_asked(
     ("process", "title"), [("worker", "We have your order"), ("gateway", "Almost ready")]
 )
 def test_a_reload_while_the_order_is_prepared_changes_nothing(
-    visitor: Visitor, floor: ShopFloor, process: str, title: str
+    visitor: Visitor, floor: RunningShop, process: str, title: str
 ):
     visitor.go_to_form()
     floor.stack.freeze(process)
@@ -202,7 +202,7 @@ def test_a_reload_while_the_order_is_prepared_changes_nothing(
     visitor.reads("Ready to pay")
 
 
-def test_a_second_order_waits_for_money_that_is_on_its_way(visitor: Visitor, floor: ShopFloor):
+def test_a_second_order_waits_for_money_that_is_on_its_way(visitor: Visitor, floor: RunningShop):
     visitor.forgiven += ("/api/payments/create-from-cart/",)
     visitor.order()
     first_id = visitor.checkout_id
@@ -259,7 +259,7 @@ def test_time_that_ran_out_is_told_and_ordering_again_makes_a_new_checkout(
 
 
 def test_a_payment_too_late_for_the_items_comes_back(
-    visitor: Visitor, floor: ShopFloor, database: Database
+    visitor: Visitor, floor: RunningShop, database: Database
 ):
     visitor.order("copper-water-bottle")
     checkout = visitor.status()
@@ -281,7 +281,7 @@ def test_a_payment_too_late_for_the_items_comes_back(
 
 
 def test_a_payment_that_does_not_fit_is_looked_into_and_the_money_is_called_safe(
-    visitor: Visitor, floor: ShopFloor
+    visitor: Visitor, floor: RunningShop
 ):
     visitor.order()
     order_id = visitor.status()["payment"]["razorpay_order_id"]
@@ -307,7 +307,7 @@ def test_anothers_checkout_is_shown_to_nobody(visitors: Callable[..., Visitor]):
     expect(stranger.page.locator("main")).not_to_contain_text("₹349")
 
 
-def has_money(floor: ShopFloor, order_id: str) -> bool:
+def has_money(floor: RunningShop, order_id: str) -> bool:
     """Whether the shop has heard of a payment on this Razorpay order."""
     rows = floor.rows(
         "SELECT 1 FROM shop_payment p JOIN shop_gatewayorder g ON g.id = p.gateway_order_id"

@@ -11,7 +11,7 @@ import certifi
 import razorpay
 import requests
 
-from shop.payments.razorpay import RazorpayGateway
+from shop.payments.razorpay.client import RazorpayGateway
 from tests.support import environment
 from tests.support.standin import StandIn
 

@@ -13,15 +13,16 @@ from shop import roles
 from shop.accounts import User
 from shop.admin import masking
 from shop.carts import SyncEvent
-from shop.checkout import mending
 from shop.checkout.jobs import CheckoutJob
-from shop.checkout.trail import Instruction
-from shop.checkout.webhooks import ReconcileWebhook
-from shop.ops import answers
-from shop.payments import cases, inbox
+from shop.checkout.steps.reconcile_webhook import ReconcileWebhook
+from shop.operations import actions
+from shop.operations.audit_log import ActionRequest
+from shop.ops import cache
+from shop.payments import cases
 from shop.payments.cases import Case, CaseKind
 from shop.payments.inbox import InboxEvent
 from shop.payments.ledger import GatewayOrder, Payment
+from shop.payments.razorpay import webhooks
 from shop.stock import StockLevel
 from tests.support import environment
 from tests.support.events import deliver
@@ -78,7 +79,9 @@ def paid(gateway, standin, now):
     run(ReconcileWebhook(), now=now)
     job.order.refresh_from_db()
     person = User.objects.create_superuser("asha@example.com", "x")
-    mending.refund(job.order, amount_paise=12_300, by=Instruction(person.pk, "a chipped rim", now))
+    actions.refund(
+        job.order, amount_paise=12_300, by=ActionRequest(person.pk, "a chipped rim", now)
+    )
     return job
 
 
@@ -135,7 +138,7 @@ def test_the_roles_are_made_once_and_keep_what_was_granted_beside(admin):
 
     assert Group.objects.count() == 3
     after = set(group.permissions.values_list("codename", flat=True))
-    assert after - before == {"mend_checkout"}
+    assert after - before == {"operate_checkout"}
     assert before == {name for name in before if name.startswith("view_")}
     assert not before & {"view_user", "view_idempotencykey"}
 
@@ -217,7 +220,7 @@ def test_a_list_costs_the_same_for_one_row_and_for_many(
 
 
 def test_a_list_counts_no_further_than_it_must(admin, now, monkeypatch):
-    monkeypatch.setattr("shop.admin.parts.MOST_COUNTED", 3)
+    monkeypatch.setattr("shop.admin.widgets.MAX_COUNTED", 3)
     for _ in range(5):
         make_checkout(now=now)
 
@@ -249,7 +252,7 @@ def test_open_cases_come_first(admin, paid, now):
         cases.open_cases([cases.Open(paid.order_id, CaseKind.DISPUTE, name, name)], now=now)
     person = User.objects.get(email="root@example.com")
     newest = Case.objects.get(reference="disp_2")
-    mending.close_case(newest.pk, by=Instruction(person.pk, "the bank gave in", now))
+    actions.close_case(newest.pk, by=ActionRequest(person.pk, "the bank gave in", now))
 
     rows = admin.get(reverse("admin:shop_case_changelist")).context["cl"].result_list
 
@@ -402,13 +405,13 @@ def planted(gateway, standin, now):
 
 
 def test_no_page_shows_what_a_webhook_says_about_people(planted, admin):
-    answers.forget()
+    cache.forget()
     event, payment = InboxEvent.objects.get(), Payment.objects.get()
     pages = [
         reverse("admin:shop_checkoutjob_change", args=[planted.pk]),
         reverse("admin:shop_inboxevent_change", args=[event.pk]),
         reverse("admin:shop_payment_change", args=[payment.pk]),
-        reverse("admin:shop_inboxevent_mend", args=[event.pk, "replay"]),
+        reverse("admin:shop_inboxevent_action", args=[event.pk, "replay"]),
         reverse("ops_data"),
         reverse("ops_table", args=["stuck"]),
         *(reverse(f"admin:shop_{table}_changelist") for table in SEEN),
@@ -438,7 +441,7 @@ def test_a_body_that_is_not_json_is_described(body):
 
 def test_the_bytes_are_kept_as_they_came(planted):
     assert b"planted@secret.example" in bytes(InboxEvent.objects.get().body)
-    assert inbox.read(bytes(InboxEvent.objects.get().body)).problem == ""
+    assert webhooks.read(bytes(InboxEvent.objects.get().body)).problem == ""
 
 
 # --- units on the shelf --------------------------------------------------------------------------

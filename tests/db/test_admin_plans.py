@@ -15,7 +15,7 @@ from django.utils import timezone
 
 from shop.accounts import User
 from shop.checkout.jobs import CheckoutJob
-from shop.checkout.webhooks import ReconcileWebhook
+from shop.checkout.steps.reconcile_webhook import ReconcileWebhook
 from shop.payments.inbox import InboxEvent
 from shop.payments.ledger import GatewayOrder, Payment
 from tests.bench.grown import grow

@@ -5,11 +5,11 @@ from datetime import datetime, timedelta
 import pytest
 
 from shop.checkout.jobs import CheckoutJob
-from shop.checkout.payable import CreateRazorpayOrder
-from shop.checkout.questions import CheckPayments
 from shop.checkout.states import State
+from shop.checkout.steps.check_payments import CheckPayments
+from shop.checkout.steps.create_razorpay_order import CreateRazorpayOrder
 from shop.payments.gateway import Gateway
-from shop.payments.razorpay import RazorpayGateway
+from shop.payments.razorpay.client import RazorpayGateway
 from tests.support.shop import make_checkout, make_payable, place_order, reload, run_remote
 
 pytestmark = pytest.mark.django_db
@@ -86,4 +86,4 @@ def test_after_an_outage_polls_go_on_too(gateway, nobody, now):
 
     live(gateway, end, end + timedelta(minutes=2))
 
-    assert {job.order.gateway_orders.get().unanswered for job in jobs} == {0}
+    assert {job.order.gateway_orders.get().failed_polls for job in jobs} == {0}

@@ -7,8 +7,8 @@ from shop import carts
 from shop.accounts import User
 from shop.carts import CartItem
 from shop.catalogue import Variant
-from shop.checkout.accept import IdempotencyKey
-from shop.checkout.jobs import CheckoutJob, Move
+from shop.checkout.jobs import CheckoutJob, Transition
+from shop.checkout.start import IdempotencyKey
 from shop.checkout.states import State
 from tests.support.api import (
     POST_CHECKOUT,
@@ -34,7 +34,9 @@ def buyer() -> Caller:
 
 def nothing_was_written() -> bool:
     return not (
-        CheckoutJob.objects.exists() or Move.objects.exists() or IdempotencyKey.objects.exists()
+        CheckoutJob.objects.exists()
+        or Transition.objects.exists()
+        or IdempotencyKey.objects.exists()
     )
 
 

@@ -3,8 +3,8 @@
 import pytest
 
 from shop.catalogue import Variant
-from shop.checkout.accept import IdempotencyKey
-from shop.checkout.jobs import CheckoutJob, Move
+from shop.checkout.jobs import CheckoutJob, Transition
+from shop.checkout.start import IdempotencyKey
 from shop.checkout.states import State
 from shop.payments.ledger import GatewayOrder
 from tests.support.api import Caller, granted, job_of, ordered, payable, refused
@@ -140,7 +140,7 @@ def test_a_newer_cart_supersedes_the_open_checkout_and_takes_its_units_over(buye
     assert ordered(second).state == State.ORDERED
     assert stock_of(mug) == (10, 2)
     assert second["amount_paise"] == 2 * first["amount_paise"]
-    superseded = Move.objects.get(job_id=first["id"], new=State.CANCELLED)
+    superseded = Transition.objects.get(job_id=first["id"], new=State.CANCELLED)
     assert superseded.because.startswith("superseded")
     assert buyer.status(first)["poll"] == {"after_ms": 0, "done": True}
 

@@ -147,7 +147,7 @@ def test_a_member_of_staff_who_needs_a_locked_row_is_asked_to_come_back(buyer, s
     client = Client(raise_request_exception=False)
     staff = User.objects.create_superuser("ops@example.com", PASSWORD)
     client.force_login(staff)
-    url = reverse("admin:shop_checkoutjob_mend", args=[job().pk, "cancel"])
+    url = reverse("admin:shop_checkoutjob_action", args=[job().pk, "cancel"])
     form = {"reason": "asked to", "key": "6f0a3c0e-53a4-4a5f-9a2a-0d5a1f4f9c11"}
 
     with locked(services, job()):

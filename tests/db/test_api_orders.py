@@ -3,8 +3,8 @@
 import pytest
 from django.utils import timezone
 
-from shop.checkout.questions import CheckPayments
-from shop.payments import reconcile
+from shop.checkout.steps.check_payments import CheckPayments
+from shop.payments import polling
 from shop.payments.ledger import GatewayOrder
 from tests.support.api import Caller, granted, ordered, payable, refused
 from tests.support.shop import ADDRESS, make_variant, run_remote
@@ -52,7 +52,7 @@ def test_a_paid_order_says_since_when(gateway, standin):
     job = payable(checkout, gateway)
     standin.pay(GatewayOrder.objects.get().gateway_order_id)
     now = timezone.now()
-    reconcile.ask_now([job.order_id], now=now)
+    polling.poll_now([job.order_id], now=now)
     run_remote(CheckPayments(), gateway, now=now)
 
     [order] = granted(buyer.get("/api/orders/"))["results"]

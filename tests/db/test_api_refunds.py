@@ -6,7 +6,7 @@ from django.contrib.auth.models import Group
 from shop import roles
 from shop.accounts import User
 from shop.api.auth import tokens
-from shop.checkout.trail import AuditEntry
+from shop.operations.audit_log import AuditEntry
 from shop.payments.refunds import Refund
 from tests.db.test_refunds import pay_and_hear
 from tests.support.api import Caller

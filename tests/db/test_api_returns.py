@@ -7,8 +7,8 @@ import pytest
 from django.utils import timezone
 
 from shop.checkout.jobs import CheckoutJob
-from shop.checkout.questions import CheckPayments
 from shop.checkout.states import State
+from shop.checkout.steps.check_payments import CheckPayments
 from shop.payments.ledger import GatewayOrder, Payment
 from tests.support.api import Caller, granted, job_of, payable, refused
 from tests.support.shop import run_remote
@@ -42,7 +42,7 @@ def returned_fields(standin, outcome: str = "captured") -> dict[str, str]:
 
 
 def is_asked_about_at_once() -> bool:
-    return GatewayOrder.objects.filter(check_at__lte=timezone.now()).exists()
+    return GatewayOrder.objects.filter(poll_at__lte=timezone.now()).exists()
 
 
 def come_back(checkout: dict, fields: dict[str, str] | bytes, content_type: str = FORM):

@@ -6,11 +6,11 @@ from datetime import datetime, timedelta
 import pytest
 from django.utils import timezone
 
-from shop.checkout import steps
 from shop.checkout.jobs import CheckoutJob
-from shop.checkout.questions import CheckPayments
 from shop.checkout.states import State
-from shop.payments import reconcile
+from shop.checkout.steps.check_payments import CheckPayments
+from shop.checkout.steps.expire import EXPIRE
+from shop.payments import polling
 from shop.payments.ledger import GatewayOrder
 from tests.support.api import Caller, granted, job_of, ordered, payable, refused
 from tests.support.shop import make_variant, run, run_remote, stock_of
@@ -29,7 +29,7 @@ def pay(checkout, gateway, standin, outcome: str = "captured") -> None:
     """The bank's side of it, and our asking about it."""
     standin.pay(GatewayOrder.objects.get(order=job_of(checkout).order).gateway_order_id, outcome)
     now = timezone.now()
-    reconcile.ask_now([job_of(checkout).order_id], now=now)
+    polling.poll_now([job_of(checkout).order_id], now=now)
     run_remote(CheckPayments(), gateway, now=now)
 
 
@@ -195,7 +195,7 @@ def test_a_checkout_that_runs_out_of_time_says_so(buyer, gateway):
     job = payable(checkout, gateway)
     late = job.expires_at + timedelta(hours=1)
     CheckoutJob.objects.update(due_at=late)
-    run(steps.EXPIRE, now=late)
+    run(EXPIRE, now=late)
 
     assert buyer.status(checkout)["status"] == "expired"
 

@@ -4,8 +4,8 @@ import json
 
 import pytest
 
-from shop.payments import signatures
 from shop.payments.inbox import InboxEvent
+from shop.payments.razorpay import signatures
 from tests.support.api import Caller, granted, refused
 from tests.support.environment import WEBHOOK_SECRET
 

@@ -6,14 +6,14 @@ import pytest
 from django.core.management import CommandError, call_command
 from django.db.utils import Error
 
-from shop import audit
 from shop.accounts import User
-from shop.checkout import accept, mending
+from shop.checkout import start
 from shop.checkout.jobs import CheckoutJob
-from shop.checkout.sending import SendRefunds
 from shop.checkout.states import State
-from shop.checkout.trail import Instruction
-from shop.checkout.webhooks import ReconcileWebhook
+from shop.checkout.steps.reconcile_webhook import ReconcileWebhook
+from shop.checkout.steps.send_refunds import SendRefunds
+from shop.operations import actions, books
+from shop.operations.audit_log import ActionRequest
 from shop.orders import Order
 from shop.payments import cases
 from shop.payments.cases import CaseKind
@@ -47,7 +47,7 @@ def person():
 
 
 def differences():
-    return [(it.book, it.subject, it.text) for it in audit.books()]
+    return [(it.book, it.subject, it.text) for it in books.books()]
 
 
 # --- a shop that has seen everything -------------------------------------------------------------
@@ -55,15 +55,15 @@ def differences():
 
 def test_the_books_agree_whatever_has_happened(paid, gateway, standin, settings, person, now):
     """Paid, cancelled, expired to be, paid twice, paid late, in review, accepted, given back."""
-    by = lambda: Instruction(person.pk, "so it goes", now)  # noqa: E731
-    mending.refund(paid.order, amount_paise=100, by=by())
+    by = lambda: ActionRequest(person.pk, "so it goes", now)  # noqa: E731
+    actions.refund(paid.order, amount_paise=100, by=by())
     place_order(make_checkout(now=now), now=now)
     make_payable(make_checkout(now=now), gateway, now=now)
     cancelled = make_payable(make_checkout(now=now), gateway, now=now)
-    accept.cancel(owner_id=cancelled.owner_id, job_id=cancelled.pk, now=now)
+    start.cancel(owner_id=cancelled.owner_id, job_id=cancelled.pk, now=now)
     settings.LATE_PAYMENT = "refund"
     pay_and_hear(cancelled, gateway, standin, now=now)
-    for decide in (mending.accept_money, mending.give_back, None):
+    for decide in (actions.accept_money, actions.give_back, None):
         job = make_payable(make_checkout(now=now), gateway, now=now)
         row = GatewayOrder.objects.get(order=job.order)
         deliver(standin.pay(row.gateway_order_id), amount=12_345, now=now)
@@ -78,7 +78,7 @@ def test_the_books_agree_whatever_has_happened(paid, gateway, standin, settings,
         CheckoutJob.objects.values_list("state", flat=True)
     )
     assert differences() == []
-    [totals] = audit.totals()
+    [totals] = books.totals()
     assert totals.open_paise == 12_345  # in review
     assert totals.came_paise == sum(Payment.objects.values_list("amount_paise", flat=True))
     assert totals.gone_paise == 100 + cancelled.amount_paise + 12_345
@@ -143,7 +143,7 @@ def test_money_that_is_nobodys_is_found(state, paid):
 def test_money_that_a_person_looks_after_is_no_difference(paid, now):
     CheckoutJob.objects.update(state=State.CANCELLED)
     Order.objects.update(stock_state="released", paid_by="", paid_at=None)
-    cases.open_cases([cases.Open(paid.order_id, CaseKind.UNSERVED, "pay", "look")], now=now)
+    cases.open_cases([cases.Open(paid.order_id, CaseKind.CONFLICT, "pay", "look")], now=now)
 
     assert differences() == []
 
@@ -167,7 +167,7 @@ def test_money_that_razorpay_gave_back_without_our_knowing_is_found(paid):
 
 @pytest.mark.django_db(transaction=True)
 def test_an_audit_writes_nothing():
-    with pytest.raises(Error, match="read-only"), audit.one_moment():
+    with pytest.raises(Error, match="read-only"), books.one_moment():
         User.objects.create(email="ghost@example.com")
 
 
@@ -175,13 +175,13 @@ def test_an_audit_costs_the_same_for_one_order_and_for_many(
     paid, gateway, standin, now, django_assert_num_queries, django_assert_max_num_queries
 ):
     with django_assert_max_num_queries(8) as counted:
-        list(audit.books())
+        list(books.books())
     for _ in range(3):
         job = make_payable(make_checkout(now=now), gateway, now=now)
         pay_and_hear(job, gateway, standin, now=now)
 
     with django_assert_num_queries(len(counted)):
-        list(audit.books())
+        list(books.books())
 
 
 # --- Razorpay's list -----------------------------------------------------------------------------
@@ -189,9 +189,9 @@ def test_an_audit_costs_the_same_for_one_order_and_for_many(
 
 def compared(gateway, standin):
     """Twenty minutes later, so that what has happened is old enough to be known."""
-    span = audit.YOUNGEST + timedelta(minutes=10)
+    span = books.YOUNGEST + timedelta(minutes=10)
     made = datetime.fromtimestamp(standin.payments()[0]["created_at"], tz=UTC)
-    found = audit.gateway_list(gateway, since=made - timedelta(hours=1), now=made + span)
+    found = books.gateway_list(gateway, since=made - timedelta(hours=1), now=made + span)
     return [(it.subject, it.text) for it in found]
 
 
@@ -210,10 +210,10 @@ def test_a_captured_payment_that_we_have_not_heard_of_is_found(gateway, standin,
 
 
 def test_an_order_of_our_numbering_that_we_do_not_know_is_found(paid, gateway, standin):
-    twin = gateway.create_order(receipt="PK-261122-LOST", amount_paise=5000, currency="INR")
+    duplicate = gateway.create_order(receipt="PK-261122-LOST", amount_paise=5000, currency="INR")
     other = gateway.create_order(receipt="T-SHIRT-1", amount_paise=5000, currency="INR")
     standin.pay(other.id)
-    payment = standin.pay(twin.id)
+    payment = standin.pay(duplicate.id)
 
     assert [subject for subject, _ in compared(gateway, standin)] == [payment["id"]]
 
@@ -247,7 +247,7 @@ def test_money_that_went_back_there_alone_is_found(paid, gateway, standin):
 
 
 def test_a_long_list_is_read_page_by_page(paid, gateway, standin, monkeypatch):
-    monkeypatch.setattr(audit, "PAGE", 2)
+    monkeypatch.setattr(books, "PAGE", 2)
     unknown = gateway.create_order(receipt="PK-261122-LOST", amount_paise=5000, currency="INR")
     for _ in range(4):
         standin.pay(unknown.id, outcome="failed")
@@ -280,7 +280,7 @@ def test_the_command_fails_over_a_difference(paid, capsys):
 
 def test_the_command_asks_razorpay(paid, gateway, monkeypatch, capsys):
     monkeypatch.setattr("shop.management.commands.audit.gateway", lambda: gateway)
-    monkeypatch.setattr(audit, "YOUNGEST", timedelta(minutes=-1))  # it was paid a moment ago
+    monkeypatch.setattr(books, "YOUNGEST", timedelta(minutes=-1))  # it was paid a moment ago
     Payment.objects.update(currency="USD")
     Order.objects.update(currency="USD")
 

@@ -4,12 +4,12 @@ from datetime import timedelta
 
 import pytest
 
-from shop.checkout.captures import CapturePayments
-from shop.checkout.questions import CheckPayments
 from shop.checkout.settle import CAPTURE_GRACE
 from shop.checkout.states import State
-from shop.checkout.webhooks import ReconcileWebhook
-from shop.payments import reconcile
+from shop.checkout.steps.capture import CapturePayments
+from shop.checkout.steps.check_payments import CheckPayments
+from shop.checkout.steps.reconcile_webhook import ReconcileWebhook
+from shop.payments import polling
 from shop.payments.ledger import GatewayOrder, Payment
 from tests.support.events import deliver
 from tests.support.shop import make_checkout, make_payable, reload, run, run_remote
@@ -27,7 +27,7 @@ def job(gateway, standin, settings, now):
     gateway._capture = "manual"
     job = make_payable(make_checkout(now=now), gateway, now=now)
     standin.pay(GatewayOrder.objects.get().gateway_order_id, outcome="authorized")
-    reconcile.ask_now([job.order_id], now=now)
+    polling.poll_now([job.order_id], now=now)
     run_remote(CheckPayments(), gateway, now=now)
     assert Payment.objects.get().status == "authorized"
     return reload(job)
@@ -65,7 +65,7 @@ def test_where_razorpay_captures_we_wait_for_it_first(gateway, standin, now):
     gateway._capture = "manual"  # at Razorpay nobody captures, though we believe it does
     job = make_payable(make_checkout(now=now), gateway, now=now)
     standin.pay(GatewayOrder.objects.get().gateway_order_id, outcome="authorized")
-    reconcile.ask_now([job.order_id], now=now)
+    polling.poll_now([job.order_id], now=now)
 
     run_remote(CheckPayments(), gateway, now=now)
 
@@ -78,12 +78,12 @@ def test_a_payment_that_razorpay_captured_meanwhile_is_not_asked_about_again(gat
     standin.settings(auto_capture=False)
     job = make_payable(make_checkout(now=now), gateway, now=now)
     paid = standin.pay(GatewayOrder.objects.get().gateway_order_id, outcome="authorized")
-    reconcile.ask_now([job.order_id], now=now)
+    polling.poll_now([job.order_id], now=now)
     run_remote(CheckPayments(), gateway, now=now)
     assert Payment.objects.get().capture_at == now + CAPTURE_GRACE
 
     standin.move_payment(paid["id"], "capture")
-    reconcile.ask_now([job.order_id], now=now + timedelta(seconds=1))
+    polling.poll_now([job.order_id], now=now + timedelta(seconds=1))
     run_remote(CheckPayments(), gateway, now=now + timedelta(seconds=1))
 
     assert reload(job).state == State.PAID
@@ -130,4 +130,4 @@ def test_an_earlier_poll_is_not_put_off_by_authorised_money(gateway, standin, no
 
     run(ReconcileWebhook(), now=now + timedelta(seconds=28))
 
-    assert GatewayOrder.objects.get().check_at == now + timedelta(seconds=30)
+    assert GatewayOrder.objects.get().poll_at == now + timedelta(seconds=30)

@@ -6,9 +6,9 @@ import pytest
 
 from shop.checkout import purchase
 from shop.checkout.jobs import CheckoutJob
-from shop.checkout.questions import CheckPayments
 from shop.checkout.states import State
-from shop.payments import reconcile
+from shop.checkout.steps.check_payments import CheckPayments
+from shop.payments import polling
 from shop.payments.gateway import OutcomeUnknown
 from shop.payments.ledger import GatewayOrder, Payment
 from shop.payments.refunds import Refund, RefundReason
@@ -34,14 +34,14 @@ def test_a_payable_order_is_asked_about_by_itself(job, gateway, standin, now):
     run_remote(STEP, gateway, now=now + timedelta(seconds=30))
 
     assert reload(job).state == State.PAID
-    assert Payment.objects.get().first_seen_via == "fetch"
+    assert Payment.objects.get().first_reported_via == "fetch"
 
 
 def test_unpaid_it_climbs_the_ladder(job, gateway, now):
     run_remote(STEP, gateway, now=now + timedelta(seconds=30))
 
-    assert row().check_at == now + timedelta(minutes=1)
-    assert row().checks == 1
+    assert row().poll_at == now + timedelta(minutes=1)
+    assert row().poll_count == 1
 
 
 def test_a_paid_order_is_asked_about_once_more(job, gateway, standin, now):
@@ -51,12 +51,12 @@ def test_a_paid_order_is_asked_about_once_more(job, gateway, standin, now):
     standin.pay(row().gateway_order_id)
     run_remote(STEP, gateway, now=now + timedelta(seconds=30))
     assert reload(job).state == State.PAID
-    assert row().check_at > now + timedelta(days=5)
+    assert row().poll_at > now + timedelta(days=5)
     standin.move_payment(slow["id"], "capture")
 
-    run_remote(STEP, gateway, now=row().check_at)
+    run_remote(STEP, gateway, now=row().poll_at)
 
-    assert row().check_at is None
+    assert row().poll_at is None
     [refund] = Refund.objects.all()
     assert (refund.payment.gateway_payment_id, refund.reason) == (slow["id"], RefundReason.SURPLUS)
 
@@ -67,12 +67,12 @@ def test_a_paid_order_that_is_asked_about_early_still_has_one_question_left(
     """The browser comes back after the webhook."""
     standin.pay(row().gateway_order_id)
     run_remote(STEP, gateway, now=now + timedelta(seconds=30))
-    last_at = row().check_at
-    reconcile.ask_now([job.order_id], now=now + timedelta(seconds=31))
+    last_at = row().poll_at
+    polling.poll_now([job.order_id], now=now + timedelta(seconds=31))
 
     run_remote(STEP, gateway, now=now + timedelta(seconds=31))
 
-    assert row().check_at == last_at
+    assert row().poll_at == last_at
 
 
 def test_an_unanswered_question_is_put_again(job, gateway, standin, now):
@@ -80,8 +80,8 @@ def test_an_unanswered_question_is_put_again(job, gateway, standin, now):
 
     run_remote(STEP, gateway, now=now + timedelta(seconds=30))
 
-    assert row().check_at == now + timedelta(seconds=31)
-    assert row().checked_at is None
+    assert row().poll_at == now + timedelta(seconds=31)
+    assert row().polled_at is None
 
 
 def test_a_question_that_is_refused_climbs_the_ladder_and_is_no_answer(job, gateway, now):
@@ -89,31 +89,31 @@ def test_a_question_that_is_refused_climbs_the_ladder_and_is_no_answer(job, gate
 
     run_remote(STEP, gateway, now=now + timedelta(seconds=30))
 
-    assert row().check_at == now + timedelta(minutes=1)
-    assert row().checked_at is None
+    assert row().poll_at == now + timedelta(minutes=1)
+    assert row().polled_at is None
     run_remote(STEP, gateway, now=now + timedelta(days=6))
-    assert row().check_at is None
+    assert row().poll_at is None
 
 
 def test_a_question_asked_meanwhile_is_not_put_off_by_a_lost_answer(job, now):
     asked_at = now + timedelta(seconds=30)
     [work] = STEP.claim(limit=1, now=asked_at)
-    reconcile.ask_now([job.order_id], now=asked_at + timedelta(seconds=1))
+    polling.poll_now([job.order_id], now=asked_at + timedelta(seconds=1))
 
     STEP.record([(work, OutcomeUnknown("no answer"))], now=asked_at + timedelta(seconds=10))
 
-    assert row().check_at == asked_at + timedelta(seconds=1)
+    assert row().poll_at == asked_at + timedelta(seconds=1)
 
 
 def test_a_question_asked_meanwhile_is_not_swallowed_by_an_older_answer(job, gateway, now):
     asked_at = now + timedelta(seconds=30)
     [work] = STEP.claim(limit=1, now=asked_at)
     answer = STEP.call(gateway, work)
-    reconcile.ask_now([job.order_id], now=asked_at + timedelta(seconds=1))
+    polling.poll_now([job.order_id], now=asked_at + timedelta(seconds=1))
 
     STEP.record([(work, answer)], now=asked_at + timedelta(seconds=2))
 
-    assert row().check_at == asked_at + timedelta(seconds=1)
+    assert row().poll_at == asked_at + timedelta(seconds=1)
 
 
 def test_an_older_answer_does_not_undo_a_newer_one(job, gateway, now):
@@ -122,13 +122,13 @@ def test_an_older_answer_does_not_undo_a_newer_one(job, gateway, now):
     [slow] = STEP.claim(limit=1, now=asked_at)
     answer = STEP.call(gateway, slow)
     CheckoutJob.objects.update(returned_at=asked_at + timedelta(seconds=1))
-    reconcile.ask_now([job.order_id], now=again_at)
+    polling.poll_now([job.order_id], now=again_at)
     run_remote(STEP, gateway, now=again_at)
     assert not purchase.with_money([reload(job)], now=again_at)
 
     STEP.record([(slow, answer)], now=asked_at + timedelta(seconds=9))
 
-    assert row().checked_at == again_at
+    assert row().polled_at == again_at
     assert not purchase.with_money([reload(job)], now=again_at)
 
 

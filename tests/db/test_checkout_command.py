@@ -8,8 +8,8 @@ from shop import roles
 from shop.accounts import User
 from shop.checkout.jobs import CheckoutJob
 from shop.checkout.states import State
-from shop.checkout.trail import AuditEntry
-from shop.checkout.webhooks import ReconcileWebhook
+from shop.checkout.steps.reconcile_webhook import ReconcileWebhook
+from shop.operations.audit_log import AuditEntry
 from shop.payments.ledger import GatewayOrder, Payment
 from tests.support.events import deliver
 from tests.support.shop import make_checkout, make_payable, reload, run
@@ -103,4 +103,4 @@ def test_it_refuses_in_words(words, refusal, payable, operator):
 def test_it_asks_razorpay(payable, operator):
     call_command("checkout", str(payable.pk), "--ask", "--reason", "x", "--as", "asha@example.com")
 
-    assert AuditEntry.objects.get().action == "ask"
+    assert AuditEntry.objects.get().action == "poll"

@@ -6,11 +6,11 @@ from datetime import timedelta
 import pytest
 from django.db import transaction
 
-from shop.checkout.payable import CreateRazorpayOrder
 from shop.checkout.states import State
+from shop.checkout.steps.create_razorpay_order import CreateRazorpayOrder
 from shop.payments.gateway import Unreachable, refuse_inside_transaction
 from shop.payments.ledger import GatewayOrder
-from shop.payments.razorpay import RazorpayGateway
+from shop.payments.razorpay.client import RazorpayGateway
 from tests.support import environment
 from tests.support.shop import (
     make_checkout,
@@ -45,7 +45,7 @@ def impatient(standin):
 
 
 def payable_order(job) -> str | None:
-    return GatewayOrder.objects.get(order=job.order, is_alias=False).gateway_order_id
+    return GatewayOrder.objects.get(order=job.order, is_duplicate=False).gateway_order_id
 
 
 def test_a_gateway_that_cannot_be_reached_is_tried_again(job, now):
@@ -117,7 +117,7 @@ def test_after_the_hold_it_is_given_up_with_the_reason(job, impatient, gateway, 
     standin.set_faults({"kind": "server_error", "route": "orders.create"})
     run_remote(STEP, impatient, now=now)
     late = job.order.created_at + timedelta(hours=1)
-    GatewayOrder.objects.update(asked_at=late)
+    GatewayOrder.objects.update(create_sent_at=late)
 
     run_remote(STEP, gateway, now=late)
 
@@ -143,13 +143,13 @@ def test_twins_are_kept_as_aliases(job, gateway, standin, now):
             receipt=job.order.number, amount_paise=job.amount_paise, currency="INR"
         )
     standin.advance(60)
-    GatewayOrder.objects.update(asked_at=now - LAG)
+    GatewayOrder.objects.update(create_sent_at=now - LAG)
 
     run_remote(STEP, gateway, now=now)
 
     rows = GatewayOrder.objects.filter(order=job.order)
     assert {row.gateway_order_id for row in rows} == {order["id"] for order in standin.orders()}
-    assert rows.filter(is_alias=False).count() == 1
+    assert rows.filter(is_duplicate=False).count() == 1
 
 
 @pytest.mark.parametrize("kind", ["list", "duplicate"])
@@ -163,7 +163,7 @@ def test_an_order_of_another_shop_is_not_adopted(kind, job, gateway, standin, no
         error = {"description": "Duplicate request", "metadata": {"order_id": theirs.id}}
         fault |= {"route": "orders.create", "status": 400, "body": json.dumps({"error": error})}
     standin.set_faults(fault)
-    GatewayOrder.objects.update(asked_at=None if kind == "duplicate" else now - LAG)
+    GatewayOrder.objects.update(create_sent_at=None if kind == "duplicate" else now - LAG)
 
     run_remote(STEP, gateway, now=now)
 
@@ -183,7 +183,7 @@ def test_an_order_told_of_by_a_worker_whose_claim_had_lapsed_is_an_alias(
 
     rows = GatewayOrder.objects.filter(order=job.order)
     assert {row.gateway_order_id for row in rows} == {order["id"] for order in standin.orders()}
-    assert rows.get(is_alias=True).gateway_order_id == made.orders[0].id
+    assert rows.get(is_duplicate=True).gateway_order_id == made.orders[0].id
 
 
 def test_a_worker_whose_claim_had_lapsed_does_not_make_others_forget_their_call(job, now):
@@ -192,7 +192,7 @@ def test_a_worker_whose_claim_had_lapsed_does_not_make_others_forget_their_call(
 
     STEP.record([(slow, Unreachable("no connection"))], now=now + LAG)
 
-    assert GatewayOrder.objects.get().asked_at == now + LAG
+    assert GatewayOrder.objects.get().create_sent_at == now + LAG
 
 
 def test_a_twin_that_is_paid_is_adopted_before_an_older_one(job, gateway, standin, now):
@@ -202,18 +202,18 @@ def test_a_twin_that_is_paid_is_adopted_before_an_older_one(job, gateway, standi
     )
     standin.pay(second.id)
     standin.advance(60)
-    GatewayOrder.objects.update(asked_at=now - LAG)
+    GatewayOrder.objects.update(create_sent_at=now - LAG)
 
     run_remote(STEP, gateway, now=now)
 
     assert payable_order(job) == second.id
-    assert GatewayOrder.objects.get(gateway_order_id=second.id).check_at == now
+    assert GatewayOrder.objects.get(gateway_order_id=second.id).poll_at == now
 
 
 def test_an_order_of_another_amount_is_not_adopted(job, gateway, standin, now):
     gateway.create_order(receipt=job.order.number, amount_paise=100, currency="INR")
     standin.advance(60)
-    GatewayOrder.objects.update(asked_at=now - LAG)
+    GatewayOrder.objects.update(create_sent_at=now - LAG)
 
     run_remote(STEP, gateway, now=now)
 

@@ -4,8 +4,8 @@ import pytest
 from django.db import OperationalError, connection, transaction
 from django.utils import timezone
 
-from shop.database import base
-from shop.heartbeats import Heartbeat
+from shop.db.backend import base
+from shop.telemetry.heartbeats import Heartbeat
 
 pytestmark = pytest.mark.django_db(transaction=True)
 

@@ -3,7 +3,7 @@
 import pytest
 
 from shop.checkout.states import State
-from shop.checkout.webhooks import ReconcileWebhook
+from shop.checkout.steps.reconcile_webhook import ReconcileWebhook
 from shop.payments import cases
 from shop.payments.cases import Case
 from shop.payments.ledger import GatewayOrder

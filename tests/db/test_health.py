@@ -12,14 +12,14 @@ from django.db.migrations.recorder import MigrationRecorder
 from django.test import Client
 from django.utils import timezone
 
-from shop import heartbeats, metrics_port
 from shop.accounts import User
-from shop.checkout.questions import CheckPayments
-from shop.checkout.webhooks import ReconcileWebhook
-from shop.payments import pressure, reconcile
+from shop.checkout.steps.check_payments import CheckPayments
+from shop.checkout.steps.reconcile_webhook import ReconcileWebhook
+from shop.payments import circuit_breaker, polling
 from shop.payments.gateway import OutcomeUnknown
-from shop.payments.hearing import hearing
 from shop.payments.ledger import GatewayOrder
+from shop.payments.webhook_health import webhook_health
+from shop.telemetry import exporter, heartbeats
 from tasks.app import QUEUES
 from tasks.canary import canary
 from tests.support.events import deliver
@@ -63,7 +63,7 @@ def test_staff_are_told_what_is_the_matter(client, redis, is_staff, told):
 def pay_one(gateway, standin, *, now):
     job = make_payable(make_checkout(now=now), gateway, now=now)
     payment = standin.pay(GatewayOrder.objects.get(order=job.order).gateway_order_id)
-    reconcile.ask_now([job.order_id], now=now)
+    polling.poll_now([job.order_id], now=now)
     return payment
 
 
@@ -102,7 +102,7 @@ def test_before_the_database_is_migrated_it_is_not_ready(client, redis):
 
 
 def test_without_redis_it_is_degraded_and_still_ready(client, redis, settings):
-    from shop import redis_client
+    from shop.db import redis_client
 
     redis_client.avoid(ConnectionError("gone"))
     try:
@@ -146,7 +146,9 @@ def test_an_older_sign_of_life_does_not_replace_a_newer_one(now):
 
 
 def test_a_gateway_left_alone_shows(client, redis):
-    pressure.learn([(str(n), OutcomeUnknown("no answer")) for n in range(9)], now=timezone.now())
+    circuit_breaker.record_results(
+        [(str(n), OutcomeUnknown("no answer")) for n in range(9)], now=timezone.now()
+    )
 
     assert "resting" in client.get("/health/ready").json()["checks"]["gateway"]
 
@@ -156,7 +158,7 @@ def test_money_found_by_asking_alone_raises_the_alarm(gateway, standin, now):
 
     run_remote(CheckPayments(), gateway, now=now)
 
-    assert hearing(now=now).captured_by_fetch == 3
+    assert webhook_health(now=now).captured_by_fetch == 3
     assert listen(now=now)
 
 
@@ -166,7 +168,7 @@ def test_one_webhook_is_a_sign_of_life(gateway, standin, now):
     run(ReconcileWebhook(), now=now)
     run_remote(CheckPayments(), gateway, now=now)
 
-    assert hearing(now=now).captured_by_webhook == 1
+    assert webhook_health(now=now).captured_by_webhook == 1
     assert not listen(now=now)
 
 
@@ -205,7 +207,7 @@ def metrics_environ(settings) -> Iterator[dict[str, str]]:
     """The environment of a probe; METRICS_PORT answers."""
     with socket.create_server(("127.0.0.1", 0)) as found:
         settings.METRICS_PORT = found.getsockname()[1]
-    server = metrics_port.serve()
+    server = exporter.serve()
     assert server
     yield {"METRICS_PORT": str(settings.METRICS_PORT)}
     server.shutdown()

@@ -11,14 +11,16 @@ from django.db import connection
 from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
-from shop import merging
 from shop.accounts import User
 from shop.catalogue import Variant
-from shop.checkout import accept, steps
+from shop.checkout import guests, start
 from shop.checkout.jobs import CheckoutJob
-from shop.checkout.payable import GIVE_UP
 from shop.checkout.states import State
-from shop.checkout.webhooks import ReconcileWebhook
+from shop.checkout.steps.create_order import CREATE_ORDER
+from shop.checkout.steps.create_razorpay_order import GIVE_UP
+from shop.checkout.steps.expire import EXPIRE, FINAL_POLL_GRACE
+from shop.checkout.steps.reconcile_webhook import ReconcileWebhook
+from shop.checkout.steps.validate_cart import VALIDATE_CART
 from shop.payments.ledger import GatewayOrder
 from shop.stock import StockLevel
 from tests.support.api import Caller, job_of, refused
@@ -65,8 +67,8 @@ def posted(
     """A new guest at an address posts so many units of these variants."""
     buyer = buyer or make_buyer(now=now)
     fill_cart(buyer, variant, *more, quantity=units, now=now)
-    accepted = accept.accept(
-        owner_id=buyer.pk, terms=TERMS, seen=accept.Seen(), key="", now=now, address_key=at
+    accepted = start.start(
+        owner_id=buyer.pk, terms=TERMS, seen=start.ClientView(), key="", now=now, address_key=at
     )
     return CheckoutJob.objects.get(pk=accepted.job_id)
 
@@ -79,8 +81,8 @@ def ended_as(job: CheckoutJob, *, now: datetime) -> tuple[str, str]:
 def post_again(buyer: User, *, line1: str, now: datetime) -> CheckoutJob:
     """The buyer corrects the address: the open checkout is superseded."""
     terms = replace(TERMS, shipping_address={**TERMS.shipping_address, "line1": line1})
-    accepted = accept.accept(
-        owner_id=buyer.pk, terms=terms, seen=accept.Seen(), key="", now=now, address_key=HERE
+    accepted = start.start(
+        owner_id=buyer.pk, terms=terms, seen=start.ClientView(), key="", now=now, address_key=HERE
     )
     return CheckoutJob.objects.get(pk=accepted.job_id)
 
@@ -94,7 +96,7 @@ def test_two_guests_at_one_address_leave_units_for_others(unhurried, redis):
         guests[level.on_hand > 100].add(level.variant, quantity=min(level.on_hand, 100))
     for guest in guests:
         guest.post_checkout()
-    for step in (steps.VALIDATE_CART, steps.CREATE_ORDER):
+    for step in (VALIDATE_CART, CREATE_ORDER):
         run(step, now=timezone.now())
 
     assert sum(level.held for level in StockLevel.objects.all()) <= 300
@@ -124,7 +126,7 @@ def test_the_callers_address_is_kept_as_a_hash_until_the_checkout_ends(redis):
     assert ATTACKER not in str(CheckoutJob.objects.filter(pk=checkout["id"]).values().get())
 
     job = job_of(checkout)
-    accept.cancel(owner_id=job.owner_id, job_id=job.pk, now=job.created_at)
+    start.cancel(owner_id=job.owner_id, job_id=job.pk, now=job.created_at)
     assert job_of(checkout).address_key is None
 
 
@@ -166,8 +168,8 @@ def test_an_address_holds_its_share_of_a_variant_in_one_batch(now):
     variant = make_variant(on_hand=40)
     jobs = [posted(variant, units=6, buyer=account(now=now), now=now) for _ in range(5)]
 
-    run(steps.VALIDATE_CART, now=now)
-    run(steps.CREATE_ORDER, now=now)
+    run(VALIDATE_CART, now=now)
+    run(CREATE_ORDER, now=now)
 
     assert sorted(reload(job).error_code for job in jobs) == ["", "", "", *["too_many_held"] * 2]
     assert stock_of(variant) == (40, 18)
@@ -180,10 +182,10 @@ def test_checkouts_of_one_account_in_one_batch_count_together(settings, now):
     for _ in range(4):  # as a guest each time, who signs in
         guest = make_buyer(now=now)
         jobs.append(posted(make_variant(), units=3, buyer=guest, now=now))
-        merging.merge_guest(guest_id=guest.pk, into_id=buyer.pk, now=now)
+        guests.merge_guest(guest_id=guest.pk, into_id=buyer.pk, now=now)
 
-    run(steps.VALIDATE_CART, now=now)
-    run(steps.CREATE_ORDER, now=now)
+    run(VALIDATE_CART, now=now)
+    run(CREATE_ORDER, now=now)
 
     assert sorted(reload(job).error_code for job in jobs) == ["", "", *["too_many_held"] * 2]
 
@@ -215,8 +217,8 @@ def test_guests_in_one_batch_hold_no_more_than_their_share(now):
     variant = make_variant(on_hand=50)
     jobs = [posted(variant, units=7, at=number, now=now) for number in range(7)]
 
-    run(steps.VALIDATE_CART, now=now)
-    run(steps.CREATE_ORDER, now=now)
+    run(VALIDATE_CART, now=now)
+    run(CREATE_ORDER, now=now)
 
     assert stock_of(variant) == (50, 35)
     assert [reload(job).error_code for job in jobs].count("guests_hold_too_many") == 2
@@ -240,19 +242,19 @@ def test_an_office_of_fifty_behind_one_address_is_served(now):
     shelf = [make_variant(on_hand=60) for _ in range(10)]
     jobs = [posted(shelf[n % 10], shelf[(n + 1) % 10], units=2, now=now) for n in range(50)]
 
-    run(steps.VALIDATE_CART, now=now)
-    run(steps.CREATE_ORDER, now=now)
+    run(VALIDATE_CART, now=now)
+    run(CREATE_ORDER, now=now)
 
     assert {reload(job).state for job in jobs} == {State.ORDERED}
 
 
 def cancel(job: CheckoutJob, now: datetime) -> None:
-    accept.cancel(owner_id=job.owner_id, job_id=job.pk, now=now)
+    start.cancel(owner_id=job.owner_id, job_id=job.pk, now=now)
 
 
 def expire(job: CheckoutJob, now: datetime) -> None:
     assert job.expires_at is not None
-    run(steps.EXPIRE, now=job.expires_at + steps.LAST_QUESTION_GRACE)
+    run(EXPIRE, now=job.expires_at + FINAL_POLL_GRACE)
 
 
 @pytest.mark.parametrize("end", [cancel, expire], ids=["cancelled", "expired"])
@@ -424,9 +426,9 @@ def test_limits_cost_as_many_statements_for_many_as_for_two(now):
         for place in range(number):
             posted(variant, units=4, at=place % 3, now=now)
             posted(variant, at=None, buyer=account(now=now), now=now)
-        run(steps.VALIDATE_CART, now=now)
+        run(VALIDATE_CART, now=now)
         with CaptureQueriesContext(connection) as captured:
-            run(steps.CREATE_ORDER, now=now)
+            run(CREATE_ORDER, now=now)
         return len(captured)
 
     assert statements(20) == statements(11)

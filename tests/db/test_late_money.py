@@ -4,15 +4,16 @@ from datetime import timedelta
 
 import pytest
 
-from shop import audit, carts, stock
-from shop.checkout import accept, mending, snapshots, status
-from shop.checkout.accept import Terms
-from shop.checkout.captures import CapturePayments
+from shop import carts, stock
+from shop.checkout import snapshots, start, status
+from shop.checkout.guests import merge_guest
 from shop.checkout.jobs import CheckoutJob
+from shop.checkout.start import Terms
 from shop.checkout.states import State
-from shop.checkout.trail import Instruction, Refused
-from shop.checkout.webhooks import ReconcileWebhook
-from shop.merging import merge_guest
+from shop.checkout.steps.capture import CapturePayments
+from shop.checkout.steps.reconcile_webhook import ReconcileWebhook
+from shop.operations import actions, books
+from shop.operations.audit_log import ActionRefused, ActionRequest
 from shop.payments.cases import Case
 from shop.payments.ledger import GatewayOrder, Payment
 from tests.support.events import deliver
@@ -64,7 +65,7 @@ def by_hand(settings, standin, gateway) -> None:
 
 def pay(job, standin, *, now, outcome="captured", **changes) -> None:
     """A webhook comes of a payment that ended so, with `changes` to what it says."""
-    row = GatewayOrder.objects.get(order=job.order, is_alias=False)
+    row = GatewayOrder.objects.get(order=job.order, is_duplicate=False)
     payment = standin.pay(row.gateway_order_id, outcome=outcome)
     said = {"status": outcome, "captured": outcome == "captured"}
     deliver(payment, now=now, **said | changes)
@@ -75,7 +76,7 @@ def settle(*, now) -> None:
 
 
 def cancel(job, *, now) -> None:
-    accept.cancel(owner_id=job.owner_id, job_id=job.pk, now=now)
+    start.cancel(owner_id=job.owner_id, job_id=job.pk, now=now)
 
 
 def buy_a_plate_instead(buyer, gateway, *, now) -> CheckoutJob:
@@ -85,8 +86,8 @@ def buy_a_plate_instead(buyer, gateway, *, now) -> CheckoutJob:
     return make_payable(post_checkout(buyer, now=now), gateway, now=now)
 
 
-def instruction(buyer, *, now) -> Instruction:
-    return Instruction(by_id=buyer.pk, reason="as the buyer asked", now=now)
+def action_request(buyer, *, now) -> ActionRequest:
+    return ActionRequest(by_id=buyer.pk, reason="as the buyer asked", now=now)
 
 
 def states() -> list[str]:
@@ -94,7 +95,7 @@ def states() -> list[str]:
 
 
 def assert_books_agree() -> None:
-    assert not list(audit.books())
+    assert not list(books.books())
 
 
 # --- one cart has one open checkout --------------------------------------------------------------
@@ -115,7 +116,7 @@ def test_a_late_authorisation_waits_while_its_cart_has_another_open_checkout(
     assert states() == [State.CANCELLED, State.AWAITING_PAYMENT]
     assert Payment.objects.get().status == "authorized"
     assert not Case.objects.exists()
-    with pytest.raises(accept.PaymentInProgress):
+    with pytest.raises(start.PaymentInProgress):
         post_checkout(buyer, terms=OTHER_TERMS, now=later)
     pay(plate, standin, now=later)
     settle(now=later)
@@ -183,7 +184,7 @@ def test_a_payment_that_does_not_fit_is_reviewed_beside_one_that_pays(
 
     assert reload(first).state == State.PAID
     assert reload(second).state == State.IN_REVIEW
-    mending.give_back(second.pk, by=instruction(account, now=now))
+    actions.give_back(second.pk, by=action_request(account, now=now))
     assert reload(second).state == State.REFUNDING
     assert_books_agree()
 
@@ -199,7 +200,7 @@ def test_accepted_money_of_a_superseded_checkout_sells_its_units(
     pay(first, standin, amount=100, now=now)
     settle(now=now)
 
-    mending.accept_money(first.pk, by=instruction(buyer, now=now))
+    actions.accept_money(first.pk, by=action_request(buyer, now=now))
 
     assert reload(first).state == State.PAID
     assert reload(second).state == State.CANCELLED
@@ -248,9 +249,9 @@ def test_nobody_cancels_a_review_whose_money_went_back(buyer, first, standin, no
     settle(now=now)
     Payment.objects.update(status="refunded", amount_refunded_paise=100)  # in the dashboard
 
-    with pytest.raises(accept.CannotCancel):
+    with pytest.raises(start.CannotCancel):
         cancel(first, now=now)
-    with pytest.raises(Refused, match="in_review"):
-        mending.cancel(first.pk, by=instruction(buyer, now=now))
+    with pytest.raises(ActionRefused, match="in_review"):
+        actions.cancel(first.pk, by=action_request(buyer, now=now))
 
     assert states() == [State.IN_REVIEW]

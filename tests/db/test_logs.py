@@ -11,15 +11,15 @@ import pytest
 from django.conf import settings as shop_settings
 from django.db import IntegrityError
 
-from shop import logs, redaction
 from shop.api import checkouts
-from shop.checkout import steps
 from shop.checkout.jobs import CheckoutJob
-from shop.payments import calls
+from shop.checkout.steps import base
 from shop.payments.gateway import Declined
+from shop.payments.razorpay import instrumentation
+from shop.telemetry import logs, redaction
 from tasks import checkout as checkout_tasks
-from tasks import payments, watching
-from tasks.app import ring
+from tasks import payments, signals
+from tasks.notify import notify
 from tests.support import environment
 from tests.support.api import Caller
 from tests.support.events import deliver
@@ -107,7 +107,7 @@ def test_a_ring_carries_the_request_into_the_task_and_the_task_into_its_calls(
 ):
     job = make_checkout(now=now)
     logs.begin(request_id="req-1")
-    ring(checkout_tasks.CREATE_RAZORPAY_ORDER, checkout_id=str(job.pk))
+    notify(checkout_tasks.CREATE_RAZORPAY_ORDER, checkout_id=str(job.pk))
     [message] = redis.lrange("gateway", 0, -1)
     headers = json.loads(message)["headers"]
     assert headers["request_id"] == "req-1"
@@ -116,12 +116,12 @@ def test_a_ring_carries_the_request_into_the_task_and_the_task_into_its_calls(
     task = checkout_tasks.create_razorpay_order
     task.push_request(id="task-1", request_id=headers["request_id"])
     try:
-        watching._begin(task=task, task_id="task-1", kwargs={"checkout_id": str(job.pk)})
+        signals._begin(task=task, task_id="task-1", kwargs={"checkout_id": str(job.pk)})
         future = checkout_tasks._threads().submit(
             gateway.create_order, receipt="r-1", amount_paise=100, currency="INR"
         )
         order = future.result(timeout=30)
-        watching._end(task=task, state="SUCCESS", retval="advanced 1")
+        signals._end(task=task, state="SUCCESS", retval="advanced 1")
     finally:
         task.pop_request()
     logging.getLogger("elsewhere").info("afterwards")
@@ -201,7 +201,7 @@ def test_a_task_that_raises_keeps_no_secret_in_the_log_or_in_the_row(written, mo
     def crash(*_arguments, **_more):
         raise ValueError(f"{environment.KEY_SECRET} {EMAIL} {CARD} Bearer {TOKEN}")
 
-    monkeypatch.setattr(steps.JobStep, "carry", crash)
+    monkeypatch.setattr(base.JobStep, "carry", crash)
 
     checkout_tasks.validate_cart(checkout_id=str(job.pk))
 
@@ -228,7 +228,7 @@ def test_the_settings_teach_the_log_their_secrets():
 
 def test_a_bug_in_a_call_is_told_with_its_kind(lines):
     class Broken:
-        @calls.told
+        @instrumentation.instrumented
         def refund(self, *, gateway_payment_id: str) -> None:
             raise KeyError(gateway_payment_id)
 

@@ -14,16 +14,19 @@ from django.utils import timezone
 from prometheus_client.parser import text_string_to_metric_families
 from prometheus_client.registry import CollectorRegistry
 
-from shop import carts, heartbeats, metricfiles, metrics, redis_client
+from shop import carts
 from shop.accounts import User
-from shop.checkout import accept
+from shop.checkout import start
 from shop.checkout.jobs import CheckoutJob
-from shop.checkout.questions import CheckPayments
 from shop.checkout.states import State
-from shop.checkout.webhooks import ReconcileWebhook
-from shop.payments import cases, inbox, pressure, reconcile
+from shop.checkout.steps.check_payments import CheckPayments
+from shop.checkout.steps.reconcile_webhook import ReconcileWebhook
+from shop.db import redis_client
+from shop.ops import metrics
+from shop.payments import cases, circuit_breaker, inbox, polling
 from shop.payments.gateway import OutcomeUnknown
 from shop.payments.ledger import GatewayOrder, Payment
+from shop.telemetry import heartbeats, metric_files
 from tasks import checkout as checkout_tasks
 from tests.support.events import deliver
 from tests.support.shop import (
@@ -153,7 +156,7 @@ def test_refunds_have_an_age(gateway, standin, now):
         amount_paise=100,
         currency="INR",
         status="captured",
-        first_seen_via="fetch",
+        first_reported_via="fetch",
         created_at=now,
         updated_at=now,
     )
@@ -180,7 +183,7 @@ def test_money_of_which_no_webhook_tells_is_an_alarm(gateway, standin, now):
     jobs = [make_payable(make_checkout(now=now), gateway, now=now) for _ in range(3)]
     for job in jobs:
         standin.pay(GatewayOrder.objects.get(order=job.order).gateway_order_id)
-        reconcile.ask_now([job.order_id], now=now)
+        polling.poll_now([job.order_id], now=now)
     run_remote(CheckPayments(), gateway, now=now)
 
     seen = scrape(now=now)
@@ -190,7 +193,9 @@ def test_money_of_which_no_webhook_tells_is_an_alarm(gateway, standin, now):
 
 
 def test_the_breaker_is_in_one_state(now):
-    pressure.learn([(str(n), OutcomeUnknown("no answer")) for n in range(9)], now=now)
+    circuit_breaker.record_results(
+        [(str(n), OutcomeUnknown("no answer")) for n in range(9)], now=now
+    )
 
     breaker = {labels: it for (name, labels), it in scrape(now=now).items() if "breaker" in name}
 
@@ -277,7 +282,7 @@ def test_moves_and_the_time_to_get_there_are_counted(gateway, now):
     after = scrape()
 
     assert reload(job).state == "awaiting_payment"
-    for name in ("pakka_checkout_moves_total", "pakka_checkout_reached_seconds_count"):
+    for name in ("pakka_checkout_transitions_total", "pakka_checkout_reached_seconds_count"):
         key = (name, ("awaiting_payment",))
         assert after[key] - before.get(key, 0) == 1
 
@@ -322,7 +327,7 @@ def test_carts_out_of_step_are_counted_by_words_of_ours_alone(now):
         carts.report_stale(
             buyer.pk, kind=kind, cart_id_seen=None, cart_version_seen=None, detail="", now=now
         )
-    with pytest.raises(accept.CartEmpty):
+    with pytest.raises(start.CartEmpty):
         post_checkout(buyer, now=now)
 
     grown = {
@@ -396,5 +401,5 @@ def test_the_counts_of_the_living_stay_in_their_files(tmp_path: Path):
 
 def read(directory: Path) -> Samples:
     registry = CollectorRegistry()
-    registry.register(metrics._Fixed(list(metricfiles.read(directory))))
+    registry.register(metrics._Fixed(list(metric_files.read(directory))))
     return samples(metrics.generate_latest(registry).decode())

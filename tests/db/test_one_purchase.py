@@ -5,18 +5,23 @@ from datetime import timedelta
 import pytest
 from django.db import transaction
 
-from shop import audit, carts, stock
-from shop.checkout import accept, jobs, mending, returning, snapshots, status, steps
-from shop.checkout.accept import Terms
-from shop.checkout.captures import CapturePayments
-from shop.checkout.jobs import Advance, CheckoutJob
-from shop.checkout.questions import CheckPayments
+from shop import carts, stock
+from shop.checkout import confirm, jobs, snapshots, start, status
+from shop.checkout.guests import merge_guest
+from shop.checkout.jobs import CheckoutJob
+from shop.checkout.outcomes import Advance
+from shop.checkout.start import Terms
 from shop.checkout.states import State
-from shop.checkout.trail import Instruction, Refused
-from shop.checkout.webhooks import ReconcileWebhook
-from shop.merging import merge_guest
-from shop.payments import reconcile, signatures
+from shop.checkout.steps.capture import CapturePayments
+from shop.checkout.steps.check_payments import CheckPayments
+from shop.checkout.steps.expire import EXPIRE
+from shop.checkout.steps.reconcile_webhook import ReconcileWebhook
+from shop.checkout.steps.validate_cart import VALIDATE_CART
+from shop.operations import actions, books
+from shop.operations.audit_log import ActionRefused, ActionRequest
+from shop.payments import polling
 from shop.payments.ledger import GatewayOrder, Payment
+from shop.payments.razorpay import signatures
 from shop.payments.refunds import Refund
 from tests.support import environment
 from tests.support.events import deliver
@@ -62,7 +67,7 @@ def first(buyer, gateway, now):
 
 
 def order_id(job) -> str:
-    return GatewayOrder.objects.get(order=job.order, is_alias=False).gateway_order_id
+    return GatewayOrder.objects.get(order=job.order, is_duplicate=False).gateway_order_id
 
 
 def pay(job, standin, *, now, status="captured") -> None:
@@ -73,13 +78,13 @@ def pay(job, standin, *, now, status="captured") -> None:
 
 
 def cancel(job, *, now) -> None:
-    accept.cancel(owner_id=job.owner_id, job_id=job.pk, now=now)
+    start.cancel(owner_id=job.owner_id, job_id=job.pk, now=now)
 
 
 def come_back(job, *, now) -> None:
     """The browser brings Razorpay's signature."""
     secret = environment.KEY_SECRET
-    returning.returned(
+    confirm.confirm(
         job,
         gateway_payment_id="pay_1",
         gateway_order_id=order_id(job),
@@ -99,7 +104,7 @@ def states() -> list[str]:
 
 
 def assert_books_agree() -> None:
-    assert not list(audit.books())
+    assert not list(books.books())
 
 
 # --- money for an ended checkout -----------------------------------------------------------------
@@ -244,7 +249,7 @@ def test_the_audit_names_two_paid_orders_of_one_cart_revision(
         cart_id=first.cart_id, cart_version=first.cart_version
     )
 
-    (difference,) = audit.books()
+    (difference,) = books.books()
 
     assert "one cart revision" in str(difference)
 
@@ -262,7 +267,7 @@ def by_hand(settings, standin, gateway) -> None:
 
 def authorise(job, gateway, standin, *, now) -> None:
     standin.pay(order_id(job), outcome="authorized")
-    reconcile.ask_now([job.order_id], now=now)
+    polling.poll_now([job.order_id], now=now)
     run_remote(CheckPayments(), gateway, now=now)
 
 
@@ -279,7 +284,7 @@ def test_a_late_authorisation_opens_its_checkout_again_until_it_is_captured(
     shown = status.resource(snapshots.read(first.pk, owner_id=buyer.pk), key_id="k", now=now)
     assert "do not pay again" in shown["message"]
     assert shown["steps"][-1]["status"] in {"waiting", "running"}
-    with pytest.raises(accept.CannotCancel):
+    with pytest.raises(start.CannotCancel):
         cancel(first, now=now)
     run_remote(CapturePayments(), gateway, now=now)
     assert states() == [State.PAID]
@@ -294,10 +299,10 @@ def test_a_late_authorisation_that_fails_ends_its_checkout_again(first, mug, gat
     assert states() == [State.AWAITING_PAYMENT]
     Payment.objects.update(status="refunded")  # the bank took it back
     later = now + timedelta(minutes=1)
-    run(steps.EXPIRE, now=later)
-    GatewayOrder.objects.update(checked_at=later)
+    run(EXPIRE, now=later)
+    GatewayOrder.objects.update(polled_at=later)
 
-    run(steps.EXPIRE, now=later + timedelta(minutes=1))
+    run(EXPIRE, now=later + timedelta(minutes=1))
 
     assert states() == [State.EXPIRED]
     assert stock_of(mug) == (3, 0)
@@ -383,10 +388,10 @@ def test_money_authorised_in_time_keeps_its_units_while_the_capture_is_slow(
 ):
     authorise(first, gateway, standin, now=now)
     later = first.expires_at + timedelta(hours=1)
-    reconcile.ask_now([first.order_id], now=later)
+    polling.poll_now([first.order_id], now=later)
     run_remote(CheckPayments(), gateway, now=later)
 
-    run(steps.EXPIRE, now=later)
+    run(EXPIRE, now=later)
 
     assert stock_of(mug) == (3, 1)
     run_remote(CapturePayments(), gateway, now=later)
@@ -400,7 +405,7 @@ def test_nobody_starts_again_while_late_money_is_authorised(buyer, first, standi
     cancel(first, now=now)
     pay(first, standin, status="authorized", now=now)
 
-    with pytest.raises(accept.PaymentInProgress):
+    with pytest.raises(start.PaymentInProgress):
         post_checkout(buyer, terms=OTHER_TERMS, now=now)
 
 
@@ -410,7 +415,7 @@ def test_nobody_starts_again_while_an_ended_checkout_is_signed_for(
     cancel(first, now=now)
     come_back(first, now=now + timedelta(seconds=1))
 
-    with pytest.raises(accept.PaymentInProgress):
+    with pytest.raises(start.PaymentInProgress):
         post_checkout(buyer, now=now + timedelta(seconds=2))
 
     run_remote(CheckPayments(), gateway, now=now + timedelta(seconds=3))  # it says: no payment
@@ -422,7 +427,7 @@ def test_nobody_starts_again_while_money_is_in_review(buyer, first, standin, now
     run(WEBHOOK, now=now)
     assert states() == [State.IN_REVIEW]
 
-    with pytest.raises(accept.PaymentInProgress) as refused:
+    with pytest.raises(start.PaymentInProgress) as refused:
         post_checkout(buyer, now=now)
 
     assert "looking into" in refused.value.message
@@ -432,11 +437,11 @@ def test_a_verified_return_is_money(buyer, first, mug, gateway, now):
     come_back(first, now=now + timedelta(seconds=1))
     carts.add(buyer.pk, variant_id=make_variant().pk, quantity=1, now=now)
 
-    with pytest.raises(accept.CannotCancel):
+    with pytest.raises(start.CannotCancel):
         cancel(first, now=now + timedelta(seconds=2))
-    with pytest.raises(accept.PaymentInProgress):
+    with pytest.raises(start.PaymentInProgress):
         post_checkout(buyer, now=now + timedelta(seconds=2))
-    run(steps.EXPIRE, now=first.expires_at + timedelta(minutes=6))
+    run(EXPIRE, now=first.expires_at + timedelta(minutes=6))
 
     assert states() == [State.AWAITING_PAYMENT]
     assert stock_of(mug) == (3, 1)
@@ -479,7 +484,7 @@ def test_a_repeated_post_of_the_last_unit_finds_its_checkout(last, buyer, first,
 
 
 def test_the_version_that_the_page_shows_stays_good_for_the_last_unit(last, buyer, first, now):
-    seen = accept.Seen(cart_version=first.cart_version)
+    seen = start.ClientView(cart_version=first.cart_version)
 
     again = post_checkout(buyer, key="another", seen=seen, now=now + timedelta(minutes=2))
 
@@ -492,7 +497,7 @@ def test_a_repeat_is_no_surprise_when_the_units_were_out_of_stock_at_first(
     other = make_payable(make_checkout(last, now=now), gateway, now=now)
     shown = carts.read(buyer.pk, now=now)
     assert shown.lines[0].problem == "Out of stock"
-    seen = accept.Seen(cart_version=shown.version)
+    seen = start.ClientView(cart_version=shown.version)
     posted = post_checkout(buyer, seen=seen, now=now)
     cancel(other, now=now)
     make_payable(posted, gateway, now=now)
@@ -500,7 +505,7 @@ def test_a_repeat_is_no_surprise_when_the_units_were_out_of_stock_at_first(
     again = post_checkout(buyer, key="another", seen=seen, now=now + timedelta(seconds=1))
 
     assert again.pk == posted.pk
-    with pytest.raises(accept.CartChanged):
+    with pytest.raises(start.CartChanged):
         post_checkout(buyer, seen=seen, terms=OTHER_TERMS, now=now + timedelta(seconds=1))
 
 
@@ -520,7 +525,7 @@ def test_two_tabs_with_the_last_unit_buy_it_once(last, buyer, first, gateway, st
 def test_a_corrected_address_does_not_lose_the_last_unit_to_others(last, buyer, first, now):
     stock.restock(last.pk, units=1)
     stranger = make_checkout(last, now=now)
-    run(steps.VALIDATE_CART, now=now)  # so the stranger's is due earlier than the corrected one
+    run(VALIDATE_CART, now=now)  # so the stranger's is due earlier than the corrected one
     stock.restock(last.pk, units=-1)
     second = post_checkout(buyer, terms=OTHER_TERMS, now=now + timedelta(seconds=1))
 
@@ -593,8 +598,8 @@ def test_two_open_checkouts_after_signing_in_are_one_purchase(
 # --- decisions of people -------------------------------------------------------------------------
 
 
-def instruction(buyer, *, now) -> Instruction:
-    return Instruction(by_id=buyer.pk, reason="as the buyer asked", now=now)
+def action_request(buyer, *, now) -> ActionRequest:
+    return ActionRequest(by_id=buyer.pk, reason="as the buyer asked", now=now)
 
 
 def test_money_in_review_is_not_accepted_when_the_buyer_has_bought_the_same(
@@ -605,8 +610,8 @@ def test_money_in_review_is_not_accepted_when_the_buyer_has_bought_the_same(
     second = again_unhindered(buyer, mug, gateway, now=now + timedelta(seconds=1))
     pay(second, standin, now=now + timedelta(seconds=2))
 
-    with pytest.raises(Refused, match="bought the same"):
-        mending.accept_money(first.pk, by=instruction(buyer, now=now))
+    with pytest.raises(ActionRefused, match="bought the same"):
+        actions.accept_money(first.pk, by=action_request(buyer, now=now))
 
     assert reload(first).state == State.IN_REVIEW
 
@@ -619,8 +624,8 @@ def test_money_in_review_is_not_accepted_while_the_buyer_pays_for_the_same(
     second = again_unhindered(buyer, mug, gateway, now=now + timedelta(seconds=1))
     pay(second, standin, status="authorized", now=now + timedelta(seconds=2))
 
-    with pytest.raises(Refused, match="pays for the same"):
-        mending.accept_money(first.pk, by=instruction(buyer, now=now))
+    with pytest.raises(ActionRefused, match="pays for the same"):
+        actions.accept_money(first.pk, by=action_request(buyer, now=now))
 
     assert states() == [State.IN_REVIEW, State.AWAITING_PAYMENT]
 
@@ -632,7 +637,7 @@ def test_accepted_money_closes_an_open_checkout_of_the_same(
     run(WEBHOOK, now=now)
     again_unhindered(buyer, mug, gateway, now=now + timedelta(seconds=1))
 
-    mending.accept_money(first.pk, by=instruction(buyer, now=now))
+    actions.accept_money(first.pk, by=action_request(buyer, now=now))
 
     assert states() == [State.PAID, State.CANCELLED]
     assert_books_agree()
@@ -646,5 +651,5 @@ def test_staff_captures_nothing_that_would_be_given_back(
     cancel(first, now=now)
     authorise(first, gateway, standin, now=now)
 
-    with pytest.raises(Refused, match="given back"):
-        mending.capture(Payment.objects.get().pk, by=instruction(first.owner, now=now))
+    with pytest.raises(ActionRefused, match="given back"):
+        actions.capture(Payment.objects.get().pk, by=action_request(first.owner, now=now))

@@ -8,20 +8,21 @@ from django.db import OperationalError
 from django.urls import reverse
 from django.utils import timezone
 
-from shop import heartbeats, redis_client
 from shop.accounts import User
 from shop.api.webhooks import FORGED
 from shop.carts import REFUSED, SyncEvent, report_stale
-from shop.checkout import accept
-from shop.checkout.jobs import CheckoutJob, Move
-from shop.checkout.steps import VALIDATE_CART
-from shop.checkout.webhooks import ReconcileWebhook
-from shop.ops import answers, figures, ranges, standing
+from shop.checkout import start
+from shop.checkout.jobs import CheckoutJob, Transition
+from shop.checkout.steps.reconcile_webhook import ReconcileWebhook
+from shop.checkout.steps.validate_cart import VALIDATE_CART
+from shop.db import redis_client
+from shop.ops import cache, current, history, ranges
 from shop.ops.rows import select
-from shop.payments import cases, inbox, pressure
+from shop.payments import cases, circuit_breaker, inbox
 from shop.payments.gateway import OutcomeUnknown
 from shop.payments.inbox import InboxEvent
 from shop.payments.ledger import GatewayOrder
+from shop.telemetry import heartbeats
 from tasks.app import QUEUES
 from tests.support.api import Caller, refused
 from tests.support.events import deliver
@@ -43,9 +44,9 @@ MINUTE = timedelta(minutes=1)
 
 @pytest.fixture
 def fresh():
-    answers.forget()
+    cache.forget()
     yield
-    answers.forget()
+    cache.forget()
 
 
 @pytest.fixture
@@ -120,10 +121,10 @@ def test_a_quiet_shop_has_no_figures_and_no_faults(staff):
 def test_each_checkout_is_counted_where_it_came_to(gateway, standin, now):
     paid(gateway, standin, now=now)
     make_payable(make_checkout(now=now), gateway, now=now)
-    accept.cancel(**_owner_of(make_checkout(now=now)), now=now)
+    start.cancel(**_owner_of(make_checkout(now=now)), now=now)
     place_order(make_checkout(make_variant(on_hand=0), now=now), now=now)
 
-    found = figures.checkouts(hour(now + 2 * MINUTE))
+    found = history.checkouts(hour(now + 2 * MINUTE))
 
     totals = {"started": 4, "payable": 2, "paid": 1, "failed": 1, "expired": 0, "cancelled": 1}
     assert found["totals"] == totals
@@ -142,7 +143,7 @@ def test_a_bucket_holds_what_began_in_it(now):
         make_checkout(now=now - ago * MINUTE)
     make_checkout(now=now - 61 * MINUTE)
 
-    started = figures.checkouts(span)["series"]["started"]
+    started = history.checkouts(span)["series"]["started"]
 
     assert {n: count for n, count in enumerate(started) if count} == {0: 1, 58: 2, 59: 1}
 
@@ -150,18 +151,18 @@ def test_a_bucket_holds_what_began_in_it(now):
 def test_a_payable_checkout_that_ended_unpaid_is_abandoned(gateway, now):
     job = make_payable(make_checkout(now=now), gateway, now=now)
     make_payable(make_checkout(now=now), gateway, now=now)
-    accept.cancel(**_owner_of(job), now=now)
-    accept.cancel(**_owner_of(make_checkout(now=now)), now=now)  # was never payable
+    start.cancel(**_owner_of(job), now=now)
+    start.cancel(**_owner_of(make_checkout(now=now)), now=now)  # was never payable
 
-    assert figures.checkouts(hour(now))["funnel"]["abandoned_of_payable"] == 0.5
+    assert history.checkouts(hour(now))["funnel"]["abandoned_of_payable"] == 0.5
 
 
 def test_reasons_are_told_by_their_codes(now):
     for _ in range(2):
         place_order(make_checkout(make_variant(on_hand=0), now=now), now=now)
-    accept.cancel(**_owner_of(make_checkout(now=now)), now=now)
+    start.cancel(**_owner_of(make_checkout(now=now)), now=now)
 
-    assert figures.reasons(hour(now)) == [
+    assert history.reasons(hour(now)) == [
         {"ended": "failed", "reason": "out_of_stock", "checkouts": 2},
         {"ended": "cancelled", "reason": "cancelled by the buyer", "checkouts": 1},
     ]
@@ -170,7 +171,7 @@ def test_reasons_are_told_by_their_codes(now):
 def test_times_are_percentiles_since_the_post(gateway, standin, now):
     paid(gateway, standin, now=now)
 
-    found = figures.times(hour(now + 2 * MINUTE))
+    found = history.times(hour(now + 2 * MINUTE))
 
     assert found["payable"]["checkouts"] == 1
     assert (found["paid"]["p50"], found["paid"]["p99"]) == (60, 60)
@@ -180,7 +181,7 @@ def test_times_are_percentiles_since_the_post(gateway, standin, now):
 def test_the_calls_of_a_batch_are_in_the_figures(gateway, standin, now):
     paid(gateway, standin, now=now)
 
-    [row] = figures.gateway(hour(now))["operations"]
+    [row] = history.gateway(hour(now))["operations"]
 
     assert (row["operation"], row["calls"], row["errors"]) == ("create_razorpay_order", 1, 0)
     assert 0 < row["p50_ms"] <= row["p99_ms"]
@@ -190,7 +191,7 @@ def test_webhooks_tell_how_late_they_are_handled_and_what_was_missed(gateway, st
     paid(gateway, standin, now=now - MINUTE)
     deliver({"id": "pay_2", "status": "captured"}, now=now - timedelta(seconds=30))
 
-    found = figures.webhooks(hour(now))
+    found = history.webhooks(hour(now))
 
     assert (found["received"], found["handled"]) == (2, 1)
     assert found["handling_p95"] == 0
@@ -202,7 +203,7 @@ def test_webhooks_tell_how_late_they_are_handled_and_what_was_missed(gateway, st
 def test_a_body_that_says_no_time_is_no_trouble(now, body):
     inbox.receive(event_id="event", body=body, now=now)
 
-    assert figures.webhooks(hour(now))["delivery_p50"] is None
+    assert history.webhooks(hour(now))["delivery_p50"] is None
 
 
 # --- carts ---------------------------------------------------------------------------------------
@@ -212,24 +213,24 @@ def test_an_attempt_on_an_empty_cart_is_counted_and_leaves_no_checkout(now):
     buyer = make_buyer(now=now)
 
     for _ in range(2):
-        with pytest.raises(accept.CartEmpty):
+        with pytest.raises(start.CartEmpty):
             post_checkout(buyer, now=now, key="k")
 
-    found = figures.carts(hour(now))
+    found = history.carts(hour(now))
     assert found["empty_attempts"] == 2
     assert sum(found["series"]["refused"]) == 2
     assert not CheckoutJob.objects.exists()
-    assert not accept.IdempotencyKey.objects.exists()
+    assert not start.IdempotencyKey.objects.exists()
 
 
 def test_an_attempt_on_a_cart_that_changed_is_counted(now):
     buyer = make_buyer(now=now)
     fill_cart(buyer, make_variant(), now=now)
 
-    with pytest.raises(accept.CartChanged):
-        post_checkout(buyer, now=now, seen=accept.Seen(cart_version=99))
+    with pytest.raises(start.CartChanged):
+        post_checkout(buyer, now=now, seen=start.ClientView(cart_version=99))
 
-    assert figures.carts(hour(now))["changed_attempts"] == 1
+    assert history.carts(hour(now))["changed_attempts"] == 1
 
 
 def test_a_refusal_that_cannot_be_counted_is_still_a_refusal(now, monkeypatch):
@@ -238,7 +239,7 @@ def test_a_refusal_that_cannot_be_counted_is_still_a_refusal(now, monkeypatch):
 
     monkeypatch.setattr(SyncEvent.objects, "create", away)
 
-    with pytest.raises(accept.CartEmpty):
+    with pytest.raises(start.CartEmpty):
         post_checkout(make_buyer(now=now), now=now)
 
 
@@ -262,7 +263,7 @@ def test_carts_are_followed_by_session(now):
     post_checkout(buyer, now=now)
     fill_cart(make_buyer(now=now), make_variant(), now=now)
 
-    found = figures.carts(hour(now))
+    found = history.carts(hour(now))
 
     assert (found["active"], found["posted"], found["stale_reports"]) == (2, 1, 1)
     [session] = found["sessions"]
@@ -277,7 +278,7 @@ def test_work_that_waits_is_shown_by_step(now):
     make_checkout(now=now)
     deliver({"id": "pay_1", "status": "captured"}, now=now)
 
-    steps = {row["step"]: row for row in standing.steps(now=now)}
+    steps = {row["step"]: row for row in current.steps(now=now)}
 
     assert (steps["validate_cart"]["due"], steps["validate_cart"]["oldest_due_at"]) == (1, now)
     assert steps["reconcile_webhook"]["due"] == 1
@@ -286,11 +287,11 @@ def test_work_that_waits_is_shown_by_step(now):
 
 def test_messages_in_the_queues_are_counted_and_redis_away_is_said(redis):
     redis.rpush("gateway", "x", "y")
-    assert {"queue": "gateway", "messages": 2} in standing.queues()
+    assert {"queue": "gateway", "messages": 2} in current.queues()
 
     redis_client.avoid(ConnectionError("gone"))
-    assert standing.queues() is None
-    assert standing.webhooks(now=timezone.now())["forged"] is None
+    assert current.queues() is None
+    assert current.webhooks(now=timezone.now())["forged"] is None
 
 
 @pytest.mark.parametrize(
@@ -306,19 +307,19 @@ def test_what_is_stuck_says_why(now, changes, reason):
     job = make_checkout(now=now)
     CheckoutJob.objects.filter(pk=job.pk).update(**changes)
 
-    found = standing.stuck(now=now + MINUTE)
+    found = current.stuck(now=now + MINUTE)
 
     assert found["count"] == 1
     assert (found["rows"][0]["checkout"], found["rows"][0]["reason"]) == (str(job.pk), reason)
 
 
 def test_what_is_stuck_is_counted_by_reason_beyond_what_is_listed(now, monkeypatch):
-    monkeypatch.setattr(standing, "MOST_ROWS", 1)
+    monkeypatch.setattr(current, "MAX_ROWS", 1)
     jobs = [make_checkout(now=now + n * MINUTE) for n in range(4)]
     CheckoutJob.objects.filter(pk=jobs[0].pk).update(attempts=3)
     CheckoutJob.objects.filter(pk__in=[jobs[1].pk, jobs[3].pk]).update(attempts=9, state="ordered")
 
-    found = standing.stuck(now=now + 5 * MINUTE)
+    found = current.stuck(now=now + 5 * MINUTE)
 
     assert found["reasons"] == [
         {
@@ -336,13 +337,13 @@ def test_held_units_are_shown_and_holds_past_their_end(gateway, now):
     variant = make_variant(on_hand=5)
     job = make_payable(make_checkout(variant, quantity=2, now=now), gateway, now=now)
 
-    found = standing.stock(now=now)
+    found = current.stock(now=now)
     assert found["held_units"] == 2
     assert found["top"] == [
         {"sku": variant.sku, "name": variant.product.name, "held": 2, "on_hand": 5}
     ]
     assert found["overdue_holds"] == 0
-    late = standing.stock(now=job.expires_at + timedelta(minutes=7))
+    late = current.stock(now=job.expires_at + timedelta(minutes=7))
     assert (late["overdue_holds"], late["overdue_units"]) == (1, 2)
 
 
@@ -353,10 +354,12 @@ def test_all_that_needs_a_person_is_called_out(gateway, now, redis):
     make_checkout(now=now)
     deliver({"id": "pay_1", "status": "captured"}, now=now)
     InboxEvent.objects.update(due_at=None)
-    pressure.learn([(str(n), OutcomeUnknown("no answer")) for n in range(9)], now=now + MINUTE)
+    circuit_breaker.record_results(
+        [(str(n), OutcomeUnknown("no answer")) for n in range(9)], now=now + MINUTE
+    )
     redis.set(FORGED, 3)
 
-    found = standing.figures(now=now + MINUTE)
+    found = current.current(now=now + MINUTE)
 
     texts = " · ".join(it["text"] for it in found["attention"])
     for part in ("1 open case", "1 webhook given up", "1 checkout stuck", "left alone"):
@@ -368,16 +371,16 @@ def test_nothing_is_called_out_where_all_is_well(now):
     for name in (heartbeats.SWEEPER, *(heartbeats.CANARY + queue for queue in QUEUES)):
         heartbeats.beat(name, now=now)
 
-    assert standing.figures(now=now)["attention"] == []
+    assert current.current(now=now)["attention"] == []
 
 
 # --- how they are given --------------------------------------------------------------------------
 
 
 def test_a_figure_that_takes_too_long_is_left_out_and_named(staff, monkeypatch):
-    monkeypatch.setattr(answers, "PATIENCE_MS", 20)
+    monkeypatch.setattr(cache, "PATIENCE_MS", 20)
     slow = {"times": lambda _span: select("SELECT pg_sleep(2)")}
-    monkeypatch.setattr(answers, "PARTS", {**answers.PARTS, **slow})
+    monkeypatch.setattr(cache, "PARTS", {**cache.PARTS, **slow})
 
     found = staff.get(reverse("ops_data")).json()
 
@@ -399,7 +402,7 @@ def test_the_number_of_queries_does_not_grow_with_the_shop(now, django_assert_ma
     run(VALIDATE_CART, now=now)
 
     with django_assert_max_num_queries(60):
-        answers.answer(hour(now), now=now)
+        cache.read(hour(now), now=now)
 
 
 def test_a_table_comes_as_csv_that_no_spreadsheet_runs(staff):
@@ -467,4 +470,4 @@ def test_no_buyer_is_named_in_the_figures(staff, gateway, standin):
 
     assert "asha@example.com" not in found
     assert "Asha" not in found
-    assert Move.objects.filter(job=job).exists()
+    assert Transition.objects.filter(job=job).exists()

@@ -24,23 +24,24 @@ from django.utils import timezone
 
 from shop import carts, roles
 from shop.accounts import User, create_guest
+from shop.addresses import REPOSITORY
 from shop.api.auth import tokens
 from shop.carts import CartItem, SyncEvent
-from shop.checkout import mending
 from shop.checkout.jobs import CheckoutJob
-from shop.checkout.trail import Instruction
-from shop.checkout.webhooks import ReconcileWebhook
-from shop.heartbeats import Heartbeat
-from shop.payments import cases, signatures
+from shop.checkout.steps.reconcile_webhook import ReconcileWebhook
+from shop.operations import actions
+from shop.operations.audit_log import ActionRequest
+from shop.payments import cases
 from shop.payments.cases import CaseKind
 from shop.payments.inbox import InboxEvent
 from shop.payments.ledger import GatewayOrder, Payment
+from shop.payments.razorpay import signatures
 from shop.payments.refunds import Refund, RefundStatus
+from shop.telemetry.heartbeats import Heartbeat
 from tests.support.api import order_form
 from tests.support.environment import KEY_SECRET
 from tests.support.events import deliver
 from tests.support.shop import fill_cart, make_payable, make_variant, post_checkout, run
-from workers.addresses import REPOSITORY
 
 pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("redis", "unhurried")]
 
@@ -209,8 +210,8 @@ def world(gateway, standin, now) -> World:
     deliver(standin.pay(GatewayOrder.objects.get(order=paid.order).gateway_order_id), now=now)
     run(ReconcileWebhook(), now=now)
     paid.refresh_from_db()
-    by = Instruction(people["superuser"].pk, "a chipped rim", now)
-    refund = mending.refund(paid.order, amount_paise=100, by=by)
+    by = ActionRequest(people["superuser"].pk, "a chipped rim", now)
+    refund = actions.refund(paid.order, amount_paise=100, by=by)
     Refund.objects.update(status=RefundStatus.FAILED)
     cases.open_cases([cases.Open(paid.order_id, CaseKind.DISPUTE, "disp_1", "a bank")], now=now)
     for buyer in people.values():

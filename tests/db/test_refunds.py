@@ -1,19 +1,16 @@
 """Money back: each once, never more than came, and nobody forgets it on the way."""
 
 from datetime import timedelta
-from importlib import import_module
 
 import pytest
-from django.db import connection
-from django.utils import timezone
 
 from shop.accounts import User
-from shop.checkout import accept, snapshots, status
-from shop.checkout.questions import CheckPayments
-from shop.checkout.sending import SendRefunds
+from shop.checkout import snapshots, start, status
 from shop.checkout.states import State
-from shop.checkout.webhooks import ReconcileWebhook
-from shop.payments import reconcile, refunds
+from shop.checkout.steps.check_payments import CheckPayments
+from shop.checkout.steps.reconcile_webhook import ReconcileWebhook
+from shop.checkout.steps.send_refunds import SendRefunds
+from shop.payments import polling, refunds
 from shop.payments.cases import Case
 from shop.payments.ledger import GatewayOrder
 from shop.payments.refunds import Refund, RefundReason, RefundStatus
@@ -33,7 +30,7 @@ def staff():
 def pay_and_hear(job, gateway, standin, *, now):
     gateway_order_id = GatewayOrder.objects.get(order=job.order).gateway_order_id
     payment = standin.pay(gateway_order_id)
-    reconcile.ask_now([job.order_id], now=now)
+    polling.poll_now([job.order_id], now=now)
     run_remote(CheckPayments(), gateway, now=now)
     return payment
 
@@ -50,13 +47,13 @@ def late(gateway, standin, settings, now):
     """Paid after it was cancelled, in a shop that serves no late money."""
     settings.LATE_PAYMENT = "refund"
     job = make_payable(make_checkout(now=now), gateway, now=now)
-    accept.cancel(owner_id=job.owner_id, job_id=job.pk, now=now)
+    start.cancel(owner_id=job.owner_id, job_id=job.pk, now=now)
     pay_and_hear(job, gateway, standin, now=now)
     return reload(job)
 
 
 def request(job, staff, *, amount_paise=None, now):
-    return refunds.request(
+    return refunds.create_by_staff(
         job.order, amount_paise=amount_paise, note="broken", by_id=staff.pk, now=now
     )
 
@@ -84,7 +81,7 @@ def test_the_buyer_is_told_how_much_and_by_which_reference(late, gateway, standi
 
 
 def test_the_same_news_again_wants_no_second_refund(late, gateway, standin, now):
-    reconcile.ask_now([late.order_id], now=now)
+    polling.poll_now([late.order_id], now=now)
     run_remote(CheckPayments(), gateway, now=now)
 
     assert Refund.objects.count() == 1
@@ -106,7 +103,7 @@ def test_a_refund_by_rule_that_failed_is_left_to_people_and_not_begun_again(late
     [refund] = Refund.objects.all()
     Refund.objects.update(status=RefundStatus.FAILED)
 
-    refunds.want([refunds.Wanted(refund.payment, RefundReason.LATE)], now=now)
+    refunds.create_automatic([refunds.AutomaticRefund(refund.payment, RefundReason.LATE)], now=now)
 
     assert Refund.objects.count() == 1
 
@@ -148,26 +145,11 @@ def test_a_pending_refund_is_asked_about_should_its_webhook_be_lost(late, gatewa
     [refund] = standin.refunds()
     standin.move_refund(refund["id"], "process")
 
-    run_remote(STEP, gateway, now=now + refunds.LOOK_AFTER)
+    run_remote(STEP, gateway, now=now + refunds.POLL_PENDING_AFTER)
 
     assert reload(late).state == State.REFUNDED
     assert Refund.objects.get().due_at is None
     assert sum(standin.requests()["payments.refund"].values()) == 1
-
-
-def test_refunds_pending_from_an_older_version_are_asked_about(late, gateway, standin, now):
-    standin.settings(refund_status="pending")
-    run_remote(STEP, gateway, now=now)
-    Refund.objects.update(due_at=None)  # as older code left them
-    with connection.cursor() as cursor:
-        cursor.execute(
-            import_module("shop.migrations.0010_pending_refunds_are_asked_about").MAKE_DUE
-        )
-    standin.move_refund(standin.refunds()[0]["id"], "process")
-
-    run_remote(STEP, gateway, now=timezone.now())
-
-    assert reload(late).state == State.REFUNDED
 
 
 def test_a_refund_that_stays_pending_is_asked_about_ever_more_seldom(late, gateway, standin, now):
@@ -191,7 +173,7 @@ def test_a_pending_refund_made_elsewhere_is_asked_about_and_never_sent(paid, gat
     run(ReconcileWebhook(), now=now)
     standin.move_refund(refund["id"], "process")
 
-    run_remote(STEP, gateway, now=now + refunds.LOOK_AFTER)
+    run_remote(STEP, gateway, now=now + refunds.POLL_PENDING_AFTER)
 
     [kept] = Refund.objects.all()
     assert (kept.reason, kept.status) == (RefundReason.ELSEWHERE, RefundStatus.PROCESSED)
@@ -306,7 +288,7 @@ def test_an_empty_balance_is_asked_again_later(late, gateway, standin, now):
 
 def test_a_refusal_that_lasts_becomes_a_case(late, gateway, standin, now):
     standin.settings(balance_paise=0)
-    Refund.objects.update(attempts=refunds.MOST_ATTEMPTS - 1)
+    Refund.objects.update(attempts=refunds.MAX_ATTEMPTS - 1)
 
     run_remote(STEP, gateway, now=now)
 
@@ -338,7 +320,7 @@ def test_what_is_left_when_a_part_went_back_without_us_is_for_people(late, gatew
     ours, elsewhere = Refund.objects.all()
     assert (ours.status, elsewhere.amount_paise) == (RefundStatus.FAILED, 100)
     assert reload(late).state == State.IN_REVIEW
-    assert refunds.left_of([ours.payment]) == {ours.payment_id: late.amount_paise - 100}
+    assert refunds.refundable_paise([ours.payment]) == {ours.payment_id: late.amount_paise - 100}
 
 
 def test_wrong_money_that_is_only_authorised_is_not_refunded(late, standin, now):

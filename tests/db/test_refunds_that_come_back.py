@@ -2,13 +2,13 @@
 
 import pytest
 
-from shop import audit
 from shop.accounts import User
-from shop.checkout import accept, mending, snapshots, status
-from shop.checkout.sending import SendRefunds
+from shop.checkout import snapshots, start, status
 from shop.checkout.states import State
-from shop.checkout.trail import Instruction
-from shop.checkout.webhooks import ReconcileWebhook
+from shop.checkout.steps.reconcile_webhook import ReconcileWebhook
+from shop.checkout.steps.send_refunds import SendRefunds
+from shop.operations import actions, books
+from shop.operations.audit_log import ActionRequest
 from shop.payments.cases import Case
 from shop.payments.ledger import Payment
 from shop.payments.refunds import Refund
@@ -24,7 +24,7 @@ STEP = SendRefunds()
 @pytest.fixture
 def by(now):
     person = User.objects.create_superuser("asha@example.com", "x")
-    return lambda: Instruction(person.pk, "the bank sent it back", now)
+    return lambda: ActionRequest(person.pk, "the bank sent it back", now)
 
 
 @pytest.fixture
@@ -39,7 +39,7 @@ def refunded(gateway, standin, settings, now):
     """Paid after it was cancelled, and given back."""
     settings.LATE_PAYMENT = "refund"
     job = make_payable(make_checkout(now=now), gateway, now=now)
-    accept.cancel(owner_id=job.owner_id, job_id=job.pk, now=now)
+    start.cancel(owner_id=job.owner_id, job_id=job.pk, now=now)
     pay_and_hear(job, gateway, standin, now=now)
     run_remote(STEP, gateway, now=now)
     hear(standin, "processed", now=now)
@@ -78,40 +78,40 @@ def test_a_refunded_checkout_is_for_people_again_and_its_buyer_is_told(refunded,
 def test_its_money_is_the_shops_again_in_the_books(refunded, standin, now):
     comes_back(standin, now=now)
 
-    assert list(audit.books()) == []
+    assert list(books.books()) == []
     payment = Payment.objects.get()
     assert (payment.status, payment.amount_refunded_paise) == ("captured", 0)
-    [totals] = audit.totals()
+    [totals] = books.totals()
     assert (totals.gone_paise, totals.open_paise) == (0, refunded.amount_paise)
 
 
 def test_its_money_is_given_back_by_staff_once_more(refunded, gateway, standin, by, now):
     comes_back(standin, now=now)
 
-    mending.give_back(refunded.pk, by=by())
+    actions.give_back(refunded.pk, by=by())
     run_remote(STEP, gateway, now=now)
 
     assert reload(refunded).state == State.REFUNDED
     assert standin.ledger()["totals"]["refunded_paise"] == refunded.amount_paise
     assert "was sent back to you" in shown(refunded, now=now)["message"]
-    assert list(audit.books()) == []
+    assert list(books.books()) == []
 
 
 def test_a_refund_of_a_paid_order_is_sent_again(paid, gateway, standin, by, now):
-    mending.refund(paid.order, amount_paise=None, by=by())
+    actions.refund(paid.order, amount_paise=None, by=by())
     run_remote(STEP, gateway, now=now)
     hear(standin, "processed", now=now)
     assert Payment.objects.get().status == "refunded"
     comes_back(standin, now=now)
     assert "could not be sent back" in shown(paid, now=now)["message"]
 
-    mending.resend(Refund.objects.get(status="failed").pk, by=by())
+    actions.resend(Refund.objects.get(status="failed").pk, by=by())
     run_remote(STEP, gateway, now=now)
 
     assert standin.ledger()["totals"]["refunded_paise"] == paid.amount_paise
     assert not Case.objects.filter(closed_at=None)
     assert shown(paid, now=now)["refund"]["status"] == "processed"
-    assert list(audit.books()) == []
+    assert list(books.books()) == []
 
 
 def test_an_old_report_that_it_was_processed_turns_nothing_back(
@@ -129,7 +129,7 @@ def test_an_old_report_that_it_was_processed_turns_nothing_back(
     payment = Payment.objects.get()
     assert (payment.status, payment.amount_refunded_paise) == ("captured", 0)
     assert [it.status for it in Refund.objects.all()] == ["failed"]
-    mending.give_back(refunded.pk, by=by())
+    actions.give_back(refunded.pk, by=by())
     assert Refund.objects.filter(status="due").count() == 1
 
 
@@ -142,4 +142,4 @@ def test_a_report_that_it_failed_which_is_not_so_is_corrected(refunded, gateway,
     assert reload(refunded).state == State.REFUNDED
     assert Case.objects.get().closed_because == "Razorpay has processed it after all"
     assert "was sent back to you" in shown(refunded, now=now)["message"]
-    assert list(audit.books()) == []
+    assert list(books.books()) == []

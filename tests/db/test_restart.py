@@ -15,16 +15,18 @@ from django.urls import reverse
 from django.utils import timezone
 from redis import Redis
 
-from shop import heartbeats, redis_client, roles
+from shop import roles
 from shop.accounts import User
-from shop.checkout.trail import AuditEntry, Instruction, Refused
-from shop.ops import standing
-from tasks import mending
+from shop.addresses import REPOSITORY
+from shop.db import redis_client
+from shop.operations.audit_log import ActionRefused, ActionRequest, AuditEntry
+from shop.ops import current
+from shop.telemetry import heartbeats
+from tasks import control
 from tasks.app import QUEUES
 from tests.support.buyers import until
 from workers import procfile
-from workers.addresses import REPOSITORY
-from workers.devservices import Services
+from workers.stack.services import Services
 
 pytestmark = pytest.mark.django_db
 
@@ -44,7 +46,7 @@ def heard(redis: Redis) -> Iterator[Callable[[], int]]:
 @pytest.fixture
 def by(redis, now):
     person = User.objects.create_superuser("asha@example.com", "x")
-    return Instruction(person.pk, "nothing moves", now)
+    return ActionRequest(person.pk, "nothing moves", now)
 
 
 def sign_in(client: Client, role: str) -> Client:
@@ -55,7 +57,7 @@ def sign_in(client: Client, role: str) -> Client:
 
 
 def press(client: Client, name: str = "canary.gateway", reason: str = "nothing moves"):
-    url = reverse("admin:shop_heartbeat_mend", args=[name, "restart"])
+    url = reverse("admin:shop_heartbeat_action", args=[name, "restart"])
     return client.post(url, {"reason": reason, "key": str(uuid.uuid4())}, follow=True)
 
 
@@ -70,7 +72,7 @@ def test_a_viewer_sees_and_asks_nobody(client, heard, now):
     heartbeats.beat("canary.gateway", now=now)
     viewer = sign_in(client, roles.VIEWER)
 
-    assert "/mend/" not in page_of(viewer, "canary.gateway")
+    assert "/action/" not in page_of(viewer, "canary.gateway")
     assert press(viewer).status_code == 403
 
     assert heard() == 0
@@ -115,7 +117,7 @@ def test_the_list_says_who_is_late(client, now):
 def test_a_queue_that_was_never_heard_of_has_its_page(client):
     operator = sign_in(client, roles.OPERATOR)
 
-    for name in (it["name"] for it in standing.signs_of_life(now=timezone.now())):
+    for name in (it["name"] for it in current.heartbeat_rows(now=timezone.now())):
         assert "never" in page_of(operator, name)
     assert operator.get(reverse("admin:shop_heartbeat_change", args=["x"])).status_code == 302
 
@@ -128,7 +130,7 @@ def test_the_sweeper_has_no_button_but_a_sentence(client, heard, now):
     answer = press(operator, heartbeats.SWEEPER)
 
     assert "docs/operations.md#sweeper-silent" in page
-    assert "/mend/" not in page
+    assert "/action/" not in page
     assert "restart the process by hand" in answer.content.decode()
     assert heard() == 0
     assert not AuditEntry.objects.exists()
@@ -157,14 +159,14 @@ def worker(services: Services, redis: Redis) -> Iterator[subprocess.Popen[bytes]
 
 
 def test_a_worker_of_any_name_that_takes_from_the_queue_is_asked(worker, by):
-    entry = mending.restart("gateway", by=by)
+    entry = control.restart("gateway", by=by)
 
     assert entry.outcome == "asked extra@here to restart"
     assert worker.wait(PATIENCE_SECONDS) == 0
 
 
 def test_the_workers_of_other_queues_are_left_alone(worker, by):
-    entry = mending.restart("webhooks", by=by)
+    entry = control.restart("webhooks", by=by)
 
     assert entry.outcome.startswith("no worker answered")
     assert worker.poll() is None
@@ -172,18 +174,18 @@ def test_the_workers_of_other_queues_are_left_alone(worker, by):
 
 def test_the_workers_of_each_queue_are_those_of_the_procfile():
     for queue in QUEUES:
-        command = procfile.commands()[mending.WORKERS[queue]]
+        command = procfile.commands()[control.WORKERS[queue]]
         [taken] = [words.split()[0] for words in command.split(" -Q ")[1:]]
         assert queue in taken.split(",")
-        assert f" -n {mending.WORKERS[queue]}@%h " in command
+        assert f" -n {control.WORKERS[queue]}@%h " in command
 
 
 @pytest.mark.parametrize("away", ["kill", "freeze"])
 def test_with_redis_away_nothing_is_written_down(away, services, redis, by):
     getattr(services.redis, away)()
     try:
-        with pytest.raises(Refused, match="Redis is away"):
-            mending.restart("gateway", by=by)
+        with pytest.raises(ActionRefused, match="Redis is away"):
+            control.restart("gateway", by=by)
     finally:
         services.redis.start() if away == "kill" else services.redis.thaw()
         redis_client.try_again()

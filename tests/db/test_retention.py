@@ -10,21 +10,22 @@ from django.core.management import call_command
 from django.db import connection, transaction
 from django.utils import timezone
 
-from shop import carts, retention
+from shop import carts
 from shop.accounts import User
 from shop.carts import Cart, CartItem, SyncEvent
-from shop.checkout import accept, snapshots, status
-from shop.checkout.accept import IdempotencyKey
-from shop.checkout.attempts import FailedAttempt
-from shop.checkout.jobs import CheckoutJob, Move
-from shop.checkout.trail import Action, Instruction, note
-from shop.checkout.webhooks import ReconcileWebhook
-from shop.merging import merge_guest
+from shop.checkout import snapshots, start, status
+from shop.checkout.failed_attempts import FailedAttempt
+from shop.checkout.guests import merge_guest
+from shop.checkout.jobs import CheckoutJob, Transition
+from shop.checkout.start import IdempotencyKey
+from shop.checkout.steps.reconcile_webhook import ReconcileWebhook
+from shop.operations import retention
+from shop.operations.audit_log import Action, ActionRequest, record
 from shop.orders import Order
-from shop.payments import cases, inbox, usage
+from shop.payments import call_stats, cases, inbox
+from shop.payments.call_stats import GatewayMinute, Timed
 from shop.payments.inbox import InboxEvent
 from shop.payments.ledger import GatewayOrder, Payment
-from shop.payments.usage import GatewayMinute, Timed
 from tests.support.events import deliver
 from tests.support.shop import (
     fill_cart,
@@ -36,7 +37,7 @@ from tests.support.shop import (
     post_checkout,
     run,
 )
-from workers.sweeper import CHORES
+from workers.sweeper import PERIODIC_JOBS
 
 pytestmark = pytest.mark.django_db
 
@@ -51,7 +52,7 @@ def cancelled(*, now, key=""):
 
 
 def _cancel(job: CheckoutJob, *, now) -> CheckoutJob:
-    return accept.cancel(owner_id=job.owner_id, job_id=job.pk, now=now)
+    return start.cancel(owner_id=job.owner_id, job_id=job.pk, now=now)
 
 
 def paid(gateway, standin, *, now):
@@ -73,12 +74,12 @@ def forget(days: float, *, now) -> dict[str, int]:
 
 def test_nothing_of_a_paid_checkout_is_ever_forgotten_but_its_key_and_bytes(gateway, standin, now):
     job = paid(gateway, standin, now=now)
-    moves = job.moves.count()
+    moves = job.transitions.count()
 
     forgotten = forget(10_000, now=now)
 
     assert set(forgotten) == {"webhook bodies", "gateway minutes"}
-    assert job.moves.count() == moves == 4
+    assert job.transitions.count() == moves == 4
     assert Order.objects.filter(checkout=job).exists()
     assert Payment.objects.exists()
     assert InboxEvent.objects.exists()
@@ -94,7 +95,7 @@ def test_moves_stay_where_there_was_a_payment(gateway, now, status_of_payment):
         amount_paise=100,
         currency="INR",
         status=status_of_payment,
-        first_seen_via="fetch",
+        first_reported_via="fetch",
         created_at=now,
         updated_at=now,
     )
@@ -114,8 +115,8 @@ def test_moves_stay_where_there_was_a_case(now):
 def test_moves_stay_where_a_person_did_something(now):
     job = cancelled(now=now)
     staff = User.objects.create(email="ops@example.com", is_staff=True)
-    by = Instruction(by_id=staff.pk, reason="asked to", now=now)
-    note(by, Action.CANCEL, subject="a checkout", outcome="cancelled", checkout_id=job.pk)
+    by = ActionRequest(by_id=staff.pk, reason="asked to", now=now)
+    record(by, Action.CANCEL, subject="a checkout", outcome="cancelled", checkout_id=job.pk)
 
     assert "moves" not in forget(1000, now=now)
 
@@ -143,7 +144,7 @@ def test_why_attempts_failed_goes_with_the_moves(now):
 
 def test_a_checkout_without_moves_can_still_be_read(now):
     job = cancelled(now=now)
-    Move.objects.all().delete()
+    Transition.objects.all().delete()
 
     shown = status.resource(snapshots.read(job.pk, owner_id=job.owner_id), key_id="k", now=now)
 
@@ -283,7 +284,7 @@ def test_a_guest_who_signed_in_without_a_checkout_goes_with_all_that_is_left(now
 
 def test_a_guest_who_is_named_in_what_people_did_stays(now):
     guest = make_buyer(now=now)
-    note(Instruction(guest.pk, "was staff then", now), Action.RETRY, subject="a checkout",
+    record(ActionRequest(guest.pk, "was staff then", now), Action.RETRY, subject="a checkout",
          outcome="due now", checkout_id=None)  # fmt: skip
 
     assert forget(31, now=now) == {}
@@ -305,7 +306,7 @@ def test_accounts_and_their_carts_are_never_forgotten(now):
 def test_signs_and_statistics_go(now):
     account = User.objects.create(email="asha@example.com", created_at=now)
     SyncEvent.objects.create(owner=account, kind="stale", at=now)
-    usage.record("capture", [Timed(0.1, "fine")], now=now)
+    call_stats.record("capture", [Timed(0.1, "fine")], now=now)
 
     assert forget(29, now=now) == {}
     assert forget(31, now=now) == {"sync events": 1, "gateway minutes": 1}
@@ -342,7 +343,7 @@ def test_the_command_prints_what_it_forgot(now):
 
 
 def test_the_sweeper_prunes():
-    assert retention.prune_some in [chore for _, chore in CHORES]
+    assert retention.prune_some in [job for _, job in PERIODIC_JOBS]
 
 
 # --- others at work ------------------------------------------------------------------------------

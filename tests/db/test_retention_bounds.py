@@ -12,15 +12,16 @@ from django.db import connection
 from django.db.models import ProtectedError
 from django.utils import timezone
 
-from shop import carts, metrics, retention
+from shop import carts
 from shop.accounts import User
 from shop.carts import Cart, CartItem, SyncEvent
-from shop.checkout.accept import IdempotencyKey
-from shop.checkout.attempts import FailedAttempt
-from shop.checkout.jobs import CheckoutJob, Move
-from shop.ops import standing
+from shop.checkout.failed_attempts import FailedAttempt
+from shop.checkout.jobs import CheckoutJob, Transition
+from shop.checkout.start import IdempotencyKey
+from shop.operations import retention
+from shop.ops import current, metrics
+from shop.payments.call_stats import GatewayMinute
 from shop.payments.inbox import InboxEvent
-from shop.payments.usage import GatewayMinute
 from tests.support.locks import locked
 from tests.support.shop import make_checkout, make_variant
 
@@ -56,8 +57,8 @@ def analyze() -> None:
 
 
 def make_moves(job: CheckoutJob, count: int, *, at) -> None:
-    Move.objects.bulk_create(
-        Move(job=job, old="queued", new="queued", because="", attempts=1, at=at)
+    Transition.objects.bulk_create(
+        Transition(job=job, old="queued", new="queued", because="", attempts=1, at=at)
         for _ in range(count)
     )
 
@@ -128,7 +129,7 @@ def test_in_a_busy_shop_where_every_run_deletes_something_the_marks_move(few, ke
     for minute in range(60):
         retention.prune_some(now=now + OLD_AFTER + minute * timedelta(minutes=1))
 
-    assert Move.objects.filter(job=ended).count() <= 1  # the youngest may not be old yet
+    assert Transition.objects.filter(job=ended).count() <= 1  # the youngest may not be old yet
     assert InboxEvent.objects.exclude(body=b"").filter(handled_at__isnull=False).count() <= 1
 
 
@@ -141,7 +142,7 @@ def test_what_was_looked_at_once_is_not_read_again(few, kept, now):
     retention.prune_some(now=later)
 
     read = tuples_read()
-    assert read["shop_move"] == before["shop_move"]
+    assert read["shop_transition"] == before["shop_transition"]
     assert read["shop_inboxevent"] == before["shop_inboxevent"]
 
 
@@ -279,7 +280,7 @@ def test_a_rule_that_fails_stops_no_other_and_says_since_when(bad_rule, now):
     [failing] = retention.failing()
     assert (failing.name, failing.failing_since) == ("moves", later)
     assert "ProtectedError: " in failing.error
-    assert Move.objects.exists()
+    assert Transition.objects.exists()
 
 
 def test_a_rule_that_fails_is_seen_on_the_operations_page_and_in_metrics(bad_rule, redis, now):
@@ -290,7 +291,7 @@ def test_a_rule_that_fails_is_seen_on_the_operations_page_and_in_metrics(bad_rul
     metrics.forget()
 
     shown = metrics.exposition(now=now).decode()
-    noticed = standing.figures(now=now)["attention"]
+    noticed = current.current(now=now)["attention"]
 
     assert 'pakka_retention_failing{rule="moves"} 1.0' in shown
     assert 'pakka_retention_failing{rule="guests"} 0.0' in shown

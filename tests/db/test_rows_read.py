@@ -14,13 +14,14 @@ from psycopg.conninfo import make_conninfo
 
 from shop.accounts import User
 from shop.catalogue import Variant
-from shop.checkout import steps
 from shop.checkout.jobs import CheckoutJob
-from shop.checkout.payable import CreateRazorpayOrder
-from shop.checkout.webhooks import ReconcileWebhook
+from shop.checkout.steps.create_order import CREATE_ORDER
+from shop.checkout.steps.create_razorpay_order import CreateRazorpayOrder
+from shop.checkout.steps.reconcile_webhook import ReconcileWebhook
+from shop.checkout.steps.validate_cart import VALIDATE_CART
 from shop.payments import inbox
 from shop.payments.ledger import GatewayOrder
-from shop.payments.razorpay import RazorpayGateway
+from shop.payments.razorpay.client import RazorpayGateway
 from tests.bench.grown import grow
 from tests.support.api import Caller, granted
 from tests.support.events import event_body
@@ -54,8 +55,8 @@ def buy(gateway: RazorpayGateway, standin: StandIn, *, now: datetime) -> None:
     buyer = make_buyer(now=now)
     fill_cart(buyer, make_variant(), nearly_held_by_guests(now), now=now)
     job = post_checkout(buyer, key=new_key(), now=now, address_key=-1)
-    run(steps.VALIDATE_CART, now=now)
-    run(steps.CREATE_ORDER, now=now)
+    run(VALIDATE_CART, now=now)
+    run(CREATE_ORDER, now=now)
     run_remote(CreateRazorpayOrder(), gateway, now=now)
     remote = GatewayOrder.objects.get(order__checkout=job.pk)
     payment = standin.pay(remote.gateway_order_id)

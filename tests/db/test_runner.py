@@ -7,23 +7,26 @@ from datetime import datetime, timedelta
 import pytest
 from django.db import OperationalError, transaction
 
-from shop.checkout import jobs, runner, steps
-from shop.checkout.jobs import MOST_ATTEMPTS, Advance, CheckoutJob, Wait
-from shop.checkout.states import ForbiddenMove, State
+from shop.checkout import jobs
+from shop.checkout.jobs import MAX_ATTEMPTS, CheckoutJob
+from shop.checkout.outcomes import Advance, RunReport, Wait
+from shop.checkout.states import InvalidTransition, State
+from shop.checkout.steps import base, runner, validate_cart
+from shop.checkout.steps.validate_cart import VALIDATE_CART
 from tests.support.shop import make_checkout, place_order, reload, run
 
 pytestmark = pytest.mark.django_db
 
 
-def broken_for(bad: CheckoutJob) -> steps.JobStep:
+def broken_for(bad: CheckoutJob) -> base.JobStep:
     """`validate_cart` with a fault in it that one job brings out."""
 
     def decide(batch, now):
         if bad.pk in {job.pk for job in batch}:
             raise ZeroDivisionError("a bug")
-        return steps.validate_cart(batch, now)
+        return validate_cart.validate_cart(batch, now)
 
-    return steps.JobStep("validate_cart", State.QUEUED, decide)
+    return base.JobStep("validate_cart", State.QUEUED, decide)
 
 
 def test_a_job_that_raises_does_not_stop_its_neighbours(now):
@@ -50,7 +53,7 @@ def test_a_job_that_raises_counts_an_attempt_and_backs_off(now):
 def test_a_job_that_keeps_raising_fails_with_its_traceback_kept(now):
     bad = make_checkout(now=now)
 
-    for attempt in range(MOST_ATTEMPTS):
+    for attempt in range(MAX_ATTEMPTS):
         run(broken_for(bad), now=now + attempt * timedelta(minutes=2))
 
     bad = reload(bad)
@@ -66,7 +69,7 @@ def test_a_database_that_is_away_is_nobodys_fault(now):
         raise OperationalError("gone")
 
     with pytest.raises(OperationalError):
-        run(steps.JobStep("validate_cart", State.QUEUED, away), now=now)
+        run(base.JobStep("validate_cart", State.QUEUED, away), now=now)
 
     assert (reload(job).attempts, reload(job).due_at) == (0, now)
 
@@ -77,8 +80,8 @@ def test_help_is_called_for_when_the_batch_is_full(now, settings):
         make_checkout(now=now)
     calls = []
 
-    runner.run_local(steps.VALIDATE_CART, now=now, ask_for_help=lambda: calls.append(1))
-    runner.run_local(steps.VALIDATE_CART, now=now, ask_for_help=lambda: calls.append(1))
+    runner.run_local(VALIDATE_CART, now=now, on_full_batch=lambda: calls.append(1))
+    runner.run_local(VALIDATE_CART, now=now, on_full_batch=lambda: calls.append(1))
 
     assert calls == [1]
 
@@ -86,7 +89,7 @@ def test_help_is_called_for_when_the_batch_is_full(now, settings):
 def test_what_is_not_due_yet_is_left_alone(now):
     job = make_checkout(now=now)
 
-    run(steps.VALIDATE_CART, now=now - timedelta(seconds=1))
+    run(VALIDATE_CART, now=now - timedelta(seconds=1))
 
     assert reload(job).state == State.QUEUED
 
@@ -112,7 +115,7 @@ def test_a_worker_cannot_move_a_job_that_left_the_state_it_read(now):
 
     assert report.counts["lost"] == 1
     assert reload(job).state == State.CANCELLED
-    assert not job.moves.exists()
+    assert not job.transitions.exists()
 
 
 def test_a_claimed_job_is_due_again_when_the_claim_ends(now, settings):
@@ -127,7 +130,7 @@ def test_a_claimed_job_is_due_again_when_the_claim_ends(now, settings):
 def test_a_move_the_table_does_not_have_is_refused(now):
     job = make_checkout(now=now)
 
-    with pytest.raises(ForbiddenMove), transaction.atomic():
+    with pytest.raises(InvalidTransition), transaction.atomic():
         jobs.apply([(job, Advance(State.PAID, "for free"))], now=now)
 
 
@@ -144,7 +147,7 @@ def test_waiting_shows_the_buyer_a_sentence_and_a_new_version(now):
 def test_the_result_line_names_what_moved_and_which(now):
     job = make_checkout(now=now)
 
-    report = run(steps.VALIDATE_CART, now=now)
+    report = run(VALIDATE_CART, now=now)
 
     assert report.summary() == f"advanced 1: {job.pk}"
 
@@ -168,7 +171,7 @@ class TwoCalls(runner.RemoteStep):
     def order_of(self, work):
         return 1 if work == "first" else 2
 
-    def excuse(self, *, now):
+    def on_gateway_unavailable(self, *, now):
         raise AssertionError("the gateway is well")
 
     def record(self, answers, *, now):
@@ -176,13 +179,13 @@ class TwoCalls(runner.RemoteStep):
             self.tries_in_vain -= 1
             raise OperationalError("deadlock detected")
         self.recorded += [answer for _, answer in answers]
-        return runner.Report()
+        return RunReport()
 
 
 def run_two_calls(step: TwoCalls, *, now: datetime) -> None:
     with ThreadPoolExecutor(2) as threads:
         runner.run_remote(
-            step, gateway=None, threads=threads, clock=lambda: now, ask_for_help=lambda: None
+            step, gateway=None, threads=threads, clock=lambda: now, on_full_batch=lambda: None
         )
 
 

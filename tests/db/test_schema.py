@@ -22,8 +22,8 @@ from schemathesis.specs.openapi.checks import (
 
 from shop.api import idempotency
 from shop.checkout.jobs import CheckoutJob
-from shop.checkout.questions import CheckPayments
-from shop.payments import reconcile
+from shop.checkout.steps.check_payments import CheckPayments
+from shop.payments import polling
 from shop.payments.gateway import Gateway
 from shop.payments.ledger import GatewayOrder
 from shop.stock import StockLevel
@@ -74,7 +74,7 @@ def call(buyer: Caller, operation: str, **path: object) -> None:
 def pay(job: CheckoutJob, gateway: Gateway, standin: StandIn, outcome: str) -> None:
     standin.pay(GatewayOrder.objects.get(order=job.order).gateway_order_id, outcome)
     now = timezone.now()
-    reconcile.ask_now([job.order_id], now=now)
+    polling.poll_now([job.order_id], now=now)
     run_remote(CheckPayments(), gateway, now=now)
 
 

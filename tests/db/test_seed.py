@@ -29,13 +29,13 @@ def test_there_is_somebody_of_each_role_to_try_it_as(password, settings):
     assert seeded() == PEOPLE | {"admin@pakka.local"}
     for email, granted in (
         ("viewer@pakka.local", set()),
-        ("operator@pakka.local", {roles.MEND}),
-        ("refunder@pakka.local", {roles.MEND, roles.REFUND}),
+        ("operator@pakka.local", {roles.OPERATE}),
+        ("refunder@pakka.local", {roles.OPERATE, roles.REFUND}),
     ):
         person = User.objects.get(email=email)
         assert (person.is_staff, person.is_superuser) == (True, False)
         assert person.check_password("open sesame")
-        assert person.get_all_permissions() & {roles.MEND, roles.REFUND} == granted
+        assert person.get_all_permissions() & {roles.OPERATE, roles.REFUND} == granted
         assert person.has_perm("shop.view_checkoutjob")
 
 

@@ -5,14 +5,15 @@ from datetime import timedelta
 import pytest
 
 from shop import carts
-from shop.checkout import accept, snapshots, status
+from shop.checkout import snapshots, start, status
 from shop.checkout.states import State
-from shop.checkout.unknown_orders import ResolveOrders
-from shop.checkout.webhooks import ReconcileWebhook
+from shop.checkout.steps.reconcile_webhook import ReconcileWebhook
+from shop.checkout.steps.resolve_orders import ResolveOrders
 from shop.payments import inbox
 from shop.payments.cases import Case
 from shop.payments.inbox import InboxEvent
 from shop.payments.ledger import GatewayOrder, Payment
+from shop.payments.razorpay import webhooks
 from shop.payments.refunds import Refund
 from tests.support.events import deliver
 from tests.support.shop import (
@@ -44,7 +45,7 @@ def job(variant, gateway, now):
 
 
 def order_id(job) -> str:
-    return GatewayOrder.objects.get(order=job.order, is_alias=False).gateway_order_id
+    return GatewayOrder.objects.get(order=job.order, is_duplicate=False).gateway_order_id
 
 
 def test_a_captured_payment_pays_the_order(job, variant, standin, now):
@@ -142,7 +143,7 @@ def test_money_that_is_not_what_was_asked_for_goes_to_review(wrong, job, variant
 
     assert reload(job).state == State.IN_REVIEW
     assert stock_of(variant) == (3, 2)
-    assert "not ₹44,977.92" in job.moves.last().because
+    assert "not ₹44,977.92" in job.transitions.last().because
     assert Case.objects.get().kind == "conflict"
 
 
@@ -161,7 +162,7 @@ def test_each_payment_that_does_not_fit_has_a_case(job, standin, now):
 
 
 def test_money_after_the_end_is_served_if_units_are_free(job, variant, standin, now):
-    accept.cancel(owner_id=job.owner_id, job_id=job.pk, now=now)
+    start.cancel(owner_id=job.owner_id, job_id=job.pk, now=now)
     assert stock_of(variant) == (3, 0)
     deliver(standin.pay(order_id(job)), now=now)
 
@@ -172,7 +173,7 @@ def test_money_after_the_end_is_served_if_units_are_free(job, variant, standin, 
 
 
 def test_the_timeline_of_late_money_ends_well(job, standin, now):
-    accept.cancel(owner_id=job.owner_id, job_id=job.pk, now=now)
+    start.cancel(owner_id=job.owner_id, job_id=job.pk, now=now)
     deliver(standin.pay(order_id(job)), now=now)
     run(STEP, now=now)
 
@@ -185,7 +186,7 @@ def test_the_timeline_of_late_money_ends_well(job, standin, now):
 def test_money_after_the_end_goes_back_if_others_have_the_units(
     job, variant, gateway, standin, now
 ):
-    accept.cancel(owner_id=job.owner_id, job_id=job.pk, now=now)
+    start.cancel(owner_id=job.owner_id, job_id=job.pk, now=now)
     make_payable(make_checkout(variant, quantity=2, now=now), gateway, now=now)
     deliver(standin.pay(order_id(job)), now=now)
 
@@ -200,7 +201,7 @@ def test_by_policy_late_money_goes_back_even_if_units_are_free(
     job, variant, standin, settings, now
 ):
     settings.LATE_PAYMENT = "refund"
-    accept.cancel(owner_id=job.owner_id, job_id=job.pk, now=now)
+    start.cancel(owner_id=job.owner_id, job_id=job.pk, now=now)
     deliver(standin.pay(order_id(job)), now=now)
 
     run(STEP, now=now)
@@ -223,23 +224,23 @@ def test_a_dispute_is_a_case_and_the_order_stays_paid(job, standin, now):
 
 
 def test_money_on_an_alias_pays_the_order(job, gateway, standin, now):
-    twin = gateway.create_order(
+    duplicate = gateway.create_order(
         receipt=job.order.number, amount_paise=job.amount_paise, currency="INR"
     )
     GatewayOrder.objects.create(
         order=job.order,
-        gateway_order_id=twin.id,
-        is_alias=True,
-        amount_paise=twin.amount_paise,
+        gateway_order_id=duplicate.id,
+        is_duplicate=True,
+        amount_paise=duplicate.amount_paise,
         currency="INR",
         created_at=now,
     )
-    deliver(standin.pay(twin.id), now=now)
+    deliver(standin.pay(duplicate.id), now=now)
 
     run(STEP, now=now)
 
     assert reload(job).state == State.PAID
-    assert GatewayOrder.objects.get(is_alias=False).check_at is not None  # it could be paid too
+    assert GatewayOrder.objects.get(is_duplicate=False).poll_at is not None  # it could be paid too
 
 
 def test_an_event_that_overtakes_our_own_record_is_read_again(job, gateway, standin, now):
@@ -249,7 +250,7 @@ def test_an_event_that_overtakes_our_own_record_is_read_again(job, gateway, stan
     run(STEP, now=now)
     GatewayOrder.objects.update(gateway_order_id=row.gateway_order_id)
 
-    later = now + inbox.ASK_AFTER
+    later = now + inbox.RESOLVE_AFTER
     run_remote(ResolveOrders(), gateway, now=later)
     run(STEP, now=later)
 
@@ -261,7 +262,7 @@ def test_an_order_we_never_knew_belongs_to_another_shop(job, gateway, standin, n
     deliver(standin.pay(order_id(job)), order_id="order_OfAnotherShop", now=now)
 
     run(STEP, now=now)
-    run_remote(ResolveOrders(), gateway, now=now + inbox.ASK_AFTER)
+    run_remote(ResolveOrders(), gateway, now=now + inbox.RESOLVE_AFTER)
 
     event = InboxEvent.objects.get()
     assert (event.result, event.due_at) == ("not ours", None)
@@ -297,14 +298,14 @@ def test_what_cannot_be_read_is_kept_and_done_with(body, now):
 def test_an_event_over_which_we_stumble_does_not_stop_the_others(job, standin, monkeypatch, now):
     inbox.receive(event_id="Trap", body=b'{"event": "trap"}', now=now)
     deliver(standin.pay(order_id(job)), now=now)
-    read = inbox.read
+    read = webhooks.read
 
     def stumble(body):
         if b"trap" in body:
             raise ZeroDivisionError
         return read(body)
 
-    monkeypatch.setattr(inbox, "read", stumble)  # an injected fault
+    monkeypatch.setattr(webhooks, "read", stumble)  # an injected fault
     run(STEP, now=now)
 
     assert reload(job).state == State.PAID
@@ -314,7 +315,7 @@ def test_an_event_over_which_we_stumble_does_not_stop_the_others(job, standin, m
 
 
 def test_cancelling_frees_the_units(job, variant, now):
-    accept.cancel(owner_id=job.owner_id, job_id=job.pk, now=now)
+    start.cancel(owner_id=job.owner_id, job_id=job.pk, now=now)
 
     assert reload(job).state == State.CANCELLED
     assert stock_of(variant) == (3, 0)
@@ -325,7 +326,7 @@ def test_a_newer_checkout_waits_for_money_that_is_on_its_way(job, standin, now):
     run(STEP, now=now)
     carts.add(job.owner_id, variant_id=make_variant().pk, quantity=1, now=now)
 
-    with pytest.raises(accept.PaymentInProgress):
+    with pytest.raises(start.PaymentInProgress):
         post_checkout(job.owner, now=now)
 
     assert reload(job).state == State.AWAITING_PAYMENT
@@ -335,5 +336,5 @@ def test_nobody_can_cancel_once_money_is_known(job, standin, now):
     deliver(standin.pay(order_id(job)), status="authorized", captured=False, now=now)
     run(STEP, now=now)
 
-    with pytest.raises(accept.CannotCancel):
-        accept.cancel(owner_id=job.owner_id, job_id=job.pk, now=now)
+    with pytest.raises(start.CannotCancel):
+        start.cancel(owner_id=job.owner_id, job_id=job.pk, now=now)

@@ -5,8 +5,9 @@ from datetime import timedelta
 
 import pytest
 
-from shop import redis_client
-from tasks.app import QUEUES, ring
+from shop.db import redis_client
+from tasks.app import QUEUES
+from tasks.notify import notify
 from tests.support.events import deliver
 from tests.support.shop import make_checkout, make_payable, place_order, reload
 from workers import sweeper
@@ -23,7 +24,7 @@ def test_a_quiet_shop_is_left_alone(now):
 
 def test_a_checkout_whose_ring_was_lost_is_rung_for(now, redis):
     make_checkout(now=now)
-    ring("checkout.validate_cart")
+    notify("checkout.validate_cart")
     redis.delete("checkout")  # its message: its flag lives on
 
     assert sweep(now=now + LATER) == ["checkout.validate_cart"]
@@ -112,15 +113,15 @@ def test_every_chore_has_its_turn_at_first_and_then_after_its_period(monkeypatch
     turns = []
     monkeypatch.setattr(
         sweeper,
-        "CHORES",
+        "PERIODIC_JOBS",
         (
             (timedelta(seconds=9), lambda **_: turns.append("seldom")),
             (timedelta(seconds=2), lambda **_: turns.append("often")),
         ),
     )
-    rota = sweeper.Rota()
+    schedule = sweeper.Schedule()
 
     for second in range(5):
-        rota.work(now=now + timedelta(seconds=second))
+        schedule.work(now=now + timedelta(seconds=second))
 
     assert turns == ["seldom", "often", "often", "often"]

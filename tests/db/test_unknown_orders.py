@@ -8,16 +8,16 @@ from typing import Any
 import pytest
 
 from shop.checkout.jobs import CheckoutJob
-from shop.checkout.payable import CreateRazorpayOrder
-from shop.checkout.questions import CheckPayments
 from shop.checkout.states import State
-from shop.checkout.unknown_orders import MOST_ATTEMPTS, ResolveOrders
-from shop.checkout.webhooks import ReconcileWebhook
+from shop.checkout.steps.check_payments import CheckPayments
+from shop.checkout.steps.create_razorpay_order import CreateRazorpayOrder
+from shop.checkout.steps.reconcile_webhook import ReconcileWebhook
+from shop.checkout.steps.resolve_orders import MAX_ATTEMPTS, ResolveOrders
 from shop.payments import inbox
 from shop.payments.gateway import RemoteOrder
-from shop.payments.inbox import ASK_AFTER, InboxEvent
+from shop.payments.inbox import RESOLVE_AFTER, InboxEvent
 from shop.payments.ledger import GatewayOrder
-from shop.payments.razorpay import RazorpayGateway
+from shop.payments.razorpay.client import RazorpayGateway
 from tests.support.events import deliver
 from tests.support.shop import make_checkout, make_payable, place_order, reload, run, run_remote
 from workers.sweeper import sweep
@@ -36,8 +36,8 @@ def look(gateway) -> Look:
 
     def work(now: datetime) -> None:
         run(ReconcileWebhook(), now=now)
-        run_remote(STEP, gateway, now=now + ASK_AFTER)
-        run(ReconcileWebhook(), now=now + ASK_AFTER)
+        run_remote(STEP, gateway, now=now + RESOLVE_AFTER)
+        run(ReconcileWebhook(), now=now + RESOLVE_AFTER)
 
     return work
 
@@ -73,7 +73,7 @@ def test_a_duplicate_that_is_listed_later_than_we_looked_is_found(gateway, stand
     look(now)
 
     assert reload(job).state == State.PAID
-    alias = GatewayOrder.objects.get(is_alias=True)
+    alias = GatewayOrder.objects.get(is_duplicate=True)
     assert (alias.gateway_order_id, alias.order_id) == (first["id"], job.order_id)
     assert InboxEvent.objects.get().result == "settled"
 
@@ -86,7 +86,7 @@ def test_all_payments_of_the_duplicate_are_polled(job, gateway, standin, look, n
     look(now)
     assert reload(job).state == State.AWAITING_PAYMENT
 
-    run_remote(CheckPayments(), gateway, now=now + ASK_AFTER)
+    run_remote(CheckPayments(), gateway, now=now + RESOLVE_AFTER)
 
     assert reload(job).state == State.PAID
 
@@ -115,7 +115,7 @@ def test_an_order_with_our_receipt_and_another_amount_is_shown_to_people(
 
     look(now)
 
-    assert not GatewayOrder.objects.filter(is_alias=True)
+    assert not GatewayOrder.objects.filter(is_duplicate=True)
     [shown] = inbox.unreadable(now=now)
     assert "another amount" in shown.result
 
@@ -134,7 +134,7 @@ def test_an_order_of_another_shop_costs_one_look_and_one_call(theirs, standin, l
 
     assert standin.requests()["orders.fetch"] == {"200": 1}
     assert {event.result for event in InboxEvent.objects.all()} == {"not ours"}
-    assert not InboxEvent.objects.exclude(due_at=None, ask_at=None)
+    assert not InboxEvent.objects.exclude(due_at=None, resolve_at=None)
     assert sum(event.attempts for event in InboxEvent.objects.all()) == 1
 
 
@@ -145,7 +145,7 @@ def test_an_event_that_says_its_receipt_costs_no_call(theirs, standin, now):
     run(ReconcileWebhook(), now=now)
 
     assert InboxEvent.objects.get().result == "not ours"
-    assert not STEP.claim(limit=1, now=now + ASK_AFTER)
+    assert not STEP.claim(limit=1, now=now + RESOLVE_AFTER)
 
 
 def test_events_that_come_together_ask_once(theirs, standin, now):
@@ -155,7 +155,7 @@ def test_events_that_come_together_ask_once(theirs, standin, now):
 
     run(ReconcileWebhook(), now=now)
 
-    assert len(STEP.claim(limit=9, now=now + ASK_AFTER)) == 1
+    assert len(STEP.claim(limit=9, now=now + RESOLVE_AFTER)) == 1
 
 
 def test_a_busy_shop_on_the_account_takes_a_tenth_of_the_call_budget(standin, now, settings, job):
@@ -165,7 +165,7 @@ def test_a_busy_shop_on_the_account_takes_a_tenth_of_the_call_budget(standin, no
         deliver(paid, id=f"pay_{n}", order_id=f"order_{n}", now=now)
     run(ReconcileWebhook(), now=now)
 
-    assert len(STEP.claim(limit=64, now=now + ASK_AFTER)) == 4
+    assert len(STEP.claim(limit=64, now=now + RESOLVE_AFTER)) == 4
 
 
 def test_without_an_answer_it_is_asked_ever_more_seldom_and_then_shown(
@@ -174,11 +174,11 @@ def test_without_an_answer_it_is_asked_ever_more_seldom_and_then_shown(
     standin.set_faults({"kind": "server_error", "route": "orders.fetch", "count": None})
     deliver(standin.pay(theirs.id), now=now)
     run(ReconcileWebhook(), now=now)
-    for _ in range(2 * MOST_ATTEMPTS):
-        if ask_at := InboxEvent.objects.get().ask_at:
-            run_remote(STEP, gateway, now=ask_at)
+    for _ in range(2 * MAX_ATTEMPTS):
+        if resolve_at := InboxEvent.objects.get().resolve_at:
+            run_remote(STEP, gateway, now=resolve_at)
 
-    assert sum(standin.requests()["orders.fetch"].values()) == MOST_ATTEMPTS + 1
+    assert sum(standin.requests()["orders.fetch"].values()) == MAX_ATTEMPTS + 1
     assert "does not say" in inbox.unreadable(now=now).get().result
 
 

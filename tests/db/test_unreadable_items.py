@@ -5,13 +5,13 @@ from datetime import timedelta
 
 import pytest
 
-from shop import audit
-from shop.checkout.payable import CreateRazorpayOrder
-from shop.checkout.questions import CheckPayments
-from shop.checkout.sending import SendRefunds
 from shop.checkout.states import State
-from shop.checkout.webhooks import ReconcileWebhook
-from shop.payments import hearing, inbox, reconcile, refunds
+from shop.checkout.steps.check_payments import CheckPayments
+from shop.checkout.steps.create_razorpay_order import CreateRazorpayOrder
+from shop.checkout.steps.reconcile_webhook import ReconcileWebhook
+from shop.checkout.steps.send_refunds import SendRefunds
+from shop.operations import books
+from shop.payments import inbox, polling, refunds, webhook_health
 from shop.payments.cases import Case, CaseKind
 from shop.payments.inbox import InboxEvent
 from shop.payments.ledger import GatewayOrder, Payment
@@ -57,7 +57,7 @@ def test_it_is_kept_as_it_came_once(job, gateway, standin, now):
     pay_beside_a_strange_payment(job, standin)
     for seconds in (30, 40):
         now += timedelta(seconds=seconds)
-        reconcile.ask_now([job.order_id], now=now)
+        polling.poll_now([job.order_id], now=now)
         run_remote(CheckPayments(), gateway, now=now)
 
     run(ReconcileWebhook(), now=now)
@@ -73,7 +73,7 @@ def test_that_a_poll_found_it_is_not_taken_for_a_webhook(job, gateway, standin, 
     run_remote(CheckPayments(), gateway, now=now + timedelta(seconds=30))
 
     assert InboxEvent.objects.exists()
-    assert hearing.hearing(now=now).last_event_at is None
+    assert webhook_health.webhook_health(now=now).last_event_at is None
 
 
 @pytest.mark.parametrize("receipt", ["ours", None, 7])
@@ -104,7 +104,9 @@ def refund(job, gateway, standin, now) -> Refund:
     """Due to be sent for the second time."""
     standin.pay(GatewayOrder.objects.get().gateway_order_id)
     run_remote(CheckPayments(), gateway, now=now + timedelta(seconds=30))
-    refunds.want([refunds.Wanted(Payment.objects.get(), RefundReason.LATE)], now=now)
+    refunds.create_automatic(
+        [refunds.AutomaticRefund(Payment.objects.get(), RefundReason.LATE)], now=now
+    )
     Refund.objects.update(attempts=1)
     return Refund.objects.get()
 
@@ -137,6 +139,6 @@ def test_our_refund_is_found_beside_it(refund, gateway, standin, now):
 def test_the_audit_names_it_and_goes_on(gateway, standin, now):
     answer(standin, "payments.list", STRANGE)
 
-    [found] = audit.gateway_list(gateway, since=now - timedelta(days=1), now=now)
+    [found] = books.gateway_list(gateway, since=now - timedelta(days=1), now=now)
 
     assert (found.subject, found.text[:14]) == ("pay_Strange", "cannot be read")

@@ -5,8 +5,8 @@ from collections.abc import Iterator
 import psycopg
 import pytest
 
-from tests.support.shopfloor import ShopFloor
-from workers.stack import Stack
+from tests.support.running_shop import RunningShop
+from workers.stack.stack import Stack
 
 # What the tests' own environment sets for Django must not reach the stack: it chooses for itself.
 UNSET = (
@@ -46,6 +46,6 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
 
 
 @pytest.fixture
-def floor(stack: Stack) -> Iterator[ShopFloor]:
-    with ShopFloor(stack) as floor:
+def floor(stack: Stack) -> Iterator[RunningShop]:
+    with RunningShop(stack) as floor:
         yield floor

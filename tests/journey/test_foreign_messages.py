@@ -11,7 +11,7 @@ from redis import Redis
 
 from tests.journey.test_signals import metrics
 from tests.support.buyers import until
-from tests.support.shopfloor import ShopFloor
+from tests.support.running_shop import RunningShop
 
 QUEUE = "checkout"
 TASK = "checkout.validate_cart"
@@ -101,7 +101,7 @@ STRANGE = {
 }
 
 
-def test_a_message_that_is_not_ours_is_dropped_and_counted_and_ends_no_worker(floor: ShopFloor):
+def test_a_message_that_is_not_ours_is_dropped_and_counted_and_ends_no_worker(floor: RunningShop):
     redis = Redis.from_url(floor.stack.services.redis_url)
     worker = floor.stack.pids("worker")
 

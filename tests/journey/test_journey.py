@@ -12,7 +12,7 @@ from requests.adapters import HTTPAdapter
 from urllib3.util import Retry
 
 from tests.support.buyers import Buyer, together, until
-from tests.support.shopfloor import MUG, ShopFloor
+from tests.support.running_shop import MUG, RunningShop
 
 PATIENT_TO_CONNECT = Retry(connect=100, read=0, backoff_factor=0.1, backoff_max=1)
 STEPS = (
@@ -28,7 +28,7 @@ def wait_all(buyers: list[Buyer], checkouts: list[dict], status: str) -> list[di
     return together(lambda pair: pair[0].wait(pair[1], status), pairs)
 
 
-def test_a_checkout_goes_from_post_to_paid(floor: ShopFloor):
+def test_a_checkout_goes_from_post_to_paid(floor: RunningShop):
     [buyer] = floor.arrive(1)
 
     checkout = buyer.wait(buyer.post(), "awaiting_payment")
@@ -41,7 +41,7 @@ def test_a_checkout_goes_from_post_to_paid(floor: ShopFloor):
     assert buyer.call("GET", "/api/cart/")["items"] == []
 
 
-def test_flower_lists_each_step_and_finds_it_by_the_checkouts_id(floor: ShopFloor):
+def test_flower_lists_each_step_and_finds_it_by_the_checkouts_id(floor: RunningShop):
     [buyer] = floor.arrive(1)
     checkout = buyer.wait(buyer.post(), "awaiting_payment")
     floor.pay(checkout)
@@ -54,7 +54,7 @@ def test_flower_lists_each_step_and_finds_it_by_the_checkouts_id(floor: ShopFloo
     until(lambda: succeeded() >= set(STEPS))
 
 
-def test_two_hundred_at_once_move_in_batches(floor: ShopFloor):
+def test_two_hundred_at_once_move_in_batches(floor: RunningShop):
     buyers = floor.arrive(200)
     before = {step: len(floor.tasks(taskname=step, limit="10000")) for step in STEPS}
 
@@ -66,7 +66,7 @@ def test_two_hundred_at_once_move_in_batches(floor: ShopFloor):
         assert 0 < ran < 200, f"{step} ran {ran} times"
 
 
-def test_a_worker_killed_among_fifty_checkouts_loses_none(floor: ShopFloor):
+def test_a_worker_killed_among_fifty_checkouts_loses_none(floor: RunningShop):
     buyers = floor.arrive(50)
     stack = floor.stack
 
@@ -82,7 +82,7 @@ def test_a_worker_killed_among_fifty_checkouts_loses_none(floor: ShopFloor):
     assert len(payable) == len({order_id for _, order_id in payable}) == 50
 
 
-def test_a_flushed_redis_among_fifty_checkouts_loses_none(floor: ShopFloor):
+def test_a_flushed_redis_among_fifty_checkouts_loses_none(floor: RunningShop):
     buyers = floor.arrive(50)
     with Redis.from_url(floor.stack.services.redis_url) as client:
         checkouts = floor.post_all(buyers[:25])
@@ -95,7 +95,7 @@ def test_a_flushed_redis_among_fifty_checkouts_loses_none(floor: ShopFloor):
     assert len(payable) == len({order_id for _, order_id in payable}) == 50
 
 
-def test_without_redis_a_post_is_accepted_and_goes_on_when_redis_is_back(floor: ShopFloor):
+def test_without_redis_a_post_is_accepted_and_goes_on_when_redis_is_back(floor: RunningShop):
     [buyer] = floor.arrive(1)
     redis = floor.stack.services.redis
     assert redis is not None
@@ -108,7 +108,7 @@ def test_without_redis_a_post_is_accepted_and_goes_on_when_redis_is_back(floor: 
     buyer.wait(checkout, "awaiting_payment")
 
 
-def test_a_rolling_restart_among_buyers_fails_none_of_their_requests(floor: ShopFloor):
+def test_a_rolling_restart_among_buyers_fails_none_of_their_requests(floor: RunningShop):
     stack, over = floor.stack, threading.Event()
 
     def buy_on() -> list[tuple[Buyer, dict]]:

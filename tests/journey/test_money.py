@@ -12,14 +12,14 @@ from contextlib import contextmanager
 from typing import Any
 
 from tests.support.buyers import Buyer, Json, together, until
-from tests.support.shopfloor import MUG, ShopFloor
+from tests.support.running_shop import MUG, RunningShop
 
 CLIENTS = 12  # buyers who do something at the same moment
 PATIENCE_SECONDS = 240  # for a busy machine; what is waited for takes a fraction of it
 
 BOOKS = """
     SELECT row.gateway_order_id, job.state, job.amount_paise, orders.stock_state,
-        (SELECT count(*) FROM shop_move WHERE job_id = job.id AND new = 'paid'),
+        (SELECT count(*) FROM shop_transition WHERE job_id = job.id AND new = 'paid'),
         array_agg(payment.amount_paise) FILTER (WHERE payment.status = 'captured'),
         array_agg(payment.captured_via),
         (SELECT count(*) FROM shop_case WHERE order_id = orders.id),
@@ -33,7 +33,7 @@ BOOKS = """
 """
 
 
-def test_a_thousand_pay_and_every_webhook_is_lost(floor: ShopFloor):
+def test_a_thousand_pay_and_every_webhook_is_lost(floor: RunningShop):
     """A quarter of the browsers come back and say so; of the others we learn by asking alone."""
     crowd = Crowd(floor, 1000)
 
@@ -44,7 +44,7 @@ def test_a_thousand_pay_and_every_webhook_is_lost(floor: ShopFloor):
     assert crowd.compare_the_books() == {"fetch": 1000}
 
 
-def test_every_webhook_comes_three_times_in_any_order_after_eight_seconds(floor: ShopFloor):
+def test_every_webhook_comes_three_times_in_any_order_after_eight_seconds(floor: RunningShop):
     crowd = Crowd(floor, 60)
 
     with webhooks(floor, copies=3, order="shuffled", hold_seconds=8):
@@ -56,7 +56,7 @@ def test_every_webhook_comes_three_times_in_any_order_after_eight_seconds(floor:
 
 
 @contextmanager
-def webhooks(floor: ShopFloor, **script: Any) -> Iterator[None]:
+def webhooks(floor: RunningShop, **script: Any) -> Iterator[None]:
     """What befalls each webhook that is sent meanwhile."""
     floor.standin("PATCH", "script", script)
     try:
@@ -68,7 +68,7 @@ def webhooks(floor: ShopFloor, **script: Any) -> Iterator[None]:
 class Crowd:
     """So many buyers with a mug each, all of them at Razorpay's form."""
 
-    def __init__(self, floor: ShopFloor, count: int) -> None:
+    def __init__(self, floor: RunningShop, count: int) -> None:
         self.floor = floor
         self.on_hand = self._on_hand()
         self.mug = Buyer(floor.stack.base_url).find(MUG)

@@ -9,7 +9,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from tests.journey.conftest import CANARY_SECONDS
 from tests.support.buyers import ADDRESS, until
-from tests.support.shopfloor import ShopFloor
+from tests.support.running_shop import RunningShop
 
 Login = tuple[str, str]
 
@@ -17,11 +17,11 @@ PHONE, EMAIL, CARD = f"+91{ADDRESS['phone']}", "planted.asha@example.in", "41111
 TOKEN = "a-planted-token-0123456789"
 
 
-def health(floor: ShopFloor) -> dict:
+def health(floor: RunningShop) -> dict:
     return floor.http.get(f"{floor.stack.base_url}/health/ready", timeout=20).json()
 
 
-def metrics(floor: ShopFloor) -> dict[tuple[str, str], float]:
+def metrics(floor: RunningShop) -> dict[tuple[str, str], float]:
     """{(name, label values in the order of their names): value}, read anew."""
     text = floor.http.get(f"{floor.stack.base_url}/metrics", timeout=20).text
     return {
@@ -31,12 +31,12 @@ def metrics(floor: ShopFloor) -> dict[tuple[str, str], float]:
     }
 
 
-def login(floor: ShopFloor) -> Login:
+def login(floor: RunningShop) -> Login:
     user, _, password = floor.stack.environment["FLOWER_BASIC_AUTH"].partition(":")
     return user, password
 
 
-def test_a_worker_that_takes_no_tasks_is_seen_and_so_is_its_recovery(floor: ShopFloor):
+def test_a_worker_that_takes_no_tasks_is_seen_and_so_is_its_recovery(floor: RunningShop):
     until(lambda: health(floor)["status"] == "ok")
     floor.stack.freeze("gateway")
     try:
@@ -51,7 +51,7 @@ def test_a_worker_that_takes_no_tasks_is_seen_and_so_is_its_recovery(floor: Shop
     assert metrics(floor)["pakka_postgres_up", ""] == 1
 
 
-def test_one_scrape_of_a_web_process_has_the_counts_of_all_processes(floor: ShopFloor):
+def test_one_scrape_of_a_web_process_has_the_counts_of_all_processes(floor: RunningShop):
     [buyer] = floor.arrive(1)
     before = metrics(floor)
     checkout = buyer.wait(buyer.post(), "awaiting_payment")
@@ -71,7 +71,7 @@ def test_one_scrape_of_a_web_process_has_the_counts_of_all_processes(floor: Shop
                 "pakka_task_seconds_count ok checkout.validate_cart",
                 "pakka_task_seconds_count ok checkout.create_razorpay_order",
                 "pakka_gateway_call_seconds_count create_order ok",
-                "pakka_checkout_moves_total paid",
+                "pakka_checkout_transitions_total paid",
                 "pakka_checkout_reached_seconds_count awaiting_payment",
                 "pakka_task_batch_rows_count payments.reconcile_webhook",
             }
@@ -79,7 +79,7 @@ def test_one_scrape_of_a_web_process_has_the_counts_of_all_processes(floor: Shop
     )
 
 
-def test_a_restarted_worker_does_not_take_its_counts_along(floor: ShopFloor):
+def test_a_restarted_worker_does_not_take_its_counts_along(floor: RunningShop):
     key = ("pakka_task_seconds_count", "ok workers.canary")
     until(lambda: metrics(floor).get(key, 0) > 0)
     before = metrics(floor)[key]
@@ -94,7 +94,7 @@ def test_a_restarted_worker_does_not_take_its_counts_along(floor: ShopFloor):
     until(lambda: metrics(floor)[key] > between)
 
 
-def test_one_id_leads_from_the_request_to_the_call_to_razorpay(floor: ShopFloor):
+def test_one_id_leads_from_the_request_to_the_call_to_razorpay(floor: RunningShop):
     [buyer] = floor.arrive(1)
     buyer.http.headers["X-Request-Id"] = request_id = f"journey-{time.time_ns()}"
     checkout = buyer.post()
@@ -120,7 +120,7 @@ def test_one_id_leads_from_the_request_to_the_call_to_razorpay(floor: ShopFloor)
 # --- Flower ---
 
 
-def test_flower_asks_who_is_there_and_lets_nobody_act(floor: ShopFloor):
+def test_flower_asks_who_is_there_and_lets_nobody_act(floor: RunningShop):
     url = floor.stack.flower_url
     worker = f"{url}/api/worker/shutdown/worker@nowhere"
 
@@ -130,7 +130,7 @@ def test_flower_asks_who_is_there_and_lets_nobody_act(floor: ShopFloor):
     assert "flower_events_total" in floor.http.get(f"{url}/metrics", timeout=20).text
 
 
-def test_flower_remembers_tasks_through_a_restart(floor: ShopFloor):
+def test_flower_remembers_tasks_through_a_restart(floor: RunningShop):
     until(lambda: len(floor.tasks()) > 0)
     known = {task["uuid"] for task in floor.tasks(taskname="workers.canary")}
 
@@ -140,7 +140,7 @@ def test_flower_remembers_tasks_through_a_restart(floor: ShopFloor):
     assert known <= {task["uuid"] for task in floor.tasks(taskname="workers.canary", limit="10000")}
 
 
-def test_flower_shows_queues_and_what_tasks_came_to_and_no_secret(floor: ShopFloor):
+def test_flower_shows_queues_and_what_tasks_came_to_and_no_secret(floor: RunningShop):
     checkout = plant(floor)
     until(lambda: len(floor.tasks(search=checkout["id"])) >= 4)
 
@@ -162,7 +162,7 @@ def test_flower_shows_queues_and_what_tasks_came_to_and_no_secret(floor: ShopFlo
         assert_nothing_planted_is_in(text, floor)
 
 
-def test_no_process_writes_a_secret_into_its_log(floor: ShopFloor):
+def test_no_process_writes_a_secret_into_its_log(floor: RunningShop):
     plant(floor)
 
     for name in floor.stack.names:
@@ -170,7 +170,7 @@ def test_no_process_writes_a_secret_into_its_log(floor: ShopFloor):
             assert_nothing_planted_is_in(floor.stack.logs(name), floor)
 
 
-def plant(floor: ShopFloor) -> dict:
+def plant(floor: RunningShop) -> dict:
     """A whole checkout, and refused requests, with what must not be read in every place."""
     [buyer] = floor.arrive(1)
     buyer.http.headers["Cookie"] = f"sessionid={TOKEN}"
@@ -186,7 +186,7 @@ def plant(floor: ShopFloor) -> dict:
     return checkout
 
 
-def assert_nothing_planted_is_in(text: str, floor: ShopFloor) -> None:
+def assert_nothing_planted_is_in(text: str, floor: RunningShop) -> None:
     environ = floor.stack.environment
     names = ("SECRET_KEY", "RAZORPAY_KEY_SECRET", "RAZORPAY_WEBHOOK_SECRETS", "ADMIN_PASSWORD")
     secrets = [environ[name] for name in names] + [environ["FLOWER_BASIC_AUTH"].split(":")[1]]

@@ -10,11 +10,12 @@ from typing import Any
 import pytest
 from django.db import connection, models, transaction
 
-from shop.checkout import accept, jobs
-from shop.checkout.jobs import CheckoutJob, Wait
+from shop.checkout import jobs, start
+from shop.checkout.jobs import CheckoutJob
+from shop.checkout.outcomes import Wait
 from shop.checkout.states import State
-from shop.checkout.webhooks import ReconcileWebhook
-from shop.payments import reconcile
+from shop.checkout.steps.reconcile_webhook import ReconcileWebhook
+from shop.payments import polling
 from shop.payments.gateway import OutcomeUnknown
 from shop.payments.ledger import GatewayOrder
 from shop.stock import StockLevel
@@ -76,7 +77,7 @@ def test_late_money_and_money_in_time_take_stock_in_one_order(gateway, standin):
     paid_late, in_time = (
         make_payable(make_checkout(it, now=NOW), gateway, now=NOW) for it in (high, low)
     )
-    accept.cancel(owner_id=paid_late.owner_id, job_id=paid_late.pk, now=NOW)
+    start.cancel(owner_id=paid_late.owner_id, job_id=paid_late.pk, now=NOW)
     for job in (paid_late, in_time):
         remote = GatewayOrder.objects.get(order=job.order)
         deliver(standin.pay(remote.gateway_order_id), now=NOW)
@@ -95,25 +96,25 @@ def test_late_money_and_money_in_time_take_stock_in_one_order(gateway, standin):
 def rows(gateway, standin) -> list[GatewayOrder]:
     for _ in range(2):
         make_payable(make_checkout(now=NOW), gateway, now=NOW)
-    GatewayOrder.objects.update(check_at=None)
+    GatewayOrder.objects.update(poll_at=None)
     return list(GatewayOrder.objects.order_by("id"))
 
 
 BACKWARDS: dict[str, Callable[[list[GatewayOrder]], None]] = {
-    "answered": lambda rows: reconcile.answered([(row, NOW) for row in rows], now=NOW),
-    "not_answered": lambda rows: reconcile.not_answered(
+    "answered": lambda rows: polling.poll_succeeded([(row, NOW) for row in rows], now=NOW),
+    "not_answered": lambda rows: polling.poll_failed(
         [(row, OutcomeUnknown("no answer")) for row in rows], now=NOW
     ),
-    "poll_by": lambda rows: reconcile.poll_by([row.pk for row in rows], at=NOW),
-    "ask_once_more": lambda rows: reconcile.ask_once_more([row.pk for row in rows]),
-    "ask_now": lambda rows: reconcile.ask_now([row.order_id for row in rows], now=NOW),
+    "poll_by": lambda rows: polling.poll_by([row.pk for row in rows], at=NOW),
+    "ask_once_more": lambda rows: polling.schedule_final_poll([row.pk for row in rows]),
+    "ask_now": lambda rows: polling.poll_now([row.order_id for row in rows], now=NOW),
 }
 
 
 @pytest.mark.parametrize("name", BACKWARDS)
 def test_razorpay_orders_are_taken_in_the_order_of_their_ids(name, rows):
     if name == "not_answered":
-        GatewayOrder.objects.update(check_at=NOW + timedelta(minutes=1))
+        GatewayOrder.objects.update(poll_at=NOW + timedelta(minutes=1))
         rows = list(GatewayOrder.objects.order_by("id"))
     first, later = rows
 

@@ -8,8 +8,8 @@ import pytest
 
 from shop.accounts import User
 from shop.carts import Cart
+from shop.checkout.guests import merge_guest
 from shop.checkout.jobs import CheckoutJob
-from shop.merging import merge_guest
 from tests.races.test_lock_order import NOW, assert_order
 from tests.support.shop import fill_cart, make_buyer, make_variant, post_checkout
 

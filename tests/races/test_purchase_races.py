@@ -10,12 +10,12 @@ from typing import Any
 import pytest
 from django.db import connection
 
-from shop import audit
-from shop.checkout import accept, purchase
-from shop.checkout.accept import CannotCancel, CartEmpty
+from shop.checkout import purchase, start
 from shop.checkout.jobs import CheckoutJob
+from shop.checkout.start import CannotCancel, CartEmpty
 from shop.checkout.states import State
-from shop.checkout.webhooks import ReconcileWebhook
+from shop.checkout.steps.reconcile_webhook import ReconcileWebhook
+from shop.operations import books
 from shop.payments.ledger import GatewayOrder
 from shop.payments.refunds import Refund
 from tests.races.test_lock_order import somebody_waits
@@ -48,7 +48,7 @@ def ended(mug, gateway, standin):
     buyer = make_buyer(now=NOW)
     fill_cart(buyer, mug, now=NOW)
     job = make_payable(post_checkout(buyer, now=NOW), gateway, now=NOW)
-    accept.cancel(owner_id=buyer.pk, job_id=job.pk, now=NOW)
+    start.cancel(owner_id=buyer.pk, job_id=job.pk, now=NOW)
     remote = GatewayOrder.objects.get(order=job.order)
     deliver(standin.pay(remote.gateway_order_id), now=LATER)
     return job
@@ -108,7 +108,7 @@ def test_a_post_that_comes_while_late_money_is_served_finds_its_cart_bought(
 
 
 def test_a_checkout_that_is_made_while_late_money_is_settled_makes_way(ended, mug, monkeypatch):
-    begun = meanwhile(monkeypatch, "_find_or_insert", settle, module=accept)
+    begun = meanwhile(monkeypatch, "_find_or_insert", settle, module=start)
 
     post_checkout(ended.owner, now=LATER)
 
@@ -116,14 +116,14 @@ def test_a_checkout_that_is_made_while_late_money_is_settled_makes_way(ended, mu
     assert states() == [State.PAID, State.CANCELLED]
     assert stock_of(mug) == (2, 0)
     assert not Refund.objects.exists()
-    assert not list(audit.books())
+    assert not list(books.books())
 
 
 def test_late_money_of_two_checkouts_settled_at_once_buys_once(
     ended, mug, gateway, standin, monkeypatch
 ):
     second = make_payable(post_checkout(ended.owner, now=NOW), gateway, now=NOW)
-    accept.cancel(owner_id=ended.owner_id, job_id=second.pk, now=NOW)
+    start.cancel(owner_id=ended.owner_id, job_id=second.pk, now=NOW)
     remote = GatewayOrder.objects.get(order=second.order)
     paid = standin.pay(remote.gateway_order_id)
 
@@ -137,7 +137,7 @@ def test_late_money_of_two_checkouts_settled_at_once_buys_once(
 
     assert sorted(states()) == [State.PAID, State.REFUNDING]
     assert stock_of(mug) == (2, 0)
-    assert not list(audit.books())
+    assert not list(books.books())
 
 
 def test_a_cancellation_that_waits_for_the_money_is_refused(mug, gateway, standin, monkeypatch):
@@ -150,7 +150,7 @@ def test_a_cancellation_that_waits_for_the_money_is_refused(mug, gateway, standi
     begun = meanwhile(
         monkeypatch,
         "make_room",
-        lambda: accept.cancel(owner_id=buyer.pk, job_id=job.pk, now=LATER),
+        lambda: start.cancel(owner_id=buyer.pk, job_id=job.pk, now=LATER),
         module=purchase,
     )
 

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 import psycopg
 from django.db import connection, models
 
-from workers.devservices import Services
+from workers.stack.services import Services
 
 
 @contextmanager

@@ -14,7 +14,7 @@ from django.db.models import Exists, OuterRef, Q, QuerySet
 
 from shop.checkout.jobs import CheckoutJob
 from shop.checkout.states import FINAL, OPEN, State
-from shop.checkout.trail import Action, AuditEntry
+from shop.operations.audit_log import Action, AuditEntry
 from shop.orders import Order, StockState
 from shop.payments.cases import Case, CaseKind
 from shop.payments.ledger import Payment, PaymentStatus
@@ -43,7 +43,7 @@ def compare(
     for job in jobs:
         state = State(job.state)
         assert state in FINAL | {State.IN_REVIEW}, f"{job.pk} rests as {state}"
-        assert job.moves.filter(new=State.PAID).count() <= 1
+        assert job.transitions.filter(new=State.PAID).count() <= 1
     _compare_revisions(jobs)
     paid = [job.order for job in jobs if job.state == State.PAID]
     in_review = [job.order for job in jobs if job.state == State.IN_REVIEW]

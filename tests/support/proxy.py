@@ -9,8 +9,8 @@ import subprocess
 from pathlib import Path
 from typing import Self
 
+from shop.addresses import REPOSITORY
 from tests.support.buyers import until
-from workers.addresses import REPOSITORY
 
 CONFIGURATION = REPOSITORY / "deploy" / "proxy"
 PLACES = f"{os.environ.get('PATH', os.defpath)}:/usr/sbin:/usr/local/sbin"

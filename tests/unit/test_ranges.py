@@ -34,7 +34,7 @@ def test_buckets_cover_the_range_and_are_few(name):
 
     assert span.starts[0] == span.since
     assert span.starts[-1] < span.until <= span.starts[-1] + span.bucket
-    assert 15 <= len(span.starts) <= ranges.MOST_BUCKETS + 1
+    assert 15 <= len(span.starts) <= ranges.MAX_BUCKETS + 1
 
 
 def test_without_a_word_it_is_the_last_hour():
@@ -76,7 +76,7 @@ def test_what_is_no_range_is_refused(given):
 def test_the_longest_range_has_few_buckets():
     span = ranges.read({"from": "2026-10-22T12:20", "to": "2026-11-22T12:00"}, now=NOW)
 
-    assert len(span.starts) <= ranges.MOST_BUCKETS + 1
+    assert len(span.starts) <= ranges.MAX_BUCKETS + 1
 
 
 def test_a_short_range_is_read_anew_often_and_a_long_one_seldom():

@@ -6,8 +6,8 @@ import json
 
 import pytest
 
-from shop import redaction
-from shop.redaction import HIDDEN, redacted, redacted_value
+from shop.telemetry import redaction
+from shop.telemetry.redaction import HIDDEN, redacted, redacted_value
 
 SECRET = "the-key-secret-of-the-shop"
 
@@ -57,7 +57,7 @@ def test_what_must_not_be_read_is_hidden(text):
         "at 1763890000, took 0.12345678901234567 s, 2248896 paise",
         "worker@shop-1 ready.",
         "the secret of a good shop is 'unset'",
-        'File "shop/checkout/runner.py", line 12, in run_local',
+        'File "shop/checkout/steps/runner.py", line 12, in run_local',
     ],
 )
 def test_what_people_look_for_stays(text):

@@ -3,14 +3,14 @@
 import pytest
 import urllib3
 
-from shop.payments import razorpay
 from shop.payments.gateway import Unreachable
+from shop.payments.razorpay import client
 
 
 def asked_for_seconds(header: str) -> float | None:
     response = urllib3.HTTPResponse(status=429, headers={"Retry-After": header})
     with pytest.raises(Unreachable) as raised:
-        razorpay._good(response, b"{}")
+        client._good(response, b"{}")
     return raised.value.retry_after_seconds
 
 

@@ -3,7 +3,7 @@ import hmac
 
 import pytest
 
-from shop.payments.signatures import is_genuine, payment_is_genuine, sign
+from shop.payments.razorpay.signatures import is_genuine, payment_is_genuine, sign
 
 BODY = '{"event":"payment.captured","note":"₹ \\/ é"}'.encode()
 
@@ -48,7 +48,7 @@ def test_signatures_are_compared_as_bytes_in_constant_time(monkeypatch):
         compared.append((type(a), type(b)))
         return right(a, b)
 
-    monkeypatch.setattr("shop.payments.signatures.hmac.compare_digest", watched)
+    monkeypatch.setattr("shop.payments.razorpay.signatures.hmac.compare_digest", watched)
 
     assert is_genuine(BODY, sign(BODY, secret="new"), secrets=["new", "old"])
     assert compared == [(bytes, bytes)] * 2  # both: which one it was shows in no time

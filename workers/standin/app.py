@@ -10,7 +10,7 @@ from workers.standin.server import ApiHandler
 from workers.standin.settings import Settings
 from workers.standin.standin import Standin
 
-MOST_BODY_BYTES = 1024 * 1024
+MAX_BODY_BYTES = 1024 * 1024
 
 
 def listen(settings: Settings) -> int:
@@ -29,7 +29,7 @@ def listen(settings: Settings) -> int:
         ],
         log_function=lambda handler: None,
     )
-    server = HTTPServer(application, max_body_size=MOST_BODY_BYTES)
+    server = HTTPServer(application, max_body_size=MAX_BODY_BYTES)
     sockets = bind_sockets(settings.port, settings.host)
     server.add_sockets(sockets)
     port: int = sockets[0].getsockname()[1]

@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable
 
 # A timer may set another; this bounds one sweep, so that a clock moved by years cannot spin.
-MOST_PER_SWEEP = 100_000
+MAX_PER_SWEEP = 100_000
 
 
 class Clock:
@@ -81,7 +81,7 @@ class Timers:
 
     def run_due(self) -> None:
         """Do all that is due by now, earliest first. Again: nothing more to do."""
-        for _ in range(MOST_PER_SWEEP):
+        for _ in range(MAX_PER_SWEEP):
             if not self._heap or self._heap[0][0] > self.clock.now():
                 break
             timer = heapq.heappop(self._heap)[2]

@@ -20,7 +20,7 @@ from tornado.tcpclient import TCPClient
 from workers.standin.clock import Clock
 from workers.standin.webhooks import Attempt, Delivery
 
-MOST_AT_ONCE = 64
+MAX_AT_ONCE = 64
 # A kept connection must not make a server that is asked to stop wait for us.
 IDLE_SECONDS = 1.0
 
@@ -51,11 +51,11 @@ class HttpCourier:
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
         self._tcp = TCPClient()
-        self._places = asyncio.Semaphore(MOST_AT_ONCE)
+        self._places = asyncio.Semaphore(MAX_AT_ONCE)
         self._kept: dict[Origin, list[IOStream]] = defaultdict(list)
         self._under_way: set[asyncio.Task[None]] = set()
 
-    def carry(
+    def process(
         self, delivery: Delivery, *, timeout_seconds: float, done: Callable[[Attempt], None]
     ) -> None:
         task = asyncio.create_task(self._carry(delivery, timeout_seconds, done))

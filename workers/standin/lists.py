@@ -8,7 +8,7 @@ from typing import Protocol, TypeVar
 from workers.standin.errors import refusal
 
 EARLIEST, LATEST = 946_684_800, 4_765_046_400
-DEFAULT_COUNT, MOST_COUNT = 10, 100
+DEFAULT_COUNT, MAX_COUNT = 10, 100
 
 
 class Dated(Protocol):
@@ -41,7 +41,7 @@ class Window:
 def window(query: Mapping[str, list[str]]) -> Window:
     """:raises ApiError: count, skip, from or to is out of its range."""
     count = _integer(query, "count", DEFAULT_COUNT)
-    if count > MOST_COUNT:
+    if count > MAX_COUNT:
         raise refusal("count_too_large")
     if count < 1:
         raise refusal("count_too_small")

@@ -11,12 +11,12 @@ from workers.standin.records import CaptureRule, Notes, OrderRequest
 from workers.standin.refunds import RefundRequest
 
 CURRENCIES = frozenset({"INR", "USD", "EUR", "GBP", "AED", "SGD", "AUD", "CAD", "JPY", "MYR"})
-LEAST_INR_PAISE = 100
-MOST_NOTES = 15
-LONGEST_NOTE = 256
-LONGEST_RECEIPT = 40
-LEAST_AUTOMATIC_EXPIRY_MINUTES = 12
-MOST_EXPIRY_MINUTES = 7200
+MIN_INR_PAISE = 100
+MAX_NOTES = 15
+MAX_NOTE = 256
+MAX_RECEIPT = 40
+MIN_AUTOMATIC_EXPIRY_MINUTES = 12
+MAX_EXPIRY_MINUTES = 7200
 
 ORDER_FIELDS = frozenset(
     {
@@ -61,7 +61,7 @@ def order_request(body: dict[str, Any], behaviour: Behaviour) -> OrderRequest:
     refuse_extra(body, known, wording)
     amount_paise = amount(body.get("amount"), wording)
     unit = currency(body.get("currency"), wording)
-    if unit == "INR" and amount_paise < LEAST_INR_PAISE:
+    if unit == "INR" and amount_paise < MIN_INR_PAISE:
         raise refusal("amount_too_small", wording=wording)
     if amount_paise > behaviour.maximum_amount_paise:
         raise refusal("amount_too_large", wording=wording)
@@ -102,7 +102,7 @@ def receipt(value: Any, wording: Wording) -> str | None:
         return None
     if not isinstance(value, str):
         raise refusal("receipt_not_text", wording=wording)
-    if len(value) > LONGEST_RECEIPT:
+    if len(value) > MAX_RECEIPT:
         raise refusal("receipt_too_long", wording=wording)
     if not value.isascii():
         raise refusal("receipt_not_ascii", wording=wording)
@@ -114,10 +114,10 @@ def notes(value: Any, wording: Wording) -> Notes:
         return {}
     if not isinstance(value, dict):
         raise refusal("notes_wrong", wording=wording)
-    if len(value) > MOST_NOTES:
+    if len(value) > MAX_NOTES:
         raise refusal("notes_too_many", wording=wording)
     for key, note in value.items():
-        if isinstance(note, list | dict) or len(str(note)) > LONGEST_NOTE or len(key) > 255:
+        if isinstance(note, list | dict) or len(str(note)) > MAX_NOTE or len(key) > 255:
             raise refusal("notes_value", wording=wording)
     return value
 
@@ -153,9 +153,9 @@ def _expiry_minutes(options: Any, wording: Wording) -> tuple[int | None, int | N
     automatic = options.get("automatic_expiry_period")
     manual = options.get("manual_expiry_period")
     for name, value in (("automatic_expiry_period", automatic), ("manual_expiry_period", manual)):
-        if value is not None and (not isinstance(value, int) or value > MOST_EXPIRY_MINUTES):
+        if value is not None and (not isinstance(value, int) or value > MAX_EXPIRY_MINUTES):
             raise wrong(name)
-    if automatic is not None and automatic < LEAST_AUTOMATIC_EXPIRY_MINUTES:
+    if automatic is not None and automatic < MIN_AUTOMATIC_EXPIRY_MINUTES:
         raise wrong("automatic_expiry_period")
     if manual is not None and manual < (automatic or 0):
         raise wrong("manual_expiry_period")

@@ -122,7 +122,7 @@ class Script(Switches):
 class Courier(Protocol):
     """Carries one attempt, and calls `done` once with how it went."""
 
-    def carry(
+    def process(
         self, delivery: Delivery, *, timeout_seconds: float, done: Callable[[Attempt], None]
     ) -> None: ...
 
@@ -217,7 +217,7 @@ class Outbox:
         elif self.script.paused or delivery.endpoint.paused:
             self._held.append(delivery)
         else:
-            self.courier.carry(
+            self.courier.process(
                 delivery,
                 timeout_seconds=self.behaviour.webhook_timeout_seconds,
                 done=lambda attempt: self._tried(delivery, attempt),

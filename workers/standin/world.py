@@ -120,12 +120,12 @@ class World:
 
         :raises ApiError: the account refuses a receipt that another order has.
         """
-        if twins := request.receipt and self.orders_by_receipt.get(request.receipt):
+        if duplicates := request.receipt and self.orders_by_receipt.get(request.receipt):
             if request.unique_receipt:
-                return twins[0]
+                return duplicates[0]
             mode = self.behaviour.receipt_mode
             if mode == "reject_with_id":
-                raise self.refuse("receipt_repeated", metadata={"order_id": twins[0].id})
+                raise self.refuse("receipt_repeated", metadata={"order_id": duplicates[0].id})
             if mode == "reject":
                 raise self.refuse("receipt_repeated")
         order = Order(

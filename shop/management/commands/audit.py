@@ -13,8 +13,8 @@ from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.utils import timezone
 from django.utils.dateparse import parse_date, parse_datetime
 
-from shop import audit
 from shop.money import format_amount
+from shop.operations import books
 from shop.payments.gateway import GatewayError
 from tasks.checkout import gateway
 
@@ -34,17 +34,17 @@ class Command(BaseCommand):
 
     def handle(self, *args: Any, **options: Any) -> None:
         now = timezone.now()
-        with audit.one_moment():
-            found = self._tell(audit.books())
-            for totals in audit.totals():
+        with books.one_moment():
+            found = self._tell(books.books())
+            for totals in books.totals():
                 self._summarise(totals)
-            for made in audit.made_elsewhere():
+            for made in books.made_elsewhere():
                 amount = format_amount(made.paise, made.currency)
                 self.stdout.write(f"made elsewhere: {made.count} refunds of together {amount}")
         if options["gateway"]:
             try:
                 found += self._tell(
-                    audit.gateway_list(gateway(), since=options["since"] or now - SINCE, now=now)
+                    books.gateway_list(gateway(), since=options["since"] or now - SINCE, now=now)
                 )
             except GatewayError as error:
                 raise CommandError(f"Razorpay's list could not be read: {error}") from error
@@ -59,7 +59,7 @@ class Command(BaseCommand):
             count += 1
         return count
 
-    def _summarise(self, totals: audit.Totals) -> None:
+    def _summarise(self, totals: books.Totals) -> None:
         came, kept, going, gone, undecided = (
             format_amount(minor_units, totals.currency)
             for minor_units in (

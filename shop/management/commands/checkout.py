@@ -18,16 +18,16 @@ from django.utils import timezone
 from shop import roles
 from shop.accounts import User, normalise_email
 from shop.admin.checkouts import matches
-from shop.admin.parts import took
-from shop.checkout import dossier, mending
-from shop.checkout.dossier import Dossier
+from shop.admin.widgets import took
 from shop.checkout.jobs import CheckoutJob
-from shop.checkout.trail import Instruction, Refused
 from shop.money import format_amount
-from shop.redaction import redacted
-from tasks.mending import ring_for
+from shop.operations import actions, detail
+from shop.operations.audit_log import ActionRefused, ActionRequest
+from shop.operations.detail import CheckoutDetail
+from shop.telemetry.redaction import redacted
+from tasks.control import notify_for
 
-ACTIONS = {"retry": mending.retry, "ask": mending.ask, "cancel": mending.cancel}
+ACTIONS = {"retry": actions.retry, "poll": actions.poll, "cancel": actions.cancel}
 
 
 class Command(BaseCommand):
@@ -37,7 +37,7 @@ class Command(BaseCommand):
         parser.add_argument("id", help="its id or the beginning of it, an order number, pay_…")
         one_of = parser.add_mutually_exclusive_group()
         one_of.add_argument("--retry", dest="action", action="store_const", const="retry")
-        one_of.add_argument("--ask", dest="action", action="store_const", const="ask")
+        one_of.add_argument("--poll", dest="action", action="store_const", const="poll")
         one_of.add_argument("--cancel", dest="action", action="store_const", const="cancel")
         parser.add_argument("--reason", default="", help="why, for the audit trail")
         parser.add_argument("--as", dest="user", default="", help="your e-mail address")
@@ -46,7 +46,7 @@ class Command(BaseCommand):
         job_id = self._find(options["id"])
         if options["action"]:
             self._mend(job_id, options["action"], reason=options["reason"], user=options["user"])
-        for line in told(dossier.read(job_id), now=timezone.now()):
+        for line in told(detail.read(job_id), now=timezone.now()):
             self.stdout.write(line)
 
     def _find(self, name: str) -> UUID:
@@ -57,18 +57,18 @@ class Command(BaseCommand):
 
     def _mend(self, job_id: UUID, action: str, *, reason: str, user: str) -> None:
         person = User.objects.filter(email=normalise_email(user), is_staff=True).first()
-        if person is None or not person.has_perm(roles.MEND):
+        if person is None or not person.has_perm(roles.OPERATE):
             raise CommandError(f"--as {user or '…'}: nobody of that address may do this")
         try:
-            by = Instruction(person.pk, reason, timezone.now())
+            by = ActionRequest(person.pk, reason, timezone.now())
             entry = ACTIONS[action](job_id, by=by)
-        except Refused as refused:
+        except ActionRefused as refused:
             raise CommandError(str(refused)) from refused
-        ring_for(entry)
+        notify_for(entry)
         self.stdout.write(f"{action}: {entry.outcome}\n")
 
 
-def told(it: Dossier, *, now: datetime) -> Iterator[str]:
+def told(it: CheckoutDetail, *, now: datetime) -> Iterator[str]:
     """What operations want to know, a line each."""
     job, order = it.job, it.order
     yield f"{job.pk}  {job.state}  {_amount(job)}"
@@ -81,7 +81,7 @@ def told(it: Dossier, *, now: datetime) -> Iterator[str]:
     if job.error_code:
         yield f"  failed: {job.error_code}: {job.error_message}"
     yield "timeline"
-    for stage in it.stages:
+    for stage in it.timeline:
         lasted = took(stage.lasted) if stage.lasted is not None else "now"
         yield f"  {_time(stage.at)}  {stage.state:<17} {lasted:>7}  {stage.because}"
     yield from _lines(
@@ -95,7 +95,7 @@ def told(it: Dossier, *, now: datetime) -> Iterator[str]:
     yield from _lines(
         "Razorpay orders",
         (
-            f"{row}{' (twin)' if row.is_alias else ''}, asked {row.checks}"
+            f"{row}{' (duplicate)' if row.is_duplicate else ''}, polled {row.poll_count}"
             for row in it.gateway_orders
         ),
     )
@@ -114,7 +114,10 @@ def told(it: Dossier, *, now: datetime) -> Iterator[str]:
     )
     yield from _lines(
         "done by hand",
-        (f"{_time(e.at)}  {e.actor}: {e.action}, {e.outcome} ({e.reason})" for e in it.trail),
+        (
+            f"{_time(e.at)}  {e.actor}: {e.action}, {e.outcome} ({e.reason})"
+            for e in it.audit_entries
+        ),
     )
     if job.last_error:
         yield "last error"

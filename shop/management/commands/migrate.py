@@ -20,7 +20,7 @@ from django.db import connections
 from django.db.backends.base.base import BaseDatabaseWrapper
 from environ import Env  # type: ignore[import-untyped]
 
-from shop import logs
+from shop.telemetry import logs
 
 
 class Command(migrate.Command):

@@ -7,7 +7,7 @@ from typing import Any
 from django.core.management.base import BaseCommand, CommandError
 from django.utils import timezone
 
-from shop import retention
+from shop.operations import retention
 
 
 class Command(BaseCommand):

@@ -10,7 +10,8 @@ from django.db import transaction
 from hypothesis import strategies as st
 from hypothesis.stateful import precondition, rule
 
-from shop.checkout import steps
+from shop.checkout.steps.create_order import CREATE_ORDER
+from shop.checkout.steps.validate_cart import VALIDATE_CART
 from shop.payments.gateway import GatewayError
 from tests.db.money.workers import REMOTE
 from tests.db.money.world import MAX_CHECKOUTS, World
@@ -47,8 +48,8 @@ class BankRules(World):
     def tell_of_dispute(self, name: str, dispute: dict[str, Any]) -> None:
         self.disputes[dispute["id"]] = dispute
         payment = self.standin.call("GET", f"payments/{dispute['payment_id']}")
-        news = {"payment": payment, "dispute": dispute, "name": f"payment.dispute.{name}"}
-        self.news.append(news)
+        gateway_report = {"payment": payment, "dispute": dispute, "name": f"payment.dispute.{name}"}
+        self.gateway_report.append(gateway_report)
 
     @precondition(lambda self: self.somebody_paid)
     @rule(which=st.integers(0, 9), amount=st.none() | st.sampled_from([100, 5000]))
@@ -59,8 +60,8 @@ class BankRules(World):
             with contextlib.suppress(requests.HTTPError):  # not so much is left
                 refund = self.standin.move_payment(payment["id"], "refund", **wanted)
                 after = self.standin.call("GET", f"payments/{payment['id']}")
-                news = {"payment": after, "refund": refund, "name": "refund.created"}
-                self.news.append(news)
+                gateway_report = {"payment": after, "refund": refund, "name": "refund.created"}
+                self.gateway_report.append(gateway_report)
 
     @precondition(lambda self: self.somebody_paid)
     @rule(which=st.integers(0, 9), move=st.sampled_from(["process", "fail"]))
@@ -75,18 +76,22 @@ class BankRules(World):
     def razorpay_tells_of_a_refund(self, which: int) -> None:
         for refund in self.pick_refund(which):
             payment = self.standin.call("GET", f"payments/{refund['payment_id']}")
-            news = {"payment": payment, "refund": refund, "name": f"refund.{refund['status']}"}
-            self.news.append(news)
+            gateway_report = {
+                "payment": payment,
+                "refund": refund,
+                "name": f"refund.{refund['status']}",
+            }
+            self.gateway_report.append(gateway_report)
 
-    @precondition(lambda self: self.news)
+    @precondition(lambda self: self.gateway_report)
     @rule(which=st.integers(0, 9), lost=st.booleans())
     def a_webhook_comes(self, which: int, lost: bool) -> None:
         """In any order, late, again and again, or never."""
-        news = self.news[which % len(self.news)]
+        gateway_report = self.gateway_report[which % len(self.gateway_report)]
         if lost:
-            self.news.remove(news)
+            self.gateway_report.remove(gateway_report)
         else:
-            deliver(**news, now=self.now)
+            deliver(**gateway_report, now=self.now)
 
     @rule(
         setting=st.sampled_from(
@@ -108,8 +113,8 @@ class BankRules(World):
     def a_create_arrives_again_and_its_worker_dies(self, copies: int) -> None:
         """Something between us and Razorpay repeats a POST: twins, which the next worker finds."""
         self.new_checkout(self.plenty)
-        run(steps.VALIDATE_CART, now=self.now)
-        run(steps.CREATE_ORDER, now=self.now)
+        run(VALIDATE_CART, now=self.now)
+        run(CREATE_ORDER, now=self.now)
         with transaction.atomic():
             works = REMOTE["create_razorpay_order"].claim(limit=1, now=self.now)
         for work in works * copies:

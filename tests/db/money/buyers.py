@@ -12,15 +12,15 @@ from django.conf import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import initialize, precondition, rule
 
-from shop import carts, merging
+from shop import carts
 from shop.accounts import User
 from shop.catalogue import Variant
-from shop.checkout import accept, holds
-from shop.checkout.accept import CannotCancel, Refused, Seen
+from shop.checkout import guests, holds, start
+from shop.checkout.confirm import confirm
 from shop.checkout.jobs import CheckoutJob
-from shop.checkout.returning import returned
+from shop.checkout.start import CannotCancel, CheckoutRefused, ClientView
 from shop.checkout.states import State
-from shop.checkout.steps import LAST_QUESTION_GRACE
+from shop.checkout.steps.expire import FINAL_POLL_GRACE
 from shop.orders import StockState
 from shop.payments.ledger import GatewayOrder
 from tests.db.money.workers import AFTER_A_CALL, BEFORE_A_WRITE, FATES, LOCAL
@@ -88,15 +88,15 @@ class BuyerRules(World):
         self.own_units_are_available(buyer)
         before = open_checkouts(buyer.owner_id)
         cart = carts.contents(buyer.owner_id)
-        seen = Seen(cart_version=page.version) if page else Seen()
-        refusal: Refused | None = None
+        seen = ClientView(cart_version=page.version) if page else ClientView()
+        refusal: CheckoutRefused | None = None
         job: CheckoutJob | None = None
         try:
-            accepted = accept.accept(
+            accepted = start.start(
                 owner_id=buyer.owner_id, terms=terms, seen=seen, key=key, now=self.now
             )
             job = CheckoutJob.objects.get(pk=accepted.job_id)
-        except Refused as refused:
+        except CheckoutRefused as refused:
             refusal = refused
         except carts.NoSuchBuyer:  # a guest whom nobody had seen for long
             return None
@@ -148,7 +148,7 @@ class BuyerRules(World):
     def a_buyer_renews_the_hold(self, which: int) -> None:
         """By one checkout that supersedes another, again and again."""
         buyer = self.buyers[which % len(self.buyers)]
-        longest = holds.longest_hold() + LAST_QUESTION_GRACE
+        longest = holds.longest_hold() + FINAL_POLL_GRACE
         began: datetime | None = None
         for turn in range(RENEWALS):
             self.post(buyer, street=STREETS[turn % 2])
@@ -185,7 +185,7 @@ class BuyerRules(World):
         account = accounts[0] if known and accounts else self.new_account()
         held = held_by(open_checkouts(guest.owner_id))
         wanted = units_in_cart(guest)
-        merging.merge_guest(guest_id=guest.owner_id, into_id=account.owner_id, now=self.now)
+        guests.merge_guest(guest_id=guest.owner_id, into_id=account.owner_id, now=self.now)
         self.buyers.remove(guest)
         self.has_merged = True
         has = units_in_cart(account)
@@ -209,8 +209,8 @@ class BuyerRules(World):
         self.cancel(self.pick_job(which))
 
     def cancel(self, job: CheckoutJob) -> None:
-        with contextlib.suppress(Refused):
-            accept.cancel(owner_id=job.owner_id, job_id=job.pk, now=self.now)
+        with contextlib.suppress(CheckoutRefused):
+            start.cancel(owner_id=job.owner_id, job_id=job.pk, now=self.now)
 
     @rule(which=st.integers(0, 9))
     def a_buyer_cancels_and_pays(self, which: int) -> None:
@@ -236,8 +236,8 @@ class BuyerRules(World):
     )
     def a_buyer_pays_what_is_asked(self, which: int, outcome: str, heard: bool) -> None:
         self.a_buyer_pays(which, outcome, {})
-        if heard and self.news:
-            self.hear(self.news[-1])
+        if heard and self.gateway_report:
+            self.hear(self.gateway_report[-1])
 
     @rule(
         which=st.integers(0, 9),
@@ -272,7 +272,7 @@ class BuyerRules(World):
         self.standin.settings(refund_status="failed")
         self.cancel(job)
         if self.pay(self.razorpay_order_id(job), "captured"):
-            self.hear(self.news[-1])
+            self.hear(self.gateway_report[-1])
             self.work_off()
 
     @precondition(lambda self: len(self.jobs) < MAX_CHECKOUTS)
@@ -297,7 +297,7 @@ class BuyerRules(World):
             return
         attempt = self.pay(self.razorpay_order_id(job), first)
         if heard and attempt:
-            self.hear(self.news[-1])
+            self.hear(self.gateway_report[-1])
         buyer = self.end(self.buyer_of(job), job, end)
         second = self.post(buyer, street=STREETS[end == "another address"])
         self.work_off()
@@ -338,7 +338,7 @@ class BuyerRules(World):
             return
         self.advance(1)
         fields = payment["checkout"]
-        returned(
+        confirm(
             job,
             gateway_payment_id=fields["razorpay_payment_id"],
             gateway_order_id=fields["razorpay_order_id"],
@@ -349,7 +349,7 @@ class BuyerRules(World):
         self.seen[f"a browser comes back, then: {then}"] += 1
         if then == "cancel":
             with contextlib.suppress(CannotCancel):
-                accept.cancel(owner_id=job.owner_id, job_id=job.pk, now=self.now)
+                start.cancel(owner_id=job.owner_id, job_id=job.pk, now=self.now)
         elif then == "change the cart":
             buyer = self.buyer_of(job)
             self.add(buyer, self.plenty)

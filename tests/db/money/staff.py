@@ -7,11 +7,11 @@ import contextlib
 from hypothesis import strategies as st
 from hypothesis.stateful import precondition, rule
 
-from shop.checkout import mending
 from shop.checkout.jobs import CheckoutJob
 from shop.checkout.states import State
-from shop.checkout.trail import Instruction, Refused
-from shop.payments import reconcile, refunds
+from shop.operations import actions
+from shop.operations.audit_log import ActionRefused, ActionRequest
+from shop.payments import polling, refunds
 from shop.payments.refunds import RefundRefused
 from tests.db.money.world import PRICE_PAISE, World
 from tests.support.shop import reload
@@ -28,7 +28,7 @@ class StaffRules(World):
         if not paid:
             return
         with contextlib.suppress(RefundRefused):
-            refunds.request(
+            refunds.create_by_staff(
                 paid[which % len(paid)].order,
                 amount_paise=amount_paise,
                 note="broken",
@@ -44,15 +44,15 @@ class StaffRules(World):
             if (job := self.awaiting(which)) and self.pay(
                 self.razorpay_order_id(job), "captured", amount=100
             ):
-                self.hear(self.news[-1])
+                self.hear(self.gateway_report[-1])
             if not (waiting := self.in_review()):
                 return
         job = waiting[which % len(waiting)]
         if how == "later":
             return
-        decide = mending.accept_money if how == "accept" else mending.give_back
-        with contextlib.suppress(Refused, RefundRefused):
-            decide(job.pk, by=Instruction(self.staff.pk, "looked at it", self.now))
+        decide = actions.accept_money if how == "accept" else actions.give_back
+        with contextlib.suppress(ActionRefused, RefundRefused):
+            decide(job.pk, by=ActionRequest(self.staff.pk, "looked at it", self.now))
             self.seen["staff accepts money" if how == "accept" else "staff gives money back"] += 1
 
     def in_review(self) -> list[CheckoutJob]:
@@ -62,4 +62,4 @@ class StaffRules(World):
     def staff_asks_razorpay(self, which: int) -> None:
         job = self.pick_job(which)
         if job.order_id:
-            reconcile.ask_now([job.order_id], now=self.now)
+            polling.poll_now([job.order_id], now=self.now)

@@ -10,7 +10,7 @@ from hypothesis.stateful import precondition, rule
 
 from shop.checkout.jobs import CheckoutJob
 from shop.checkout.states import State
-from shop.payments import reconcile
+from shop.payments import polling
 from shop.payments.ledger import GatewayOrder
 from tests.db.money.workers import LOCAL, REMOTE, due, held_by_somebody
 from tests.db.money.world import World
@@ -88,7 +88,7 @@ class WeatherRules(World):
         job = self.pick_job(which)
         row = self.row_of(job, what)
         if job.order_id:
-            reconcile.ask_now([job.order_id], now=self.now)
+            polling.poll_now([job.order_id], now=self.now)
         if row is None or not due(self.now):
             return
         with held_by_somebody(*row):

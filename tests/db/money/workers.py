@@ -12,22 +12,24 @@ import psycopg
 from django.db import connection
 from hypothesis import strategies as st
 
-from shop.checkout import steps
-from shop.checkout.captures import CapturePayments
-from shop.checkout.payable import CreateRazorpayOrder
-from shop.checkout.questions import CheckPayments
-from shop.checkout.sending import SendRefunds
 from shop.checkout.states import State
-from shop.checkout.webhooks import ReconcileWebhook
+from shop.checkout.steps.capture import CapturePayments
+from shop.checkout.steps.check_payments import CheckPayments
+from shop.checkout.steps.create_order import CREATE_ORDER
+from shop.checkout.steps.create_razorpay_order import CreateRazorpayOrder
+from shop.checkout.steps.expire import EXPIRE
+from shop.checkout.steps.reconcile_webhook import ReconcileWebhook
+from shop.checkout.steps.send_refunds import SendRefunds
+from shop.checkout.steps.validate_cart import VALIDATE_CART
 from shop.payments.gateway import GatewayError
-from shop.payments.razorpay import RazorpayGateway
+from shop.payments.razorpay.client import RazorpayGateway
 from tests.support.standin import StandIn
 
 LOCAL = {
-    "validate_cart": steps.VALIDATE_CART,
-    "create_order": steps.CREATE_ORDER,
+    "validate_cart": VALIDATE_CART,
+    "create_order": CREATE_ORDER,
     "reconcile_webhook": ReconcileWebhook(),
-    "expire": steps.EXPIRE,
+    "expire": EXPIRE,
 }
 REMOTE = {
     "create_razorpay_order": CreateRazorpayOrder(),
@@ -58,7 +60,7 @@ _DUE = """
     UNION ALL SELECT 'reconcile_webhook'
         WHERE EXISTS (SELECT 1 FROM shop_inboxevent WHERE due_at <= %(now)s)
     UNION ALL SELECT 'check_payments'
-        WHERE EXISTS (SELECT 1 FROM shop_gatewayorder WHERE check_at <= %(now)s)
+        WHERE EXISTS (SELECT 1 FROM shop_gatewayorder WHERE poll_at <= %(now)s)
     UNION ALL SELECT 'capture'
         WHERE EXISTS (SELECT 1 FROM shop_payment WHERE capture_at <= %(now)s)
     UNION ALL SELECT 'send_refunds'

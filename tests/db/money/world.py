@@ -13,16 +13,16 @@ import requests
 from django.test import override_settings
 from hypothesis.stateful import RuleBasedStateMachine, invariant
 
-from shop import retention
 from shop.catalogue import Variant
 from shop.checkout.jobs import CheckoutJob
 from shop.checkout.states import OPEN, State
-from shop.payments import pressure, refunds
+from shop.operations import retention
+from shop.payments import circuit_breaker, refunds
 from shop.payments.cases import Case
+from shop.payments.circuit_breaker import CircuitBreaker
 from shop.payments.inbox import InboxEvent
 from shop.payments.ledger import GatewayOrder, Payment
-from shop.payments.pressure import GatewayPressure
-from shop.payments.razorpay import RazorpayGateway
+from shop.payments.razorpay.client import RazorpayGateway
 from shop.payments.refunds import Refund
 from tests.db.money.workers import (
     LOCAL,
@@ -82,7 +82,9 @@ class World(RuleBasedStateMachine):
         self.staff = make_buyer(now=self.now)
         self.buyers: list[Buyer] = []
         self.jobs: list[CheckoutJob] = []
-        self.news: list[dict[str, Any]] = []  # what `deliver` takes: entities as they were then
+        self.gateway_report: list[
+            dict[str, Any]
+        ] = []  # what `deliver` takes: entities as they were then
         self.somebody_paid = False  # or tried to. Of what was drawn, not of what came of it
         self.disputes: dict[str, dict[str, Any]] = {}
         self.fates: dict[str, tuple[str, int]] = {}
@@ -120,7 +122,7 @@ class World(RuleBasedStateMachine):
         return next(buyer for buyer in self.buyers if buyer.owner_id == job.owner_id)
 
     def razorpay_order_id(self, job: CheckoutJob) -> str:
-        row = GatewayOrder.objects.get(order=job.order_id, is_alias=False)
+        row = GatewayOrder.objects.get(order=job.order_id, is_duplicate=False)
         return str(row.gateway_order_id)
 
     def pick_payment(self, which: int) -> list[dict[str, Any]]:
@@ -137,18 +139,18 @@ class World(RuleBasedStateMachine):
         """A payment at the form, which Razorpay may not take; its webhook can come from now on."""
         with contextlib.suppress(requests.HTTPError):  # Razorpay does not take this one
             payment = self.standin.pay(gateway_order_id, outcome, **wrong)
-            self.news.append({"payment": payment})
+            self.gateway_report.append({"payment": payment})
             return payment
         return None
 
     def move(self, payment_id: str, move: str) -> None:
         """A bank takes an attempt further, if it can go there."""
         with contextlib.suppress(requests.HTTPError):  # no such move from there
-            self.news.append({"payment": self.standin.move_payment(payment_id, move)})
+            self.gateway_report.append({"payment": self.standin.move_payment(payment_id, move)})
 
-    def hear(self, news: dict[str, Any]) -> None:
+    def hear(self, gateway_report: dict[str, Any]) -> None:
         """Its webhook comes and is handled at once."""
-        deliver(**news, now=self.now)
+        deliver(**gateway_report, now=self.now)
         self.step("reconcile_webhook")
 
     def set_faults(self, *faults: dict[str, Any]) -> None:
@@ -162,7 +164,7 @@ class World(RuleBasedStateMachine):
         names: list[str] = []
         for _ in range(20):
             before, names = names, self.work_once()
-            if not names or (names == before and pressure.state(now=self.now) != "ok"):
+            if not names or (names == before and circuit_breaker.state(now=self.now) != "ok"):
                 return
         raise AssertionError(f"{names} do not come to an end")
 
@@ -247,7 +249,7 @@ class World(RuleBasedStateMachine):
             self.pass_time(100_000)
         self.polls_have_ended()
         self.hear_the_last_words()
-        for _ in range(refunds.MOST_ATTEMPTS):
+        for _ in range(refunds.MAX_ATTEMPTS):
             if not Refund.objects.filter(due_at__isnull=False).exists():
                 return
             self.pass_time(3601)
@@ -274,8 +276,8 @@ class World(RuleBasedStateMachine):
 
     def polls_have_ended(self) -> None:
         """No order is polled for ever; one that was never answered about has a case."""
-        polled = GatewayOrder.objects.filter(order__checkout__in=self.jobs, check_at__isnull=False)
-        assert not polled, f"still polled: {list(polled.values_list('checks', 'check_at'))}"
+        polled = GatewayOrder.objects.filter(order__checkout__in=self.jobs, poll_at__isnull=False)
+        assert not polled, f"still polled: {list(polled.values_list('poll_count', 'poll_at'))}"
         for row in GatewayOrder.objects.filter(gateway_order_id__in=self.unanswerable):
             if not row.order.paid_at:
                 assert Case.objects.filter(order=row.order).exists(), f"no case about {row}"
@@ -305,17 +307,17 @@ class World(RuleBasedStateMachine):
         self.seen.update(f"a case of {case.kind}" for case in cases)
         found = Refund.objects.filter(payment__gateway_order__order__checkout__in=jobs)
         self.seen.update(f"a refund, {it.reason}, {it.status}" for it in found)
-        if GatewayOrder.objects.filter(order__checkout__in=jobs, is_alias=True).exists():
+        if GatewayOrder.objects.filter(order__checkout__in=jobs, is_duplicate=True).exists():
             self.seen["a twin"] += 1
 
     def leave(self) -> None:
         """Take what this run left due out of the way of the next."""
         CheckoutJob.objects.filter(due_at__isnull=False).update(due_at=None, claim=None)
-        GatewayOrder.objects.filter(check_at__isnull=False).update(check_at=None)
+        GatewayOrder.objects.filter(poll_at__isnull=False).update(poll_at=None)
         Payment.objects.filter(capture_at__isnull=False).update(capture_at=None)
         Refund.objects.filter(due_at__isnull=False).update(due_at=None)
         InboxEvent.objects.filter(due_at__isnull=False).update(due_at=None)
-        GatewayPressure.objects.all().delete()
+        CircuitBreaker.objects.all().delete()
         self.overrides.close()
 
 

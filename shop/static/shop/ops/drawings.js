@@ -8,7 +8,7 @@
 import { floored, stacked } from "./stacks.js";
 import { duration, milliseconds } from "./words.js";
 
-const LEAST_SECONDS = 0.001;
+const MIN_SECONDS = 0.001;
 
 /** @param {any} span @param {Partial<Drawing> & {series: Series[]}} rest @returns {Drawing} */
 const over = (span, rest) => ({ starts: span.starts, bucketSeconds: span.bucket_seconds, ...rest });
@@ -49,7 +49,7 @@ export const times = (span) => {
   const line = (label, ink, values) => ({
     label,
     ink,
-    values: floored(values, LEAST_SECONDS),
+    values: floored(values, MIN_SECONDS),
     shown: duration,
   });
   return over(span, {

@@ -21,7 +21,7 @@ import {
 } from "./session.js";
 
 const KEY_LIFE_MS = 12 * 60 * 60 * 1000; // the server keeps a key for 24 hours at least
-const LONGEST_BACKOFF_MS = 30_000;
+const MAX_BACKOFF_MS = 30_000;
 const JITTER = 0.2; // never faster than the server's pace, up to a fifth slower
 const ENDED_UNPAID = new Set(["failed", "cancelled", "expired", "refunded"]);
 
@@ -148,7 +148,7 @@ export function watchCheckout(id, onChange, { onTrouble = () => {} } = {}, sessi
       } catch (error) {
         if (!(error instanceof StorefrontError) || !error.retryable) throw error;
         onTrouble(error);
-        const backoffMs = Math.min(FIRST_BACKOFF_MS * 2 ** failures, LONGEST_BACKOFF_MS);
+        const backoffMs = Math.min(FIRST_BACKOFF_MS * 2 ** failures, MAX_BACKOFF_MS);
         pauseMs = Math.max(error.retryAfterMs, backoffMs);
         failures += 1;
       }

@@ -23,7 +23,7 @@
 
 export const TRIES = 3; // of a request that may be repeated
 export const FIRST_BACKOFF_MS = 1_000;
-const LONGEST_WAIT_MS = 10_000; // that a buyer is kept waiting between two tries
+const MAX_WAIT_MS = 10_000; // that a buyer is kept waiting between two tries
 
 const REQUEST_TIMEOUT_MS = 20_000;
 const TOKENS = "pakka.tokens";
@@ -243,7 +243,7 @@ export async function insistently(ask, { parts }) {
     } catch (error) {
       if (!(error instanceof StorefrontError) || !error.retryable || tries === TRIES) throw error;
       const pauseMs = Math.max(error.retryAfterMs, FIRST_BACKOFF_MS * tries);
-      if (pauseMs > LONGEST_WAIT_MS) throw error;
+      if (pauseMs > MAX_WAIT_MS) throw error;
       await new Promise((resolve) => parts.setTimeout(() => resolve(null), pauseMs));
     }
   }

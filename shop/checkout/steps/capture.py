@@ -1,0 +1,124 @@
+"""The remote step `capture`: take the money of payments that are only authorised."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from shop.checkout.jobs import CheckoutJob
+from shop.checkout.outcomes import RunReport
+from shop.checkout.settle import settle
+from shop.checkout.states import CAPTURABLE, UNPAID_ENDS
+from shop.checkout.steps.runner import RemoteStep
+from shop.payments import ledger
+from shop.payments.gateway import Declined, Gateway, GatewayError, GatewayReport, PaymentFact
+from shop.payments.ledger import GatewayOrder, Payment, PaymentStatus
+
+MAX_PAUSE = timedelta(hours=1)
+
+
+@dataclass(frozen=True, slots=True)
+class Work:
+    """`is_wanted`: its checkout can still use the money. Else it is only looked at."""
+
+    payment: Payment
+    is_wanted: bool
+
+
+class CapturePayments(RemoteStep[Work, PaymentFact]):
+    name = "capture"
+    reports_money = True
+
+    def claim(self, *, limit: int, now: datetime) -> list[Work]:
+        due = ledger.claim_captures(limit=limit, now=now)
+        usable = _usable(due)
+        return [Work(payment, payment in usable) for payment in due]
+
+    def call(self, gateway: Gateway, work: Work) -> PaymentFact:
+        """Whatever Razorpay says against a capture, the payment itself says what is so."""
+        payment = work.payment
+        if payment.status != PaymentStatus.AUTHORIZED or not work.is_wanted:
+            return gateway.fetch_payment(gateway_payment_id=payment.gateway_payment_id)
+        try:
+            return gateway.capture(
+                gateway_payment_id=payment.gateway_payment_id,
+                amount_paise=payment.amount_paise,
+                currency=payment.currency,
+            )
+        except Declined:
+            return gateway.fetch_payment(gateway_payment_id=payment.gateway_payment_id)
+
+    def order_of(self, work: Work) -> int:
+        return work.payment.gateway_order.order_id
+
+    def record(
+        self, answers: Sequence[tuple[Work, PaymentFact | GatewayError]], *, now: datetime
+    ) -> RunReport:
+        """
+        Settle what was captured. A payment whose checkout had ended before the call is decided
+        anew: it is captured if settle has opened the checkout again, looked at later if settle has
+        it wait, else left to lapse.
+        """
+        facts = [answer for _, answer in answers if not isinstance(answer, GatewayError)]
+        unwanted = [
+            work.payment
+            for work, answer in answers
+            if not work.is_wanted and not isinstance(answer, GatewayError)
+        ]
+        again = [
+            work.payment
+            for work, answer in answers
+            if isinstance(answer, GatewayError)
+            or (work.is_wanted and answer.status == PaymentStatus.AUTHORIZED)
+        ]
+        orders = GatewayOrder.objects.filter(payments__in=unwanted)
+        report = settle(
+            GatewayReport(payments=tuple(facts)),
+            via="fetch",
+            anew=set(orders.values_list("order_id", flat=True)) if unwanted else (),
+            now=now,
+        )
+        waiting = _waiting(unwanted)
+        again += waiting
+        unwanted = [payment for payment in unwanted if payment not in waiting]
+        ledger.cancel_capture([work.payment for work, _ in answers])
+        for payment in again:
+            ledger.retry_capture(payment, at=now + _pause(payment))
+        for payment in _usable(unwanted):
+            ledger.retry_capture(payment, at=now)
+        report.counts["put off"] += len(again)
+        report.counts["left"] += len(unwanted)
+        report.counts["captured"] += len(answers) - len(again) - len(unwanted)
+        return report
+
+
+def _usable(payments: Sequence[Payment]) -> list[Payment]:
+    """Those whose checkout can still use the money."""
+    if not payments:
+        return []
+    usable = CheckoutJob.objects.filter(
+        order__gateway_orders__in={payment.gateway_order_id for payment in payments},
+        state__in=sorted(CAPTURABLE),
+    )
+    rows = set(usable.values_list("order__gateway_orders", flat=True))
+    return [payment for payment in payments if payment.gateway_order_id in rows]
+
+
+def _waiting(payments: Sequence[Payment]) -> list[Payment]:
+    """Those of checkouts that have ended which settle has not left to lapse."""
+    if not payments:
+        return []
+    planned = Payment.objects.filter(
+        pk__in=[payment.pk for payment in payments],
+        status=PaymentStatus.AUTHORIZED,
+        capture_at__isnull=False,
+        gateway_order__order__checkout__state__in=sorted(UNPAID_ENDS),
+    )
+    waiting = set(planned.values_list("pk", flat=True))
+    return [payment for payment in payments if payment.pk in waiting]
+
+
+def _pause(payment: Payment) -> timedelta:
+    """What cannot be captured stays authorised for days: it is tried ever more seldom."""
+    return min(timedelta(seconds=2 ** min(payment.capture_attempts, 20)), MAX_PAUSE)

@@ -1,0 +1,96 @@
+"""
+The remote step `resolve_orders`: whose is a Razorpay order that a webhook names and we do not know?
+
+It may be a duplicate of ours: made by a create call whose answer was lost, and listed only after we
+had looked. Or it is of another shop on the same account; then it is remembered and costs no more.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime, timedelta
+
+from django.conf import settings
+
+from shop.checkout import jobs
+from shop.checkout.outcomes import RunReport
+from shop.checkout.steps.runner import RemoteStep
+from shop.payments import inbox, ledger
+from shop.payments.gateway import Declined, Gateway, GatewayError, RemoteOrder
+from shop.payments.inbox import InboxEvent
+from shop.payments.ledger import GatewayOrder
+
+MAX_ATTEMPTS = 14  # with pauses that double: more than two hours
+NO_ANSWER = f"{inbox.UNREADABLE}: Razorpay does not say whose order it is of"
+OTHER_AMOUNT = f"{inbox.UNREADABLE}: its order has a receipt of ours, and another amount"
+
+
+class ResolveOrders(RemoteStep[InboxEvent, RemoteOrder]):
+    name = "resolve_orders"
+
+    def claim(self, *, limit: int, now: datetime) -> list[InboxEvent]:
+        """
+        A tenth of a second's call budget at most: another shop on the account may be busy. Orders
+        that were recorded meanwhile need no call.
+        """
+        share = max(1, settings.GATEWAY_REQUESTS_PER_SECOND // 10)
+        due = inbox.claim_unresolved(limit=min(limit, share), now=now)
+        known = ledger.find(event.gateway_order_id for event in due)
+        inbox.handle_again(known, now=now)
+        return [event for event in due if event.gateway_order_id not in known]
+
+    def call(self, gateway: Gateway, work: InboxEvent) -> RemoteOrder:
+        return gateway.fetch_order(gateway_order_id=work.gateway_order_id)
+
+    def order_of(self, work: InboxEvent) -> int:
+        return 0  # none of ours yet: the breaker counts all of these once
+
+    def record(
+        self, answers: Sequence[tuple[InboxEvent, RemoteOrder | GatewayError]], *, now: datetime
+    ) -> RunReport:
+        """Locks the jobs of the orders found, in id order, before it adopts a duplicate."""
+        found = [answer for _, answer in answers if isinstance(answer, RemoteOrder)]
+        rows = ledger.of_receipts({order.receipt for order in found if order.receipt})
+        jobs.lock(order_ids=[row.order_id for row in rows.values()])
+        ours = [
+            ledger.Adoption(rows[order.receipt], [order], now)
+            for order in found
+            if order.receipt in rows and _fits(order, rows[order.receipt])
+        ]
+        ledger.adopt(ours, now=now)
+        ids = {order.id for adoption in ours for order in adoption.orders}
+        inbox.handle_again(ids, now=now)
+        report = RunReport()
+        for event, answer in answers:
+            report.counts[_note(event, answer, ours=ids, rows=rows, now=now)] += 1
+        return report
+
+
+def _fits(order: RemoteOrder, row: GatewayOrder) -> bool:
+    return (order.amount_paise, order.currency) == (row.amount_paise, row.currency)
+
+
+def _note(
+    event: InboxEvent,
+    answer: RemoteOrder | GatewayError,
+    *,
+    ours: set[str],
+    rows: dict[str, GatewayOrder],
+    now: datetime,
+) -> str:
+    """Write down what the answer says of an order that is not adopted. Returns what it came to."""
+    of_order = [event.gateway_order_id]
+    if isinstance(answer, RemoteOrder) and answer.id in ours:
+        return "adopted"
+    if isinstance(answer, RemoteOrder) and answer.receipt in rows:
+        inbox.resolved(of_order, OTHER_AMOUNT)
+        return "other amount"
+    if isinstance(answer, RemoteOrder | Declined):
+        inbox.resolved(of_order, inbox.NOT_OURS)
+        return "not ours"
+    if event.attempts >= MAX_ATTEMPTS:
+        inbox.resolved(of_order, NO_ANSWER)
+        return "given up"
+    pause = timedelta(seconds=2**event.attempts)
+    inbox.retry_resolve(event, at=now + pause, last_error=str(answer))
+    return "put off"

@@ -1,0 +1,325 @@
+"""
+How steps run: local ones in one transaction, remote ones around calls that take their time.
+
+A run takes whatever is due, up to a bound. What a step decided is carried out by `jobs.apply`.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+import traceback
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import FIRST_COMPLETED, Executor, Future, wait
+from datetime import datetime, timedelta
+from typing import Protocol, TypeVar
+
+from django.conf import settings
+from django.db import (
+    InterfaceError,
+    OperationalError,
+    close_old_connections,
+    connection,
+    transaction,
+)
+
+from shop.checkout import settle_failures
+from shop.checkout.outcomes import RunReport
+from shop.db import errors
+from shop.payments import call_stats, circuit_breaker
+from shop.payments.call_stats import Timed
+from shop.payments.gateway import (
+    Gateway,
+    GatewayError,
+    OutcomeUnknown,
+    refuse_inside_transaction,
+)
+from shop.telemetry import instruments
+from shop.telemetry.redaction import redacted
+
+logger = logging.getLogger(__name__)
+
+Item = TypeVar("Item")
+Work = TypeVar("Work")
+Answer = TypeVar("Answer")
+Clock = Callable[[], datetime]
+OnFullBatch = Callable[[], None]
+
+# An answer waits so long for its neighbours, to be recorded with them. One alone does not wait.
+GATHER_SECONDS = 0.01
+
+# Items that are tried one by one, because a row of one of them is locked, each wait this long for
+# it: a batch of a hundred that all need the row takes five seconds. Then they wait their turn.
+LOCK_WAIT_MS = 50
+LOCKED_RETRY = timedelta(seconds=5)
+
+
+class LocalStep(Protocol[Item]):
+    """A step that needs nothing but our database."""
+
+    @property
+    def name(self) -> str: ...
+
+    def lock_due(self, *, limit: int, now: datetime) -> list[Item]:
+        """What is due, longest first, locked; what others have locked is passed over."""
+
+    def process(self, items: Sequence[Item], *, now: datetime) -> RunReport:
+        """Do the work of the step for all of them, or raise."""
+
+    def on_error(self, item: Item, *, error: str, now: datetime) -> RunReport:
+        """The step raised over this one: count an attempt, and back off or give it up."""
+
+    def on_locked(self, item: Item, *, until: datetime, now: datetime) -> RunReport:
+        """A row that this one needs is locked: try again at `until`. Counts no attempt."""
+
+
+def run_local(step: LocalStep[Item], *, now: datetime, on_full_batch: OnFullBatch) -> RunReport:
+    """
+    Carry what is due at `step` through it, in one transaction.
+
+    `ask_for_help` is called, before the work, when there may be more than one batch of it. If the
+    batch raises, or waits for a lock for too long, its items are tried one by one, so that a bad
+    one, or one that needs a locked row, cannot stop its neighbours.
+
+    :raises OperationalError, InterfaceError: the database is away, or gave up a statement that took
+        too long. No item is to blame: all stay due as they were.
+    """
+    try:
+        return _run_batch(step, now=now, on_full_batch=on_full_batch)
+    except (OperationalError, InterfaceError) as error:
+        if not errors.is_locked(error):
+            raise
+        logger.warning("a batch of %s needs a locked row; trying one by one: %s", step.name, error)
+        return _run_one_by_one(step, now=now)
+    except Exception:  # whatever a step can raise must not stop the other items
+        logger.exception("a batch of %s raised; trying one by one", step.name)
+        return _run_one_by_one(step, now=now)
+
+
+def _run_batch(step: LocalStep[Item], *, now: datetime, on_full_batch: OnFullBatch) -> RunReport:
+    limit = settings.BATCH_SIZE
+    with transaction.atomic():
+        due = step.lock_due(limit=limit, now=now)
+        if len(due) == limit:
+            on_full_batch()
+        return step.process(due, now=now) if due else RunReport()
+
+
+def _run_one_by_one(step: LocalStep[Item], *, now: datetime) -> RunReport:
+    report = RunReport()
+    for _ in range(settings.BATCH_SIZE):
+        with transaction.atomic():
+            errors.wait_briefly(LOCK_WAIT_MS)
+            due = step.lock_due(limit=1, now=now)
+            if not due:
+                break
+            report.add(_run_one(step, due[0], now=now))
+    return report
+
+
+def _run_one(step: LocalStep[Item], item: Item, *, now: datetime) -> RunReport:
+    try:
+        with transaction.atomic():
+            report = step.process([item], now=now)
+            connection.check_constraints()  # else foreign keys wait for the commit of all items
+            return report
+    except (OperationalError, InterfaceError) as error:
+        if not errors.is_locked(error):
+            raise
+        logger.warning("%s puts %s off, which needs a locked row: %s", step.name, item, error)
+        instruments.LOCKED.labels(step.name).inc()
+        return step.on_locked(item, until=now + LOCKED_RETRY, now=now)
+    except Exception:  # see run_local
+        logger.exception("%s raised over %s", step.name, item)
+        return step.on_error(item, error=redacted(traceback.format_exc()), now=now)
+
+
+class RemoteStep(Protocol[Work, Answer]):
+    """A step that calls the gateway, in three phases."""
+
+    name: str
+    reports_money: bool = False  # its answers are settled; one that cannot be is a case
+    for_buyers: bool = False  # a buyer waits for it: it goes first, see `pressure.allow`
+
+    def claim(self, *, limit: int, now: datetime) -> list[Work]:
+        """Take what is due, so that nobody else does. Runs in a short transaction of its own."""
+
+    def call(self, gateway: Gateway, work: Work) -> Answer:
+        """Ask the gateway. Runs outside any transaction, in a thread, without the database."""
+
+    def probe(self, gateway: Gateway, work: Work) -> Answer:
+        """As `call`, while calls go unanswered: a read first, where a lost answer is costly."""
+        return self.call(gateway, work)
+
+    def order_of(self, work: Work) -> int:
+        """The order that the call is about: its unanswered calls count once in the breaker."""
+
+    def on_gateway_unavailable(self, *, now: datetime) -> None:
+        """The gateway is left alone for a while: tell buyers who wait for this step, if any do."""
+        return
+
+    def record(
+        self, answers: Sequence[tuple[Work, Answer | GatewayError]], *, now: datetime
+    ) -> RunReport:
+        """Write down what came back. Runs in a transaction of its own."""
+
+
+def run_remote(
+    step: RemoteStep[Work, Answer],
+    *,
+    gateway: Gateway,
+    threads: Executor,
+    clock: Clock,
+    on_full_batch: OnFullBatch,
+) -> RunReport:
+    """
+    Claim what is due and what `pressure` allows, call the gateway for each at once, and record each
+    answer as it comes.
+
+    Answers that arrive together are recorded together. No transaction is open during a call; what
+    is claimed and never recorded, because we died, is due again when the claim lapses.
+
+    An answer whose checkout needs a locked row is left: it is due again when the claim lapses.
+
+    :raises OperationalError, InterfaceError: some answers could not be recorded, in two tries. All
+        others are.
+    """
+    refuse_inside_transaction()
+    with transaction.atomic():
+        allowed = circuit_breaker.acquire(
+            settings.GATEWAY_BATCH_SIZE, for_buyers=step.for_buyers, now=clock()
+        )
+        works = step.claim(limit=allowed.calls, now=clock()) if allowed.calls else []
+        circuit_breaker.consume(allowed, len(works), now=clock())
+        if allowed.is_unavailable:
+            step.on_gateway_unavailable(now=clock())
+    if len(works) == allowed.calls and not allowed.is_unavailable:
+        on_full_batch()
+    timed: list[Timed] = []
+    call = step.probe if allowed.is_uncertain else step.call
+    calls = {threads.submit(_timed, call, gateway, work, timed): work for work in works}
+    report = RunReport()
+    trouble: Exception | None = None
+    for answers in _as_completed(calls):
+        try:
+            report.add(_record_in_two_tries(step, answers, clock=clock))
+            told = [(f"order {step.order_of(work)}", answer) for work, answer in answers]
+            circuit_breaker.record_results(
+                told,
+                for_buyers=step.for_buyers,
+                ends_limit=allowed.is_past_limit,
+                now=clock(),
+            )
+        except (OperationalError, InterfaceError) as error:
+            trouble = error
+    call_stats.record(step.name, timed, now=clock())
+    if trouble:
+        raise trouble
+    return report
+
+
+def _record_in_two_tries(
+    step: RemoteStep[Work, Answer],
+    answers: Sequence[tuple[Work, Answer | GatewayError]],
+    *,
+    clock: Clock,
+) -> RunReport:
+    """An answer that is lost costs a buyer a minute: a restart is waited out once."""
+    try:
+        return _record(step, answers, clock=clock)
+    except (OperationalError, InterfaceError):
+        logger.warning("recording %s answers of %s again", len(answers), step.name, exc_info=True)
+        close_old_connections()
+        return _record(step, answers, clock=clock)
+
+
+def _timed(
+    call: Callable[[Gateway, Work], Answer], gateway: Gateway, work: Work, timed: list[Timed]
+) -> Answer | GatewayError:
+    started = time.monotonic()
+    answer = _call(call, gateway, work)
+    timed.append(Timed(time.monotonic() - started, answer))
+    return answer
+
+
+def _call(
+    call: Callable[[Gateway, Work], Answer], gateway: Gateway, work: Work
+) -> Answer | GatewayError:
+    try:
+        return call(gateway, work)
+    except GatewayError as error:
+        return error
+    except Exception as error:  # a bug of ours, maybe after the request went out
+        logger.exception("the call for %s raised", work)
+        return OutcomeUnknown(repr(error))
+
+
+def _as_completed(
+    calls: dict[Future[Answer | GatewayError], Work],
+) -> Iterable[list[tuple[Work, Answer | GatewayError]]]:
+    """Groups of answers: the first that comes, and those that follow on its heels."""
+    pending = set(calls)
+    while pending:
+        first, pending = wait(pending, return_when=FIRST_COMPLETED)
+        more, pending = wait(pending, timeout=GATHER_SECONDS)
+        yield [(calls[future], future.result()) for future in first | more]
+
+
+def _record(
+    step: RemoteStep[Work, Answer],
+    answers: Sequence[tuple[Work, Answer | GatewayError]],
+    *,
+    clock: Clock,
+) -> RunReport:
+    """Record together; if that raises, one by one. What cannot be recorded is due again later."""
+    try:
+        with transaction.atomic():
+            return _record_and_close_cases(step, answers, now=clock())
+    except (OperationalError, InterfaceError) as error:
+        if not errors.is_locked(error):
+            raise
+        logger.warning("%s answers of %s need a locked row: %s", len(answers), step.name, error)
+    except Exception:  # see run_local
+        logger.exception("recording %s answers of %s raised", len(answers), step.name)
+    report = RunReport()
+    for answer in answers:
+        report.add(_record_one(step, answer, clock=clock))
+    return report
+
+
+def _record_one(
+    step: RemoteStep[Work, Answer], answer: tuple[Work, Answer | GatewayError], *, clock: Clock
+) -> RunReport:
+    try:
+        with transaction.atomic():
+            errors.wait_briefly(LOCK_WAIT_MS)
+            return _record_and_close_cases(step, [answer], now=clock())
+    except (OperationalError, InterfaceError) as error:
+        if not errors.is_locked(error):
+            raise
+        logger.warning("an answer of %s needs a locked row: %s", step.name, error)
+        instruments.LOCKED.labels(step.name).inc()
+    except Exception:  # see run_local
+        logger.exception("recording an answer of %s raised", step.name)
+        _open_case(step, answer[0], error=redacted(traceback.format_exc()), now=clock())
+    return RunReport()
+
+
+def _record_and_close_cases(
+    step: RemoteStep[Work, Answer],
+    answers: Sequence[tuple[Work, Answer | GatewayError]],
+    *,
+    now: datetime,
+) -> RunReport:
+    report = step.record(answers, now=now)
+    if step.reports_money:
+        told = [work for work, answer in answers if not isinstance(answer, GatewayError)]
+        settle_failures.close_cases([step.order_of(work) for work in told], now=now)
+    return report
+
+
+def _open_case(step: RemoteStep[Work, Answer], work: Work, *, error: str, now: datetime) -> None:
+    """People see at the first failure that money is not where it belongs."""
+    if step.reports_money:
+        with transaction.atomic():
+            settle_failures.open_cases([step.order_of(work)], error=error, now=now)

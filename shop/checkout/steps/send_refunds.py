@@ -1,0 +1,140 @@
+"""
+The remote step `send_refunds`: ask Razorpay for the refunds that are due, each once, and what
+became of those that it has not finished.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime, timedelta
+
+from shop.checkout.outcomes import RunReport
+from shop.checkout.settle import settle
+from shop.checkout.steps.runner import RemoteStep
+from shop.payments import refunds
+from shop.payments.gateway import (
+    Declined,
+    Gateway,
+    GatewayError,
+    GatewayReport,
+    Listing,
+    OutcomeUnknown,
+    RefundFact,
+)
+from shop.payments.refunds import POLL_PENDING_AFTER, Refund, RefundStatus, RejectedRefund
+
+MAX_PAUSE = timedelta(hours=1)
+MAX_PENDING_POLL = timedelta(
+    days=1
+)  # a refund that stays pending is asked about, for as long as it does
+
+
+class SendRefunds(RemoteStep[Refund, GatewayReport]):
+    name = "send_refunds"
+    reports_money = True
+
+    def claim(self, *, limit: int, now: datetime) -> list[Refund]:
+        return refunds.claim_due(limit=limit, now=now)
+
+    def call(self, gateway: Gateway, work: Refund) -> GatewayReport:
+        """
+        What Razorpay then has of refunds of this payment. Only what is due to be sent is sent.
+
+        From the second attempt on, look first: how long Razorpay remembers a key is not written
+        anywhere. After a refusal, look too: money may have gone back without us.
+
+        :raises Declined: refused, and there is no refund that is ours or that makes it needless.
+        """
+        payment_id = work.payment.gateway_payment_id
+        if work.status != RefundStatus.DUE:
+            found = gateway.fetch_refunds(gateway_payment_id=payment_id)
+            payment = gateway.fetch_payment(gateway_payment_id=payment_id)
+            return GatewayReport((payment,), tuple(found), looked_at=(payment,))
+        if work.attempts > 1:
+            found = gateway.fetch_refunds(gateway_payment_id=payment_id)
+            if _covers(found, work):
+                return GatewayReport(refunds=tuple(found))
+            _refuse_unreadable(found)
+        try:
+            sent = gateway.refund(
+                gateway_payment_id=payment_id, amount_paise=work.amount_paise, key=work.key
+            )
+        except Declined:
+            found = gateway.fetch_refunds(gateway_payment_id=payment_id)
+            if not _covers(found, work):
+                _refuse_unreadable(found)
+                raise
+            return GatewayReport(refunds=tuple(found))
+        return GatewayReport(refunds=(sent,))
+
+    def order_of(self, work: Refund) -> int:
+        return work.payment.gateway_order.order_id
+
+    def record(
+        self, answers: Sequence[tuple[Refund, GatewayReport | GatewayError]], *, now: datetime
+    ) -> RunReport:
+        gateway_report = GatewayReport.joined(
+            answer for _, answer in answers if isinstance(answer, GatewayReport)
+        )
+        rejected = [it for refund, answer in answers if (it := _rejected(refund, answer))]
+        report = settle(gateway_report, via="fetch", rejected=rejected, now=now)
+        for refund, answer in answers:
+            if isinstance(answer, GatewayReport):
+                looked = refund.status != RefundStatus.DUE
+                report.counts["asked about" if looked else "sent"] += 1
+                # Only what is as it was before is under our claim now.
+                if _is_confirmed(refund, answer):
+                    refunds.finish(refund)
+                else:
+                    refunds.postpone(refund, until=now + _next_poll(refund), last_error="")
+            elif refund not in [it.refund for it in rejected]:
+                report.counts["put off"] += 1
+                refunds.postpone(refund, until=now + _pause(refund), last_error=str(answer))
+        report.counts["given up"] += len(rejected)
+        return report
+
+
+def _refuse_unreadable(found: Listing[RefundFact]) -> None:
+    """:raises OutcomeUnknown: a refund of the payment cannot be read, and may be ours."""
+    for refund in found.unreadable:
+        raise OutcomeUnknown(f"{refund.id} cannot be read: {refund.problem}")
+
+
+def _covers(found: Sequence[RefundFact], refund: Refund) -> bool:
+    """Whether ours is among them, or they have left less than it is."""
+    gone_paise = sum(fact.amount_paise for fact in found if fact.status != "failed")
+    left_paise = refund.payment.amount_paise - gone_paise
+    return _is_among(found, refund) or left_paise < refund.amount_paise
+
+
+def _is_among(found: Sequence[RefundFact], refund: Refund) -> bool:
+    return any(fact.receipt == refund.key for fact in found)
+
+
+def _is_confirmed(refund: Refund, gateway_report: GatewayReport) -> bool:
+    """Whether Razorpay says, too, that it ended as we believe. What is pending has not ended."""
+    told = {fact.status for fact in gateway_report.refunds if fact.id == refund.gateway_refund_id}
+    return refund.status != RefundStatus.PENDING and refund.status in told
+
+
+def _rejected(refund: Refund, answer: GatewayReport | GatewayError) -> RejectedRefund | None:
+    """
+    A refusal may be an empty balance, which fills up: so even that is asked again for a day. What
+    has gone back without us, in whole or in part, will not go back again. What Razorpay has is in
+    its hands.
+    """
+    if refund.status != RefundStatus.DUE:
+        return None
+    if isinstance(answer, GatewayReport) and not _is_among(answer.refunds, refund):
+        return RejectedRefund(refund, "so much is not left: it went back without this refund")
+    if isinstance(answer, Declined) and refund.attempts >= refunds.MAX_ATTEMPTS:
+        return RejectedRefund(refund, str(answer))
+    return None
+
+
+def _next_poll(refund: Refund) -> timedelta:
+    return min(POLL_PENDING_AFTER * 2 ** min(refund.attempts, 20), MAX_PENDING_POLL)
+
+
+def _pause(refund: Refund) -> timedelta:
+    return min(timedelta(seconds=2 ** min(refund.attempts, 20)), MAX_PAUSE)

@@ -1,0 +1,74 @@
+"""Somebody of operations at the admin, who has a browser and no shell."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from playwright.sync_api import Locator, Page, expect
+
+from tests.browser.buyer import PATIENCE_MS, Visitor
+
+DESKTOP = {"width": 1280, "height": 900}
+REASON = "seen with my own eyes"
+
+
+class Officer:
+    """Signed in as one of the people that `manage.py seed` makes."""
+
+    def __init__(self, visitor: Visitor, role: str) -> None:
+        self.visitor = visitor
+        self.role = role
+        visitor.open("/admin/login/?next=/admin/")
+        self.page.get_by_label("Email").fill(f"{role}@pakka.local")
+        self.page.get_by_label("Password").fill(visitor.floor.stack.environment["ADMIN_PASSWORD"])
+        self.page.get_by_role("button", name="Log in").click()
+        expect(self.page.get_by_role("link", name="Checkouts", exact=True).first).to_be_visible()
+
+    @classmethod
+    def arrive(cls, visitors: Callable[..., Visitor], role: str, **options: object) -> Officer:
+        return cls(visitors(**({"viewport": DESKTOP} | options)), role)
+
+    @property
+    def page(self) -> Page:
+        return self.visitor.page
+
+    def find(self, checkout_id: str, **filters: str) -> Locator:
+        """The row of the checkout in the list that these filters give."""
+        query = "&".join(f"{name}={value}" for name, value in filters.items())
+        self.visitor.open(f"/admin/shop/checkoutjob/?{query}")
+        return self.page.get_by_role("row").filter(
+            has=self.page.get_by_role("link", name=checkout_id[:8])
+        )
+
+    def open_checkout(self, checkout_id: str) -> None:
+        self.visitor.open(f"/admin/shop/checkoutjob/{checkout_id}/change/")
+
+    def button(self, label: str) -> Locator:
+        return self.page.locator("a.mend").get_by_text(label, exact=True)
+
+    def press(self, label: str, **fields: str) -> None:
+        """Press a button, say why, and read that it was done."""
+        self.button(label).first.click()
+        for field, value in fields.items():
+            self.page.get_by_label(field).fill(value)
+        self.page.get_by_label("Why").fill(REASON)
+        self.page.locator(".submit-row").get_by_role("button", name=label).click()
+        expect(self.page.locator(".messagelist .success")).to_contain_text(label)
+
+    def sees_entry(self, action: str) -> None:
+        """In the trail on the checkout's page, with one's own name and reason."""
+        trail = self.page.locator("section").filter(has_text="Done by hand")
+        row = trail.get_by_role("row").filter(has_text=action).first
+        expect(row).to_contain_text(f"{self.role}@pakka.local")
+        expect(row).to_contain_text(REASON)
+
+    def sees_state(self, state: str) -> None:
+        """Sooner or later: the page is loaded anew until it does."""
+        now = self.page.locator(".detail .now .pill").first
+        expect(now).to_be_visible()
+        for _ in range(PATIENCE_MS // 250):
+            if now.inner_text() == state:
+                return
+            self.page.wait_for_timeout(250)
+            self.page.reload()
+        expect(now).to_have_text(state)

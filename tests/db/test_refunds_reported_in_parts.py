@@ -1,0 +1,228 @@
+"""What Razorpay tells of refunds comes in parts, twice, or not at all: the rows say what is so."""
+
+import pytest
+
+from shop.accounts import User
+from shop.checkout.states import State
+from shop.checkout.steps.check_payments import CheckPayments
+from shop.checkout.steps.reconcile_webhook import ReconcileWebhook
+from shop.checkout.steps.send_refunds import SendRefunds
+from shop.operations import actions, books
+from shop.operations.audit_log import ActionRequest
+from shop.payments import cases, polling, refunds
+from shop.payments.cases import Case
+from shop.payments.ledger import GatewayOrder, Payment
+from shop.payments.refunds import Refund, RefundReason
+from tests.db.test_refunds import pay_and_hear
+from tests.support.events import deliver
+from tests.support.shop import make_checkout, make_payable, reload, run, run_remote
+
+pytestmark = pytest.mark.django_db
+
+STEP = SendRefunds()
+
+
+@pytest.fixture
+def by(now):
+    person = User.objects.create_superuser("asha@example.com", "x")
+    return lambda: ActionRequest(person.pk, "the buyer asked for it", now)
+
+
+@pytest.fixture
+def paid(gateway, standin, now):
+    job = make_payable(make_checkout(now=now), gateway, now=now)
+    pay_and_hear(job, gateway, standin, now=now)
+    return reload(job)
+
+
+@pytest.fixture
+def asked_for(paid, by):
+    """Staff asks for a part; it is not sent yet."""
+    return actions.refund(paid.order, amount_paise=50_000, by=by()).refund
+
+
+def hear(standin, refund, *, now, **changes):
+    [payment] = [it for it in standin.payments() if it["id"] == refund["payment_id"]]
+    deliver(payment, name="refund.processed", refund=refund | changes, now=now)
+    return run(ReconcileWebhook(), now=now)
+
+
+def poll(job, gateway, *, now):
+    polling.poll_now([job.order_id], now=now)
+    run_remote(CheckPayments(), gateway, now=now)
+
+
+def rows():
+    found = Refund.objects.order_by("id").values_list("gateway_refund_id", "reason", "status")
+    return list(found)
+
+
+# --- the same refund, told twice -----------------------------------------------------------------
+
+
+def test_a_refund_told_of_without_its_receipt_and_then_with_it_is_one(
+    asked_for, gateway, standin, now
+):
+    standin.set_faults({"kind": "reset", "route": "payments.refund", "when": "after"})
+    run_remote(STEP, gateway, now=now)
+    [refund] = standin.refunds()
+
+    hear(standin, refund, receipt=None, now=now)
+    hear(standin, refund, now=now)
+
+    assert rows() == [(refund["id"], "requested", "processed")]
+    assert Refund.objects.get().key == asked_for.key
+    assert list(books.books()) == []
+
+
+def test_its_failure_is_one_case_under_our_key(asked_for, gateway, standin, now):
+    standin.set_faults({"kind": "reset", "route": "payments.refund", "when": "after"})
+    run_remote(STEP, gateway, now=now)
+    [refund] = standin.refunds()
+    standin.move_refund(refund["id"], "fail")
+    [refund] = standin.refunds()
+
+    hear(standin, refund, receipt=None, now=now)
+    hear(standin, refund, now=now)
+
+    assert rows() == [(refund["id"], "requested", "failed")]
+    assert Case.objects.get().reference == asked_for.key
+
+
+# --- more than we asked for ----------------------------------------------------------------------
+
+
+@pytest.fixture
+def sent_twice(asked_for, gateway, standin, now):
+    """Razorpay made two refunds under one key of ours."""
+    run_remote(STEP, gateway, now=now)
+    [first] = standin.refunds()
+    second = standin.move_payment(first["payment_id"], "refund", amount=50_000)
+    hear(standin, second, receipt=first["receipt"], now=now)
+    return second
+
+
+def test_a_refund_sent_twice_is_a_difference_and_a_case(sent_twice, paid):
+    assert rows()[1] == (sent_twice["id"], "twice", "processed")
+    [found] = books.books()
+    assert found.subject == sent_twice["id"]
+    assert "₹500.00 of pay_" in found.text
+    assert found.text.endswith("went back twice")
+    assert Case.objects.get().kind == "refund_twice"
+
+
+def test_a_person_who_has_looked_closes_the_case_and_the_audit_agrees(sent_twice, by, now):
+    by_id = by().by_id
+    cases.close(Case.objects.all(), because="the buyer paid it back", by_id=by_id, now=now)
+
+    assert list(books.books()) == []
+
+
+@pytest.mark.parametrize("receipt", ["0123456789abcdef0123456789abcdef", None])
+def test_a_refund_like_ours_that_nobody_asked_for_is_one_too(
+    receipt, asked_for, gateway, standin, now
+):
+    """With a key that is no row's, or without one and as much as ours."""
+    run_remote(STEP, gateway, now=now)
+    [first] = standin.refunds()
+    second = standin.move_payment(first["payment_id"], "refund", amount=50_000)
+
+    hear(standin, second, receipt=receipt, now=now)
+
+    assert [it.subject for it in books.books()] == [second["id"]]
+
+
+@pytest.mark.parametrize("receipt", ["credit note 7", None])
+def test_a_refund_from_the_dashboard_is_shown_and_no_difference(receipt, paid, standin, now):
+    [payment] = standin.payments()
+    refund = standin.move_payment(payment["id"], "refund", amount=700)
+
+    hear(standin, refund, receipt=receipt, now=now)
+
+    assert list(books.books()) == []
+    assert books.made_elsewhere() == [books.MadeElsewhere("INR", 1, 700)]
+    assert not Case.objects.exists()
+
+
+# --- refunds that only the payment tells of ------------------------------------------------------
+
+
+def test_refunds_that_only_the_payment_tells_of_are_fetched(paid, gateway, standin, now):
+    [payment] = standin.payments()
+    made = [standin.move_payment(payment["id"], "refund", amount=paise) for paise in (300, 400)]
+
+    poll(paid, gateway, now=now)
+    assert refunds.refundable_paise([Payment.objects.get()]) == {
+        Payment.objects.get().pk: paid.amount_paise - 700
+    }
+    assert list(books.books()) == []
+    run_remote(STEP, gateway, now=now)
+
+    assert sorted(rows()) == sorted((it["id"], "elsewhere", "processed") for it in made)
+    assert list(books.books()) == []
+    assert books.made_elsewhere() == [books.MadeElsewhere("INR", 2, 700)]
+
+
+def test_what_went_back_unseen_is_not_sent_again(paid, gateway, standin, by, now):
+    [payment] = standin.payments()
+    standin.move_payment(payment["id"], "refund", amount=paid.amount_paise)
+    poll(paid, gateway, now=now)
+
+    with pytest.raises(refunds.RefundRefused):
+        actions.refund(paid.order, amount_paise=100, by=by())
+
+
+def test_refunds_that_cannot_be_fetched_are_asked_for_again_later(paid, gateway, standin, now):
+    [payment] = standin.payments()
+    standin.move_payment(payment["id"], "refund", amount=300)
+    poll(paid, gateway, now=now)
+    standin.set_faults({"kind": "server_error", "route": "payments.refunds", "count": None})
+
+    run_remote(STEP, gateway, now=now)
+
+    waiting = Refund.objects.get()
+    assert waiting.due_at > now
+    standin.set_faults()
+    run_remote(STEP, gateway, now=waiting.due_at)
+    assert [status for _, _, status in rows()] == ["processed"]
+
+
+# --- money that never came -----------------------------------------------------------------------
+
+
+@pytest.fixture
+def voided(gateway, standin, now):
+    """Authorised, never captured, given back by Razorpay."""
+    job = make_payable(make_checkout(now=now), gateway, now=now)
+    order_id = GatewayOrder.objects.get(order=job.order).gateway_order_id
+    payment = standin.pay(order_id, outcome="authorized")
+    poll(job, gateway, now=now)
+    standin.move_payment(payment["id"], "release")
+    poll(job, gateway, now=now)
+    return reload(job)
+
+
+def test_a_voided_authorisation_is_no_money_that_came(voided, gateway, standin, now):
+    assert Payment.objects.get().status == "refunded"
+    assert Payment.objects.get().captured_at is None
+    [totals] = books.totals()
+    assert (totals.came_paise, totals.gone_paise, totals.open_paise) == (0, 0, 0)
+    hear(standin, standin.refunds()[0], now=now)
+    assert books.made_elsewhere() == []
+    assert list(books.books()) == []
+    assert voided.state == State.AWAITING_PAYMENT
+
+
+def test_a_refund_by_rule_is_still_the_one_that_razorpay_made_of_itself(paid, standin, now):
+    """A second payment, which Razorpay gives back without us."""
+    deliver(standin.payments()[0], id="pay_second", now=now)
+    run(ReconcileWebhook(), now=now)
+    auto = {"id": "rfnd_auto", "payment_id": "pay_second", "amount": paid.amount_paise}
+
+    deliver(
+        standin.payments()[0], id="pay_second", name="refund.processed",
+        refund=auto | {"status": "processed"}, now=now,
+    )  # fmt: skip
+    run(ReconcileWebhook(), now=now)
+
+    assert rows() == [("rfnd_auto", RefundReason.SURPLUS, "processed")]

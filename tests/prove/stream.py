@@ -1,0 +1,362 @@
+"""
+Buyers without end: each comes, fills a cart, posts it and then does what buyers do (`plans`).
+
+They know the public API and the pay form (the stand-in's control API plays the form). What they
+were told is kept in the journal, to be held against the database and the money.
+"""
+
+from __future__ import annotations
+
+import base64
+import itertools
+import json
+import random
+import threading
+import time
+import uuid
+from collections import Counter
+from collections.abc import Callable, Collection, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from dataclasses import dataclass, field
+from typing import Any
+
+import requests
+
+from tests.prove.client import POST_CHECKOUT, Answer, Client, GaveUp
+from tests.support.buyers import ADDRESS
+
+Json = dict[str, Any]
+
+PAYING_SECONDS = 60  # of polling after paying; then the buyer closes the page
+FORM_SECONDS = 20
+POSTED_THRICE_SHARE = 0.1
+LOOKS_AT_THE_CART = 3  # before a buyer whose cart keeps changing leaves
+ENOUGH_FAILURES = 20  # of buyers' own code: a stream that fails so often proves nothing
+OPEN_STATUSES = frozenset({"queued", "processing", "awaiting_payment"})
+REFUSED_ADDS = frozenset({"quantity_too_large"})  # an add whose answer was lost, sent again
+
+
+@dataclass
+class Known:
+    """A checkout as its buyer knows it."""
+
+    id: str
+    token: str
+    key: str
+    body: Json
+    razorpay_order_ids: set[str] = field(default_factory=set)
+    last: Json = field(default_factory=dict)
+    other_ids: set[str] = field(default_factory=set)  # the same key led elsewhere: must stay empty
+
+    @property
+    def status(self) -> str:
+        return str(self.last.get("status", ""))
+
+
+class Journal:
+    """Everything buyers were told, and the posts of which they do not know what became."""
+
+    def __init__(self) -> None:
+        self.checkouts: dict[str, Known] = {}
+        self.unresolved: list[tuple[str, str, Json]] = []  # token, key, body
+        self.visits: Counter[str] = Counter()
+        self.reached: Counter[str] = Counter()  # what buyers of the last unit came to, by name
+        self.merged_guests: list[int] = []  # user ids of guests who have signed in
+        self.failures: list[str] = []
+        self._turn = threading.Lock()
+
+    def accepted(self, answer: Answer, *, token: str, key: str, body: Json) -> Known:
+        checkout = answer.content
+        with self._turn:
+            known = self.checkouts.setdefault(
+                checkout["id"], Known(checkout["id"], token, key, body)
+            )
+            known.last = checkout
+        return known
+
+    def failed_polls(self, token: str, key: str, body: Json) -> None:
+        with self._turn:
+            self.unresolved.append((token, key, body))
+
+    def done(self, plan: str) -> None:
+        with self._turn:
+            self.visits[plan] += 1
+
+    def reach(self, name: str) -> None:
+        """Note that a buyer, or staff, came to what has this name; see `named`."""
+        with self._turn:
+            self.reached[name] += 1
+
+    def failed(self, sentence: str) -> None:
+        with self._turn:
+            self.failures.append(sentence)
+
+
+class Left(Exception):
+    """The buyer was told that it is not to be had, and left."""
+
+
+class Buyer:
+    """One visit. Whatever the dice decide comes from `rng`, so that a seed can be replayed."""
+
+    def __init__(self, stream: Stream, rng: random.Random) -> None:
+        self.stream = stream
+        self.client = stream.client
+        self.rng = rng
+        self.token = ""
+        self.account: Json = {}  # e-mail address and password; a guest has none
+
+    def come(self, *, as_guest: bool = False) -> None:
+        if (
+            not as_guest and self.rng.random() < 0.03
+        ):  # few: a password costs the shop a twentieth of a second
+            self.account = self._new_account()
+            self.token = self._register(self.account)
+        else:
+            self.token = self.client.insist("POST", "/api/auth/guest/").content["access"]
+
+    def sign_in(self) -> None:
+        """The guest signs in to an account that was opened before."""
+        account = self._new_account()
+        self._register(account)
+        answer = self.client.insist("POST", "/api/auth/token/", account, token=self.token)
+        self.token = self._expect(answer, 200)["access"]
+        self.account = account
+
+    def _new_account(self) -> Json:
+        return {"email": f"{self._name()}@example.com", "password": f"a-long-{self._name()}"}
+
+    def _register(self, account: Json) -> str:
+        answer = self.client.insist("POST", "/api/auth/register/", account)
+        if answer.status == 409:  # the first try had worked, its answer was lost
+            answer = self.client.insist("POST", "/api/auth/token/", account)
+        return str(answer.content["access"])
+
+    def cart(self) -> Json:
+        cart: Json = self._expect(self.client.insist("GET", "/api/cart/", token=self.token), 200)
+        return cart
+
+    def _name(self) -> str:
+        return f"b{self.rng.getrandbits(64):x}"
+
+    def fill(self, variants: list[Json], *, quantity: int | None = None) -> None:
+        for variant in variants:
+            wish = {
+                "product_id": variant["product_id"],
+                "variant_id": variant["id"],
+                "quantity": quantity or self.rng.choice((1, 1, 1, 2)),
+            }
+            answer = self.client.insist("POST", "/api/cart/add/", wish, token=self.token)
+            if answer.status == 400 and answer.code in REFUSED_ADDS:
+                raise Left
+            self._expect(answer, 200)
+
+    def form(self, **changes: Any) -> Json:
+        """What is posted: the cart as this buyer's page shows it now."""
+        cart = self.cart()
+        seen = {"cart_id": cart["id"], "cart_version": cart["version"]}
+        return {"payment_method": "razorpay", "shipping_address": ADDRESS, **seen, **changes}
+
+    def post(self) -> Known:
+        """Post the cart until it is accepted: with the same key, as often as it takes."""
+        for _ in range(LOOKS_AT_THE_CART):
+            body, key = self.form(), self.key()
+            try:
+                answer = self.client.insist("POST", POST_CHECKOUT, body, token=self.token, key=key)
+            except GaveUp:
+                self.stream.journal.failed_polls(self.token, key, body)
+                raise
+            if answer.code != "cart_changed":  # units of it ran out: the page shows that
+                break
+        self._accepted(answer)
+        return self.stream.journal.accepted(answer, token=self.token, key=key, body=body)
+
+    def post_at_once(self, times: int) -> Known:
+        """The same post on several connections: a double click, a proxy that repeats."""
+        body, key = self.form(), self.key()
+        send = lambda _: self.client.insist(  # noqa: E731
+            "POST", POST_CHECKOUT, body, token=self.token, key=key
+        )
+        with ThreadPoolExecutor(times) as pool:
+            answers = list(pool.map(send, range(times)))
+        for answer in answers:
+            self._accepted(answer)
+        known = [
+            self.stream.journal.accepted(answer, token=self.token, key=key, body=body)
+            for answer in answers
+        ]
+        known[0].other_ids |= {it.id for it in known} - {known[0].id}
+        return known[0]
+
+    def look(self, known: Known) -> Json:
+        path = f"/api/checkouts/{known.id}/"
+        known.last = self._expect(self.client.insist("GET", path, token=known.token), 200)
+        if payment := known.last["payment"]:
+            known.razorpay_order_ids.add(payment["razorpay_order_id"])
+        return known.last
+
+    def wait(self, known: Known, *statuses: str, seconds: float = PAYING_SECONDS) -> bool:
+        """Poll as told, until one of `statuses` or the end. Whether one of them came."""
+        deadline = time.monotonic() + seconds
+        while not known.last["poll"]["done"] and time.monotonic() < deadline:
+            if known.status in statuses:
+                return True
+            time.sleep(known.last["poll"]["after_ms"] / 1000)
+            self.look(known)
+        return known.status in statuses
+
+    def payable(self, known: Known) -> bool:
+        """Wait until the form can be opened. False if it never could."""
+        if self.wait(known, "awaiting_payment") and not known.razorpay_order_ids:
+            self.look(known)
+        return known.status == "awaiting_payment"
+
+    def pay(self, known: Known, **tender: Any) -> Json:
+        """Pay at the form; the fields it hands to the page, or nothing if it was not heard of."""
+        return dict(self.attempt(known, **tender).get("checkout") or {})
+
+    def attempt(self, known: Known, **tender: Any) -> Json:
+        """Pay at the form; the payment, or nothing if it was not heard of."""
+        order_id = known.last["payment"]["razorpay_order_id"]
+        return self.stream.form_call({"order_id": order_id, "outcome": "captured", **tender})
+
+    def post_again(self, body: Json, *, key: str = "") -> Answer:
+        """One more POST, whatever its answer; a checkout that it names is known from then on."""
+        answer = self.client.insist("POST", POST_CHECKOUT, body, token=self.token, key=key)
+        if answer.status == 202:
+            self.stream.journal.accepted(answer, token=self.token, key=key, body=body)
+        return answer
+
+    def is_open(self, known: Known) -> bool:
+        """Whether the checkout goes on, as its status says now."""
+        self.look(known)
+        return known.status in OPEN_STATUSES
+
+    def confirm(self, known: Known, fields: Json) -> None:
+        if fields:
+            path = f"/api/checkouts/{known.id}/confirm/"
+            self._expect(self.client.insist("POST", path, fields, token=self.token), 202)
+
+    def cancel(self, known: Known) -> bool:
+        path = f"/api/checkouts/{known.id}/cancel/"
+        answer = self.client.insist("POST", path, {}, token=self.token)
+        return self._expect(answer, 202, 409) is not None and answer.status == 202
+
+    def key(self) -> str:
+        return str(uuid.UUID(int=self.rng.getrandbits(128), version=4))
+
+    def _accepted(self, answer: Answer) -> None:
+        if answer.status == 409 and answer.code in {"cart_changed", "payment_in_progress"}:
+            raise Left  # a lost answer to an add, sent again; or money that is on its way
+        self._expect(answer, 202)
+
+    def _expect(self, answer: Answer, *statuses: int) -> Any:
+        if answer.status not in statuses:
+            raise AssertionError(f"answered {answer.status}, not {statuses}: {answer.content}")
+        return answer.content
+
+
+def user_id_in(token: str) -> int:
+    """Whose access token it is."""
+    payload = token.split(".")[1]
+    content: Json = json.loads(base64.urlsafe_b64decode(payload + "=" * (-len(payload) % 4)))
+    return int(content["user_id"])
+
+
+Plan = Callable[[Buyer, Known], None]
+
+
+class Stream:
+    """
+    So many buyers at a time, as long as it flows. `seed` decides what each of them does, of
+    `plans`: functions and their weights; those in `of_the_last` buy one unit of `last`, of which
+    the shelf never has more than one or two.
+    """
+
+    def __init__(
+        self,
+        client: Client,
+        standin_url: str,
+        shelf: list[Json],
+        *,
+        seed: int,
+        buyers_at_a_time: int,
+        plans: Mapping[Plan, int],
+        last: Sequence[Json] = (),
+        of_the_last: Collection[Plan] = (),
+    ) -> None:
+        self.client = client
+        self.shelf = shelf
+        self.last = last
+        self.journal = Journal()
+        self.events_arrive = threading.Lock()  # held while events must not be lost, or are
+        self._standin_url = f"{standin_url}/_standin"
+        self._seed = seed
+        self._plans = dict(plans)
+        self._of_the_last = of_the_last
+        self._width = buyers_at_a_time
+        self._serial = itertools.count()
+        self._flows = threading.Event()
+        self._threads: list[threading.Thread] = []
+        self._sessions = threading.local()
+
+    def start(self) -> None:
+        self._flows.set()
+        self._threads = [
+            threading.Thread(target=self._flow, name=f"buyer-{n}", daemon=True)
+            for n in range(self._width)
+        ]
+        for thread in self._threads:
+            thread.start()
+
+    def stop(self) -> None:
+        """No new buyers; returns when those who are here have gone."""
+        self._flows.clear()
+        for thread in self._threads:
+            thread.join()
+        self._threads = []
+
+    def _flow(self) -> None:
+        while self._flows.is_set():
+            self._visit(random.Random(f"{self._seed}:{next(self._serial)}"))
+
+    def _visit(self, rng: random.Random) -> None:
+        plan = rng.choices(list(self._plans), list(self._plans.values()))[0]
+        buyer = Buyer(self, rng)
+        try:
+            buyer.come()
+            if plan in self._of_the_last:
+                buyer.fill([rng.choice(self.last)], quantity=1)
+            else:
+                buyer.fill(rng.sample(self.shelf, rng.choice((1, 1, 2))))
+            thrice = rng.random() < POSTED_THRICE_SHARE
+            known = buyer.post_at_once(3) if thrice else buyer.post()
+            plan(buyer, known)
+        except Left:
+            self.journal.done("left: not to be had")
+        except Exception as error:  # noqa: BLE001 - the run reports it, and is red
+            self.journal.failed(f"{plan.__name__}: {error!r}"[:600])
+            if len(self.journal.failures) > ENOUGH_FAILURES:
+                self._flows.clear()
+        else:
+            self.journal.done(plan.__name__)
+
+    def form_call(self, tender: Json) -> Json:
+        """A payment at the form. Not repeated: if no answer comes, nobody knows what happened."""
+        return self._standin("payments", tender)
+
+    def bank_call(self, payment_id: str, move: str) -> Json:
+        """A bank takes an attempt further: `authorize` or `capture`. Not repeated either."""
+        return self._standin(f"payments/{payment_id}/{move}", {})
+
+    def _standin(self, path: str, content: Json) -> Json:
+        session = getattr(self._sessions, "http", None)
+        if session is None:
+            session = self._sessions.http = requests.Session()
+            session.trust_env = False
+        with suppress(requests.RequestException):
+            answer = session.post(f"{self._standin_url}/{path}", json=content, timeout=FORM_SECONDS)
+            if answer.status_code == 200:
+                return dict(answer.json())
+        return {}

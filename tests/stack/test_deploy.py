@@ -1,0 +1,129 @@
+"""Alerts and dashboard: they can be read, and speak of metrics that are really there."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator
+from typing import Any
+
+import promql_parser
+import pytest
+import yaml
+from prometheus_client.parser import text_string_to_metric_families
+
+from shop.addresses import REPOSITORY
+from shop.ops import metrics
+from shop.telemetry import instruments
+
+DEPLOY = REPOSITORY / "deploy"
+RULES = yaml.safe_load((DEPLOY / "prometheus" / "rules.yml").read_text())
+ALERTS: list[dict[str, Any]] = [rule for group in RULES["groups"] for rule in group["rules"]]
+DASHBOARD = json.loads((DEPLOY / "grafana" / "dashboards" / "pakka.json").read_text())
+PROMETHEUS_S_OWN = {"up"}
+HANDBOOK = re.compile(r"docs/operations\.md#[a-z-]+")
+
+
+def expressions() -> Iterator[str]:
+    yield from (alert["expr"] for alert in ALERTS)
+    for panel in DASHBOARD["panels"]:
+        for target in panel["targets"]:
+            yield target["expr"].replace("$__rate_interval", "5m")
+
+
+def names_in(expression: str) -> set[str]:
+    """The metrics that an expression reads. :raises ValueError: it is none."""
+    names: set[str] = set()
+
+    def visit(node: object) -> bool:
+        if isinstance(node, promql_parser.VectorSelector):
+            names.add(str(node.name))
+        return True
+
+    promql_parser.walk(promql_parser.parse(expression), visit)
+    return names
+
+
+@pytest.mark.parametrize("alert", ALERTS, ids=lambda alert: alert["alert"])
+def test_an_alert_says_what_is_wrong_how_bad_it_is_and_where_to_read_on(alert):
+    assert set(alert) == {"alert", "expr", "for", "labels", "annotations"}
+    assert re.fullmatch(r"\d+[smh]", alert["for"])
+    assert alert["labels"]["severity"] in {"critical", "warning"}
+    assert alert["annotations"]["summary"].endswith(".")
+    assert HANDBOOK.fullmatch(alert["annotations"]["runbook"])
+
+
+def test_every_alert_has_a_name_and_a_page_of_its_own():
+    assert len({alert["alert"] for alert in ALERTS}) == len(ALERTS)
+    assert len({alert["annotations"]["runbook"] for alert in ALERTS}) == len(ALERTS)
+
+
+def test_the_handbook_has_a_runbook_for_every_alert_and_no_other():
+    _, _, runbooks = (REPOSITORY / "docs" / "operations.md").read_text().partition("# Runbooks\n")
+    called = {alert["annotations"]["runbook"].partition("#")[2] for alert in ALERTS}
+
+    assert set(re.findall(r"^## (\S+)$", runbooks, re.MULTILINE)) == called
+
+
+@pytest.mark.django_db
+@pytest.mark.usefixtures("redis")
+def test_alerts_and_dashboard_read_only_metrics_that_are_there(now):
+    for instrument in (instruments.HTTP, instruments.GATEWAY, instruments.TASKS):
+        instrument.labels(*["test"] * len(instrument._labelnames)).observe(0)
+    for instrument in (instruments.BATCHES, instruments.REACHED):
+        instrument.labels("test").observe(0)
+    instruments.CARTS.labels("test").inc(0)
+    instruments.LOCKED.labels("test").inc(0)
+    instruments.TRANSITIONS.labels("test").inc(0)
+    instruments.FAILURES.labels("test").inc(0)
+    instruments.WORKER_STARTS.labels("test").inc(0)
+    metrics.forget()
+    text = metrics.exposition(now=now).decode()
+    families = text_string_to_metric_families(text)
+    shown = {sample.name for family in families for sample in family.samples}
+
+    read = {name for expression in expressions() for name in names_in(expression)}
+
+    assert read - shown - PROMETHEUS_S_OWN == set()
+    assert len(read) > 25
+
+
+def test_the_dashboard_s_panels_are_laid_out_beside_each_other():
+    places = [panel["gridPos"] for panel in DASHBOARD["panels"]]
+    cells = [
+        (place["x"] + x, place["y"] + y)
+        for place in places
+        for x in range(place["w"])
+        for y in range(place["h"])
+    ]
+
+    assert len(cells) == len(set(cells))
+    assert max(x for x, _ in cells) < 24
+
+
+def test_prometheus_asks_the_containers_of_compose():
+    config = yaml.safe_load((DEPLOY / "prometheus" / "prometheus.yml").read_text())
+    services = yaml.safe_load((REPOSITORY / "docker-compose.yml").read_text())["services"]
+    asked = set()
+    for job in config["scrape_configs"]:
+        for static in job.get("static_configs", []):
+            asked |= {target.split(":")[0] for target in static["targets"]}
+        for names in job.get("dns_sd_configs", []):
+            asked |= set(names["names"])
+            assert {services[name]["environment"]["METRICS_PORT"] for name in names["names"]} == {
+                names["port"]
+            }
+
+    assert asked == {"web", "worker", "gateway", "sweeper", "flower"}
+    for part in config["rule_files"]:
+        assert (DEPLOY / "prometheus" / part).exists()
+
+
+def test_grafana_finds_its_data_and_its_dashboard():
+    provisioning = DEPLOY / "grafana" / "provisioning"
+    [source] = yaml.safe_load((provisioning / "datasources" / "prometheus.yml").read_text())[
+        "datasources"
+    ]
+    yaml.safe_load((provisioning / "dashboards" / "pakka.yml").read_text())
+
+    assert {panel["datasource"]["uid"] for panel in DASHBOARD["panels"]} == {source["uid"]}

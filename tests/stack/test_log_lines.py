@@ -1,0 +1,63 @@
+"""Every line that a process of the shop writes, from its start to its stop, is one JSON object."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from tests.journey.conftest import UNSET
+from tests.support.buyers import until
+from tests.support.running_shop import MUG, RunningShop
+from workers import procfile
+from workers.stack.environment import STANDIN
+from workers.stack.stack import Stack
+
+NAMES = [*procfile.commands(), STANDIN]
+SECRETS = ("RAZORPAY_KEY_ID", "RAZORPAY_KEY_SECRET", "RAZORPAY_WEBHOOK_SECRETS")
+
+
+@pytest.fixture(scope="module")
+def logs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[str]]:
+    """What each process wrote while it started, sold something, and was asked to stop."""
+    environ = dict.fromkeys((*UNSET, *SECRETS), "") | {
+        "CANARY_SECONDS": "1",
+        "DEBUG": "0",
+        "PYTHONWARNINGS": "always",
+    }
+    setup = [("migrate", "--noinput")]
+    data_dir = tmp_path_factory.mktemp("logs")
+    with Stack(data_dir, environ) as stack, RunningShop(stack) as floor:
+        [buyer] = floor.arrive(1, sku=MUG)
+        checkout = buyer.wait(buyer.post(), "awaiting_payment")
+        floor.pay(checkout)
+        buyer.wait(checkout, "paid")
+        until(lambda: "canary" in stack.logs("gateway"))
+    with Stack(data_dir, environ, processes=[], setup=setup) as again:
+        names = [*NAMES, "setup"]
+        return {name: again.logs(name).splitlines() for name in names}
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_every_line_of_a_process_is_json(logs: dict[str, list[str]], name: str):
+    assert logs[name]
+    for line in logs[name]:
+        assert line.startswith("{"), line
+        fields = json.loads(line)
+        assert {"event", "level", "logger"} <= set(fields), line
+
+
+def test_the_last_words_of_a_worker_are_a_line_too(logs: dict[str, list[str]]):
+    events = [json.loads(line)["event"] for line in logs["worker"]]
+
+    assert "worker: Warm shutdown (MainProcess)" in events
+
+
+def test_what_migrate_does_is_in_the_log(logs: dict[str, list[str]]):
+    """`seed` talks to the person who calls it, in plain text."""
+    lines = [json.loads(line) for line in logs["setup"] if line.startswith("{")]
+
+    done = [line["event"] for line in lines if line["logger"] == "migrate"]
+    assert "Applying shop.0001_initial... OK" in done
+    assert "No migrations to apply." in done
+    assert not [line for line in logs["setup"] if "Applying" in line and not line.startswith("{")]

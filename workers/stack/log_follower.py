@@ -1,0 +1,71 @@
+"""Show what the processes write to their logs, line by line, each with the name of its process."""
+
+import sys
+import threading
+from collections.abc import Mapping
+from datetime import datetime
+from pathlib import Path
+from typing import Self
+
+from honcho.colour import get_colours
+from honcho.printer import Message, Printer
+
+from workers.stack.server import LOG_ROTATED_AT_BYTES
+
+LOOK_SECONDS = 0.1
+
+
+class Follower:
+    """
+    Prints what is added to `logs` (process name: file) inside a `with`, the last of it at the end.
+    """
+
+    def __init__(self, logs: Mapping[str, Path]) -> None:
+        self._logs = logs
+        self._colours = dict(zip(logs, get_colours(), strict=False))
+        self._printer = Printer(sys.stdout, width=max(map(len, self._colours)))
+        self._read_to = {name: _size(log) for name, log in logs.items()}
+        self._over = threading.Event()
+        self._thread = threading.Thread(target=self._follow, name="follower", daemon=True)
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_exception: object) -> None:
+        self._over.set()
+        self._thread.join()
+
+    def _follow(self) -> None:
+        try:
+            while not self._over.wait(LOOK_SECONDS):
+                self._look()
+            self._look()
+        except BrokenPipeError:
+            return  # nobody reads us any more; the logs have it all
+
+    def _look(self) -> None:
+        for name, log in self._logs.items():
+            if _size(log) < self._read_to[name]:
+                self._read_to[name] = 0  # a new file
+            if _size(log) == self._read_to[name]:
+                continue
+            with log.open("rb") as reading:
+                reading.seek(self._read_to[name])
+                whole_lines = reading.read().rpartition(b"\n")[0]
+            if not whole_lines:
+                continue
+            self._read_to[name] += len(whole_lines) + 1
+            self._print(name, whole_lines)
+            if self._read_to[name] > LOG_ROTATED_AT_BYTES:
+                with log.open("wb"):  # shown and too long: begin again
+                    self._read_to[name] = 0
+
+    def _print(self, name: str, lines: str | bytes) -> None:
+        self._printer.write(
+            Message("line", lines, datetime.now().astimezone(), name, self._colours[name])
+        )
+
+
+def _size(log: Path) -> int:
+    return log.stat().st_size if log.exists() else 0
