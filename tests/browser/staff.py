@@ -44,7 +44,7 @@ class Officer:
         self.visitor.open(f"/admin/shop/checkoutjob/{checkout_id}/change/")
 
     def button(self, label: str) -> Locator:
-        return self.page.locator("a.mend").get_by_text(label, exact=True)
+        return self.page.locator("a.action").get_by_text(label, exact=True)
 
     def press(self, label: str, **fields: str) -> None:
         """Press a button, say why, and read that it was done."""

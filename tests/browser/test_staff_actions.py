@@ -270,7 +270,7 @@ def test_a_second_payment_that_went_back_by_itself_is_seen(
     expect(refunds).to_contain_text("surplus")
     expect(refunds).to_contain_text(second["id"])
     officer.sees_state("paid")
-    assert officer.page.locator("a.mend").count() == 0  # a viewer only looks
+    assert officer.page.locator("a.action").count() == 0  # a viewer only looks
 
 
 def test_a_part_of_a_paid_order_is_refunded_by_hand(

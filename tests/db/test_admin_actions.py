@@ -123,7 +123,7 @@ each_action = pytest.mark.parametrize("slug", EVERYTHING)
 
 
 def url_of(table, row, slug):
-    return reverse(f"admin:shop_{table}_mend", args=[row.pk, slug])
+    return reverse(f"admin:shop_{table}_action", args=[row.pk, slug])
 
 
 def form(**changes):

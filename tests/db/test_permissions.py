@@ -137,7 +137,7 @@ class World:
             "<int:pk>": self.rows["product"].pk,
             "<slug:name>": "stuck",
             "<slug:slug>": MENDS[found[1]]
-            if row and "mend" in route
+            if row and "action" in route
             else self.rows["product"].slug,
             "<path:object_id>": row.pk if row else 1,
             "<path:content_type_id>": 1,
