@@ -31,7 +31,6 @@ PARTS: Mapping[str, Callable[[Range], Any]] = {
     "checkouts": history.checkouts,
     "reasons": history.reasons,
     "times": history.times,
-    "gateway": history.gateway,
     "webhooks": history.webhooks,
     "carts": history.carts,
 }

@@ -35,7 +35,7 @@ def to_csv(header: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:
 
 
 def series(found: Row) -> str:
-    """A line for each bucket: checkouts, times, gateway, sync events."""
+    """A line for each bucket: checkouts, times, sync events."""
     span = found["span"]
     columns: dict[str, Sequence[Any]] = {
         name: (span["checkouts"] or {"series": {}})["series"].get(name, ()) for name in SERIES
@@ -45,9 +45,8 @@ def series(found: Row) -> str:
             "series"
         ].items():
             columns[f"{reached}_{name}_seconds"] = values
-    for part, prefix in (("gateway", "gateway"), ("carts", "carts")):
-        for name, values in (span[part] or {"series": {}})["series"].items():
-            columns[f"{prefix}_{name}"] = values
+    for name, values in (span["carts"] or {"series": {}})["series"].items():
+        columns[f"carts_{name}"] = values
     starts = [datetime.fromtimestamp(start, UTC) for start in span["starts"]]
     rows = [
         [start, span["bucket_seconds"], *(_at(values, n) for values in columns.values())]
@@ -108,10 +107,6 @@ EXPORTS: Mapping[str, Callable[[Row], str]] = {
         "last_error",
     ),
     "reasons": _table(lambda it: it["span"]["reasons"], "ended", "reason", "checkouts"),
-    "gateway": _table(
-        lambda it: (it["span"]["gateway"] or {}).get("operations"),
-        *("operation", "calls", "errors", "mean_ms", "p50_ms", "p95_ms", "p99_ms"),
-    ),
     "carts": _table(
         lambda it: (it["span"]["carts"] or {}).get("sessions"),
         *("session", "is_guest", "cart", "units", "stale", "refused", "last_kind", "last_at"),

@@ -16,7 +16,6 @@ from shop.carts import REFUSED
 from shop.checkout.states import State
 from shop.ops.ranges import Range
 from shop.ops.rows import Row, select
-from shop.payments import call_stats
 
 MAX_TIMED = 50_000  # checkouts whose times are looked at, the latest ones
 MAX_SESSIONS = 20
@@ -171,69 +170,6 @@ def _times(span: Range, state: State) -> Row:
 
 def _numbers(span: Range) -> range:
     return range(len(span.starts))
-
-
-# --- the gateway ---------------------------------------------------------------------------------
-
-_USAGE = f"""
-    SELECT operation, outcome, {_bucket("minute")} AS bucket, calls, total_ms, counts
-    FROM shop_gatewayminute
-    WHERE minute >= %(since)s AND minute < %(until)s
-"""
-
-
-def gateway(span: Range) -> Row:
-    """Calls, errors and times of each operation, and of all by bucket."""
-    operations: dict[str, _Calls] = defaultdict(_Calls)
-    buckets = [_Calls() for _ in span.starts]
-    for row in select(_USAGE, _values(span)):
-        operations[row["operation"]].add(row)
-        buckets[row["bucket"]].add(row)
-    return {
-        "operations": [
-            {"operation": name, **calls.told()} for name, calls in sorted(operations.items())
-        ],
-        "series": {
-            "p50_ms": [calls.percentile_ms(0.5) for calls in buckets],
-            "p95_ms": [calls.percentile_ms(0.95) for calls in buckets],
-            "errors": [calls.errors for calls in buckets],
-        },
-    }
-
-
-class _Calls:
-    """Minutes added up."""
-
-    def __init__(self) -> None:
-        self.by_outcome: defaultdict[str, int] = defaultdict(int)
-        self.total_ms = 0
-        self.counts = [0] * (len(call_stats.BOUNDS_MS) + 1)
-
-    def add(self, row: Row) -> None:
-        self.by_outcome[row["outcome"]] += row["calls"]
-        self.total_ms += row["total_ms"]
-        self.counts = [a + b for a, b in zip(self.counts, row["counts"], strict=True)]
-
-    @property
-    def calls(self) -> int:
-        return sum(self.by_outcome.values())
-
-    @property
-    def errors(self) -> int:
-        """Calls without an answer; a refusal is one."""
-        return self.calls - self.by_outcome["ok"] - self.by_outcome["declined"]
-
-    def percentile_ms(self, wanted: float) -> float | None:
-        return call_stats.percentile_ms(self.counts, wanted)
-
-    def told(self) -> Row:
-        return {
-            "calls": self.calls,
-            "errors": self.errors,
-            "by_outcome": {name: calls for name, calls in self.by_outcome.items() if calls},
-            "mean_ms": self.total_ms / self.calls if self.calls else None,
-            **{f"p{share * 100:.0f}_ms": self.percentile_ms(share) for share in SHARES},
-        }
 
 
 # --- webhooks ------------------------------------------------------------------------------------

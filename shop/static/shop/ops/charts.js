@@ -2,9 +2,9 @@
  * The charts: uPlot on canvas, in the colours of the page.
  *
  * @typedef {{label: string, ink: string, values: (number | null)[], as?: "line" | "bar",
- *   scale?: string, shown?: (value: number | null) => string, raw?: (number | null)[]}} Series
+ *   shown?: (value: number | null) => string, raw?: (number | null)[]}} Series
  * @typedef {{starts: number[], bucketSeconds: number, series: Series[], log?: boolean,
- *   axis?: (value: number) => string, right?: (value: number) => string}} Drawing
+ *   axis?: (value: number) => string}} Drawing
  * @typedef {ReturnType<typeof import("./words.js").clocks>} Clocks
  */
 
@@ -100,19 +100,6 @@ export class Chart {
           ticks.map((value) => (value == null ? "" : left(value))),
       },
     ];
-    if (drawing.right) {
-      const right = drawing.right;
-      axes.push(
-        /** @type {any} */ ({
-          ...axis,
-          scale: "right",
-          side: 1,
-          size: 40,
-          grid: { show: false },
-          values: (/** @type {any} */ _plot, /** @type {number[]} */ ticks) => ticks.map(right),
-        }),
-      );
-    }
     const from0 = (/** @type {any} */ _plot, /** @type {number} */ _least, /** @type {number} */ most) =>
       [0, Math.max(most * 1.1 || 0, 4)];
     return {
@@ -125,7 +112,6 @@ export class Chart {
       scales: {
         x: { time: true, range: this.span(drawing) },
         y: drawing.log ? { distr: 3 } : { range: from0 },
-        ...(drawing.right && { right: { range: from0 } }),
       },
       series: [
         {
@@ -153,7 +139,6 @@ export class Chart {
     const isBar = series.as === "bar";
     return {
       label: series.label,
-      scale: series.scale ?? "y",
       stroke: colour,
       width: isBar ? 0 : 2,
       fill: isBar ? colour : undefined,

@@ -6,7 +6,7 @@
  */
 
 import { floored, stacked } from "./stacks.js";
-import { duration, milliseconds } from "./words.js";
+import { duration } from "./words.js";
 
 const MIN_SECONDS = 0.001;
 
@@ -60,20 +60,6 @@ export const times = (span) => {
       line("Payable p95", "first", payable.series.p95),
       line("Paid p50", "good", paid.series.p50),
       line("Paid p95", "warn", paid.series.p95),
-    ],
-  });
-};
-
-/** @param {any} span */
-export const gateway = (span) => {
-  const { series } = span.gateway;
-  return over(span, {
-    axis: milliseconds,
-    right: String,
-    series: [
-      { label: "Errors", ink: "bad", values: series.errors, as: "bar", scale: "right" },
-      { label: "p50", ink: "second", values: series.p50_ms, shown: milliseconds },
-      { label: "p95", ink: "first", values: series.p95_ms, shown: milliseconds },
     ],
   });
 };

@@ -55,7 +55,6 @@ function show(answer) {
   fillSpan("funnel", span.checkouts, panels.funnel);
   fillSpan("times", span.times, panels.times);
   fillSpan("reasons", span.reasons, panels.reasons);
-  fillSpan("gateway", span.gateway, panels.gateway);
   fillSpan("carts", span.carts, panels.carts);
   for (const [name, chart] of Object.entries(charts)) {
     if (span[name]) chart.draw(drawings[/** @type {keyof typeof drawings} */ (name)](span));

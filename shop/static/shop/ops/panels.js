@@ -2,7 +2,7 @@
 
 import { make } from "../pages/dom.js";
 import { bar, facts, link, since, table } from "./parts.js";
-import { NOTHING, count, duration, milliseconds, percent } from "./words.js";
+import { NOTHING, count, duration, percent } from "./words.js";
 
 const STUCK_STATES = /** @type {Record<string, string>} */ ({
   queued: "validate cart",
@@ -192,32 +192,6 @@ export function queues({ steps, queues: found, signs_of_life: signs }, nowMs) {
         it.at ? since(it.at) : "never",
         it.is_late ? "bad" : "",
       ]),
-    ),
-  ];
-}
-
-/** @param {any} span */
-export function gateway({ gateway: { operations } }) {
-  const errors = (/** @type {any} */ row) =>
-    Object.entries(row.by_outcome)
-      .filter(([outcome]) => outcome !== "ok")
-      .map(([outcome, calls]) => `${outcome} ${calls}`)
-      .join(", ");
-  return [
-    table(
-      "Calls to Razorpay, by operation",
-      [
-        { name: "Operation", of: (row) => STEPS[row.operation] ?? row.operation },
-        { name: "Calls", isNumber: true, of: (row) => count(row.calls) },
-        ...["p50_ms", "p95_ms"].map((it) => ({
-          name: it.slice(0, 3),
-          isNumber: true,
-          of: (/** @type {any} */ row) => milliseconds(row[it]),
-        })),
-        { name: "Not ok", of: (row) => make("span", { className: "ops-wrap" }, errors(row) || NOTHING) },
-      ],
-      operations,
-      "No calls in this range.",
     ),
   ];
 }

@@ -32,9 +32,6 @@ export function duration(seconds) {
   return `${seconds < 10 ? seconds.toFixed(1) : Math.floor(seconds)} s`;
 }
 
-/** @param {number | null | undefined} ms */
-export const milliseconds = (ms) => (ms == null ? NOTHING : duration(ms / 1000));
-
 /** How long ago. @param {string | null | undefined} at ISO 8601 @param {number} nowMs */
 export const age = (at, nowMs) =>
   at ? duration(Math.max(0, (nowMs - Date.parse(at)) / 1000)) : NOTHING;
