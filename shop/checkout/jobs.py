@@ -18,7 +18,7 @@ from django.contrib.postgres.indexes import BrinIndex
 from django.db import connection, models, transaction
 from django.db.models import F, Q, QuerySet
 
-from shop import stock
+from shop import backoff, stock
 from shop.carts import Cart
 from shop.checkout.failed_attempts import FailedAttempt
 from shop.checkout.outcomes import Advance, Fail, Ignore, Outcome, RunReport, Wait
@@ -27,17 +27,17 @@ from shop.db import fast
 from shop.orders import FrozenLine, Order
 from shop.telemetry import instruments
 
-MAX_ATTEMPTS = 6  # of something that raises: with `backoff`, half a minute
-MAX_BACKOFF = timedelta(minutes=1)
+MAX_ATTEMPTS = 6  # of a step that raises: with `retry_pause`, half a minute
+MAX_RETRY_PAUSE = timedelta(minutes=1)
 
 # A checkout is stuck when it should move and nothing has moved it for so long, or so often.
 STUCK_AFTER = timedelta(seconds=30)
 STUCK_ATTEMPTS = 3
 
 
-def backoff(attempts: int) -> timedelta:
-    """The pause after so many attempts: 1, 2, 4, … seconds, at most `MAX_BACKOFF`."""
-    return min(timedelta(seconds=2 ** min(max(attempts, 1) - 1, 10)), MAX_BACKOFF)
+def retry_pause(attempts: int) -> timedelta:
+    """How long a step waits after `attempts` failed ones: 1, 2, 4, … seconds, at most a minute."""
+    return backoff.exponential(attempts, first=timedelta(seconds=1), longest=MAX_RETRY_PAUSE)
 
 
 class CheckoutJob(models.Model):

@@ -19,7 +19,7 @@ SOURCES = {
 # packages, none imports from another.
 LAYERS = (
     ("shop.addresses", "shop.formats"),
-    ("shop.telemetry", "shop.db", "shop.money"),
+    ("shop.telemetry", "shop.db", "shop.money", "shop.backoff"),
     ("shop.settings",),
     ("shop.catalogue", "shop.accounts", "shop.roles"),
     ("shop.carts",),
@@ -36,7 +36,7 @@ LAYERS = (
     ("workers.stop_signals", "workers.procfile", "workers.health"),
     ("workers.stack", "workers.standin", "workers.sweeper"),
 )
-DOMAIN = ("shop.money", *(package for layer in LAYERS[3:10] for package in layer))
+DOMAIN = ("shop.money", "shop.backoff", *(package for layer in LAYERS[3:10] for package in layer))
 # Packages without code of their own.
 EMPTY = ("shop", "workers")
 

@@ -15,7 +15,7 @@ from django.conf import settings
 
 from shop import orders
 from shop.checkout import jobs
-from shop.checkout.jobs import MAX_ATTEMPTS, CheckoutJob, backoff
+from shop.checkout.jobs import MAX_ATTEMPTS, CheckoutJob, retry_pause
 from shop.checkout.outcomes import Fail, Outcome, RunReport, Wait
 from shop.checkout.states import TRANSITIONS, State
 
@@ -39,7 +39,7 @@ class JobStep:
     def on_error(self, item: CheckoutJob, *, error: str, now: datetime) -> RunReport:
         item.attempts += 1
         if item.attempts < MAX_ATTEMPTS or State.FAILED not in TRANSITIONS[State(item.state)]:
-            outcome: Outcome = Wait(now + backoff(item.attempts), last_error=error)
+            outcome: Outcome = Wait(now + retry_pause(item.attempts), last_error=error)
         else:
             outcome = Fail("internal_error", OUR_FAULT, last_error=error)
         return jobs.apply([(item, outcome)], now=now)

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
+from shop import backoff
 from shop.checkout.jobs import CheckoutJob
 from shop.checkout.outcomes import RunReport
 from shop.checkout.settle import settle
@@ -15,7 +16,8 @@ from shop.payments import ledger
 from shop.payments.gateway import Declined, Gateway, GatewayError, GatewayReport, PaymentFact
 from shop.payments.ledger import GatewayOrder, Payment, PaymentStatus
 
-MAX_PAUSE = timedelta(hours=1)
+FIRST_RETRY_PAUSE = timedelta(seconds=1)
+MAX_RETRY_PAUSE = timedelta(hours=1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,7 +86,7 @@ class CapturePayments(RemoteStep[Work, PaymentFact]):
         unwanted = [payment for payment in unwanted if payment not in waiting]
         ledger.cancel_capture([work.payment for work, _ in answers])
         for payment in again:
-            ledger.retry_capture(payment, at=now + _pause(payment))
+            ledger.retry_capture(payment, at=now + _retry_pause(payment))
         for payment in _usable(unwanted):
             ledger.retry_capture(payment, at=now)
         report.counts["put off"] += len(again)
@@ -119,6 +121,7 @@ def _waiting(payments: Sequence[Payment]) -> list[Payment]:
     return [payment for payment in payments if payment.pk in waiting]
 
 
-def _pause(payment: Payment) -> timedelta:
-    """What cannot be captured stays authorised for days: it is tried ever more seldom."""
-    return min(timedelta(seconds=2 ** min(payment.capture_attempts, 20)), MAX_PAUSE)
+def _retry_pause(payment: Payment) -> timedelta:
+    """A refused capture is retried with exponential backoff, at most hourly."""
+    attempts = payment.capture_attempts + 1  # as read before this attempt was counted
+    return backoff.exponential(attempts, first=FIRST_RETRY_PAUSE, longest=MAX_RETRY_PAUSE)

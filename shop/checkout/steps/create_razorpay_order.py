@@ -16,7 +16,7 @@ from datetime import datetime, timedelta
 from django.conf import settings
 
 from shop.checkout import jobs
-from shop.checkout.jobs import CheckoutJob, backoff
+from shop.checkout.jobs import CheckoutJob, retry_pause
 from shop.checkout.outcomes import Advance, Fail, Outcome, RunReport, Wait
 from shop.checkout.states import State, Step
 from shop.checkout.steps.base import JobStep, payable_until
@@ -219,7 +219,7 @@ def _retry(
         held_until = min(held_until, work.job.hold_until)
     if now >= held_until:
         return Fail("gateway_unavailable", GIVEN_UP, last_error=str(error))
-    times = (now + backoff(work.job.attempts), held_until, at or held_until)
+    times = (now + retry_pause(work.job.attempts), held_until, at or held_until)
     return Wait(min(times), buyer_sees, last_error=str(error))
 
 

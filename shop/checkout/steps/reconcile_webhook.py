@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from datetime import datetime, timedelta
 
 from shop.checkout import settle_failures
-from shop.checkout.jobs import MAX_ATTEMPTS, MAX_BACKOFF, backoff
+from shop.checkout.jobs import MAX_ATTEMPTS, MAX_RETRY_PAUSE, retry_pause
 from shop.checkout.outcomes import RunReport
 from shop.checkout.settle import settle
 from shop.payments import inbox, ledger
@@ -53,7 +53,7 @@ class ReconcileWebhook:
 
     def on_error(self, item: InboxEvent, *, error: str, now: datetime) -> RunReport:
         attempts = item.attempts + 1
-        until = now + backoff(attempts) if attempts < MAX_ATTEMPTS else None
+        until = now + retry_pause(attempts) if attempts < MAX_ATTEMPTS else None
         inbox.postpone(
             item,
             until=until,
@@ -82,7 +82,7 @@ def _awaits_its_payment(
 
 def _pause(event: InboxEvent, *, now: datetime) -> timedelta:
     """About as long as it has waited already: nothing went wrong, so no attempt is counted."""
-    return min(max(now - event.received_at, timedelta(seconds=1)), MAX_BACKOFF)
+    return min(max(now - event.received_at, timedelta(seconds=1)), MAX_RETRY_PAUSE)
 
 
 def _payments_alone_in(gateway_report: GatewayReport) -> set[str]:

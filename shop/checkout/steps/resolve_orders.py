@@ -12,6 +12,7 @@ from datetime import datetime, timedelta
 
 from django.conf import settings
 
+from shop import backoff
 from shop.checkout import jobs
 from shop.checkout.outcomes import RunReport
 from shop.checkout.steps.runner import RemoteStep
@@ -21,6 +22,8 @@ from shop.payments.inbox import InboxEvent
 from shop.payments.ledger import GatewayOrder
 
 MAX_ATTEMPTS = 14  # with pauses that double: more than two hours
+FIRST_RETRY_PAUSE = timedelta(seconds=1)
+MAX_RETRY_PAUSE = timedelta(hours=3)
 NO_ANSWER = f"{inbox.UNREADABLE}: Razorpay does not say whose order it is of"
 OTHER_AMOUNT = f"{inbox.UNREADABLE}: its order has a receipt of ours, and another amount"
 
@@ -91,6 +94,7 @@ def _note(
     if event.attempts >= MAX_ATTEMPTS:
         inbox.resolved(of_order, NO_ANSWER)
         return "given up"
-    pause = timedelta(seconds=2**event.attempts)
+    attempts = event.attempts + 1  # as read before this attempt was counted
+    pause = backoff.exponential(attempts, first=FIRST_RETRY_PAUSE, longest=MAX_RETRY_PAUSE)
     inbox.retry_resolve(event, at=now + pause, last_error=str(answer))
     return "put off"

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import datetime, timedelta
 
+from shop import backoff
 from shop.checkout.outcomes import RunReport
 from shop.checkout.settle import settle
 from shop.checkout.steps.runner import RemoteStep
@@ -23,10 +24,9 @@ from shop.payments.gateway import (
 )
 from shop.payments.refunds import POLL_PENDING_AFTER, Refund, RefundStatus, RejectedRefund
 
-MAX_PAUSE = timedelta(hours=1)
-MAX_PENDING_POLL = timedelta(
-    days=1
-)  # a refund that stays pending is asked about, for as long as it does
+FIRST_RETRY_PAUSE = timedelta(seconds=2)
+MAX_RETRY_PAUSE = timedelta(hours=1)
+MAX_POLL_PAUSE = timedelta(days=1)  # a refund is polled for as long as it is pending
 
 
 class SendRefunds(RemoteStep[Refund, GatewayReport]):
@@ -86,10 +86,10 @@ class SendRefunds(RemoteStep[Refund, GatewayReport]):
                 if _is_confirmed(refund, answer):
                     refunds.finish(refund)
                 else:
-                    refunds.postpone(refund, until=now + _next_poll(refund), last_error="")
+                    refunds.postpone(refund, until=now + _poll_pause(refund), last_error="")
             elif refund not in [it.refund for it in rejected]:
                 report.counts["put off"] += 1
-                refunds.postpone(refund, until=now + _pause(refund), last_error=str(answer))
+                refunds.postpone(refund, until=now + _retry_pause(refund), last_error=str(answer))
         report.counts["given up"] += len(rejected)
         return report
 
@@ -132,9 +132,11 @@ def _rejected(refund: Refund, answer: GatewayReport | GatewayError) -> RejectedR
     return None
 
 
-def _next_poll(refund: Refund) -> timedelta:
-    return min(POLL_PENDING_AFTER * 2 ** min(refund.attempts, 20), MAX_PENDING_POLL)
+def _poll_pause(refund: Refund) -> timedelta:
+    return backoff.exponential(
+        refund.attempts, first=2 * POLL_PENDING_AFTER, longest=MAX_POLL_PAUSE
+    )
 
 
-def _pause(refund: Refund) -> timedelta:
-    return min(timedelta(seconds=2 ** min(refund.attempts, 20)), MAX_PAUSE)
+def _retry_pause(refund: Refund) -> timedelta:
+    return backoff.exponential(refund.attempts, first=FIRST_RETRY_PAUSE, longest=MAX_RETRY_PAUSE)
