@@ -2,46 +2,46 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 from playwright.sync_api import Locator, Page, expect
 
-from tests.browser.buyer import PATIENCE_MS, Visitor
+from tests.browser.user import PATIENCE_MS, BrowserUser, NewUser
 
 DESKTOP = {"width": 1280, "height": 900}
 REASON = "seen with my own eyes"
 
 
-class Officer:
+class StaffMember:
     """Signed in as one of the people that `manage.py seed` makes."""
 
-    def __init__(self, visitor: Visitor, role: str) -> None:
-        self.visitor = visitor
+    def __init__(self, user: BrowserUser, role: str) -> None:
+        self.user = user
         self.role = role
-        visitor.open("/admin/login/?next=/admin/")
+        user.open("/admin/login/?next=/admin/")
         self.page.get_by_label("Email").fill(f"{role}@pakka.local")
-        self.page.get_by_label("Password").fill(visitor.floor.stack.environment["ADMIN_PASSWORD"])
+        self.page.get_by_label("Password").fill(
+            user.running_shop.stack.environment["ADMIN_PASSWORD"]
+        )
         self.page.get_by_role("button", name="Log in").click()
         expect(self.page.get_by_role("link", name="Checkouts", exact=True).first).to_be_visible()
 
     @classmethod
-    def arrive(cls, visitors: Callable[..., Visitor], role: str, **options: object) -> Officer:
-        return cls(visitors(**({"viewport": DESKTOP} | options)), role)
+    def arrive(cls, new_user: NewUser, role: str, **options: object) -> StaffMember:
+        return cls(new_user(**({"viewport": DESKTOP} | options)), role)
 
     @property
     def page(self) -> Page:
-        return self.visitor.page
+        return self.user.page
 
     def find(self, checkout_id: str, **filters: str) -> Locator:
         """The row of the checkout in the list that these filters give."""
         query = "&".join(f"{name}={value}" for name, value in filters.items())
-        self.visitor.open(f"/admin/shop/checkoutjob/?{query}")
+        self.user.open(f"/admin/shop/checkoutjob/?{query}")
         return self.page.get_by_role("row").filter(
             has=self.page.get_by_role("link", name=checkout_id[:8])
         )
 
     def open_checkout(self, checkout_id: str) -> None:
-        self.visitor.open(f"/admin/shop/checkoutjob/{checkout_id}/change/")
+        self.user.open(f"/admin/shop/checkoutjob/{checkout_id}/change/")
 
     def button(self, label: str) -> Locator:
         return self.page.locator("a.action").get_by_text(label, exact=True)

@@ -13,7 +13,7 @@ from axe_playwright_python.sync_playwright import Axe
 from django.contrib.auth.hashers import make_password
 from playwright.sync_api import Page, expect
 
-from tests.browser.buyer import PHONE, Visitor
+from tests.browser.user import PHONE, BrowserUser, NewUser
 from tests.support.buyers import ADDRESS
 from tests.support.running_shop import RunningShop
 
@@ -22,11 +22,11 @@ PASSWORD = "look but do not touch"
 SOON_MS = 30_000
 PICTURES = {("light", 1440): "operations-light.png", ("dark", 360): "operations-phone-dark.png"}
 
-Staff = Callable[..., Visitor]
+Staff = Callable[..., BrowserUser]
 
 
-def make_user(floor: RunningShop, email: str, *, is_staff: bool) -> None:
-    floor.rows(
+def make_user(running_shop: RunningShop, email: str, *, is_staff: bool) -> None:
+    running_shop.rows(
         """
         INSERT INTO shop_user
             (email, password, is_staff, is_superuser, is_guest, is_active, created_at)
@@ -37,43 +37,43 @@ def make_user(floor: RunningShop, email: str, *, is_staff: bool) -> None:
     )
 
 
-def sign_in(visitor: Visitor, email: str) -> None:
-    visitor.page.get_by_label("Email").fill(email)
-    visitor.page.get_by_label("Password").fill(PASSWORD)
-    visitor.page.get_by_role("button", name="Log in").click()
+def sign_in(user: BrowserUser, email: str) -> None:
+    user.page.get_by_label("Email").fill(email)
+    user.page.get_by_label("Password").fill(PASSWORD)
+    user.page.get_by_role("button", name="Log in").click()
 
 
 @pytest.fixture
-def staff(visitors: Callable[..., Visitor], floor: RunningShop) -> Staff:
+def staff(new_user: NewUser, running_shop: RunningShop) -> Staff:
     """Makes people who may look, and no more, at the operations page with its figures."""
-    make_user(floor, "looks@example.com", is_staff=True)
+    make_user(running_shop, "looks@example.com", is_staff=True)
 
-    def arrive(query: str = "", **options: object) -> Visitor:
-        visitor = visitors(**({"viewport": DESK} | options))
-        visitor.forgiven += ("/favicon.ico",)  # the admin's own form asks for one
-        visitor.open(f"/ops/{query}")
-        sign_in(visitor, "looks@example.com")
-        expect(tile(visitor.page, "Started")).to_have_text(re.compile(r"\d"))
-        return visitor
+    def arrive(query: str = "", **options: object) -> BrowserUser:
+        user = new_user(**({"viewport": DESK} | options))
+        user.forgiven += ("/favicon.ico",)  # the admin's own form asks for one
+        user.open(f"/ops/{query}")
+        sign_in(user, "looks@example.com")
+        expect(tile(user.page, "Started")).to_have_text(re.compile(r"\d"))
+        return user
 
     return arrive
 
 
 @pytest.fixture
-def busy(floor: RunningShop) -> RunningShop:
+def busy(running_shop: RunningShop) -> RunningShop:
     """Checkouts of every kind: paid, waiting, cancelled, of an empty cart."""
-    buyers = floor.arrive(4)
-    posted = floor.post_all(buyers[:3])
+    buyers = running_shop.arrive(4)
+    posted = running_shop.post_all(buyers[:3])
     ready = [
         buyer.wait(it, "awaiting_payment") for buyer, it in zip(buyers[:3], posted, strict=True)
     ]
-    floor.pay(ready[0])
+    running_shop.pay(ready[0])
     buyers[0].wait(ready[0], "paid")
     buyers[1].call("POST", ready[1]["links"]["cancel"], expect=202)
     buyers[3].call("DELETE", "/api/cart/")
     terms = {"payment_method": "razorpay", "shipping_address": ADDRESS}
     buyers[3].call("POST", "/api/payments/create-from-cart/", terms, expect=400)
-    return floor
+    return running_shop
 
 
 def tile(page: Page, name: str):
@@ -95,15 +95,15 @@ def test_axe_finds_no_fault_and_nothing_is_against_the_policy(
     staff: Staff, busy: RunningShop, color_scheme: str, screen: dict[str, int]
 ):
     """`SCREENSHOTS=docs/screenshots` takes the pictures for the documents on the way."""
-    visitor = staff(color_scheme=color_scheme, viewport=screen, reduced_motion="reduce")
+    user = staff(color_scheme=color_scheme, viewport=screen, reduced_motion="reduce")
 
-    expect(visitor.page.locator("canvas")).to_have_count(3)
-    violations = Axe().run(visitor.page, context=".ops").response["violations"]
+    expect(user.page.locator("canvas")).to_have_count(3)
+    violations = Axe().run(user.page, context=".ops").response["violations"]
 
     assert [(it["id"], [node["html"] for node in it["nodes"]]) for it in violations] == []
     if folder := os.environ.get("SCREENSHOTS"):
         name = PICTURES[color_scheme, screen["width"]]
-        visitor.page.screenshot(path=Path(folder) / name)
+        user.page.screenshot(path=Path(folder) / name)
 
 
 def test_a_narrow_phone_does_not_scroll_sideways(staff: Staff, busy: RunningShop):
@@ -145,27 +145,27 @@ def test_a_checkout_shows_without_a_reload(staff: Staff, busy: RunningShop):
 
 
 def test_figures_that_are_stale_say_so_until_they_are_not(staff: Staff, busy: RunningShop):
-    visitor = staff()
-    visitor.forgiven += ("/ops/data.json",)
-    visitor.page.route("**/ops/data.json*", lambda route: route.abort())
-    trouble = visitor.page.get_by_role("alert")
+    user = staff()
+    user.forgiven += ("/ops/data.json",)
+    user.page.route("**/ops/data.json*", lambda route: route.abort())
+    trouble = user.page.get_by_role("alert")
     expect(trouble).to_contain_text("and stale", timeout=SOON_MS)
 
-    visitor.page.unroute("**/ops/data.json*")
+    user.page.unroute("**/ops/data.json*")
 
     expect(trouble).to_be_hidden(timeout=SOON_MS)
 
 
 def test_who_was_signed_out_meanwhile_is_told_where_to_sign_in(staff: Staff, busy: RunningShop):
-    visitor = staff()
-    visitor.forgiven += ("/ops/data.json",)
+    user = staff()
+    user.forgiven += ("/ops/data.json",)
 
-    visitor.context.clear_cookies()
+    user.context.clear_cookies()
 
-    again = visitor.page.get_by_role("alert").get_by_role("link", name="Sign in")
+    again = user.page.get_by_role("alert").get_by_role("link", name="Sign in")
     expect(again).to_be_visible(timeout=SOON_MS)
     again.click()
-    expect(visitor.page).to_have_url(re.compile("/admin/login/"))
+    expect(user.page).to_have_url(re.compile("/admin/login/"))
 
 
 # --- ranges and tables ---------------------------------------------------------------------------
@@ -197,12 +197,12 @@ def test_a_range_of_ones_own_is_on_the_shops_clock(staff: Staff, busy: RunningSh
 
 
 def test_a_range_that_is_none_is_explained(staff: Staff, busy: RunningShop):
-    visitor = staff()
-    visitor.forgiven += ("/ops/data.json",)
+    user = staff()
+    user.forgiven += ("/ops/data.json",)
 
-    visitor.open("/ops/?range=1y")
+    user.open("/ops/?range=1y")
 
-    expect(visitor.page.get_by_role("alert")).to_contain_text("range must be one of")
+    expect(user.page.get_by_role("alert")).to_contain_text("range must be one of")
 
 
 def test_a_table_is_downloaded_for_the_range_on_the_page(staff: Staff, busy: RunningShop):
@@ -227,12 +227,12 @@ def test_who_is_not_signed_in_comes_back_after_signing_in(staff: Staff):
     expect(page).to_have_url(re.compile(r"/ops/\?range=7d$"))
 
 
-def test_who_is_staff_no_more_is_refused(staff: Staff, floor: RunningShop):
-    visitor = staff()
-    visitor.forgiven += ("/ops/",)
-    make_user(floor, "looks@example.com", is_staff=False)
+def test_who_is_staff_no_more_is_refused(staff: Staff, running_shop: RunningShop):
+    user = staff()
+    user.forgiven += ("/ops/",)
+    make_user(running_shop, "looks@example.com", is_staff=False)
 
-    answer = visitor.page.goto(f"{visitor.base_url}/ops/")
+    answer = user.page.goto(f"{user.base_url}/ops/")
 
     assert answer is not None
     assert answer.status == 403

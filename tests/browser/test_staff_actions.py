@@ -14,18 +14,17 @@ from celery import Celery
 from playwright.sync_api import expect
 
 from shop.addresses import celery_broker_url
-from tests.browser.buyer import PHONE, Visitor
-from tests.browser.staff import REASON, Officer
+from tests.browser.staff import REASON, StaffMember
+from tests.browser.user import PHONE, NewUser
 from tests.support.buyers import Buyer, Json, until
 from tests.support.running_shop import MUG, RunningShop
 
 Database = psycopg.Connection[tuple[object, ...]]
-Visitors = Callable[..., Visitor]
 
 
 @pytest.fixture
-def buyer(floor: RunningShop) -> Buyer:
-    return floor.arrive(1)[0]
+def buyer(running_shop: RunningShop) -> Buyer:
+    return running_shop.arrive(1)[0]
 
 
 @pytest.fixture
@@ -33,12 +32,12 @@ def payable(buyer: Buyer) -> Json:
     return buyer.wait(buyer.post(), "awaiting_payment")
 
 
-def hear(floor: RunningShop, name: str, payment: Json, event_id: str) -> None:
+def hear(running_shop: RunningShop, name: str, payment: Json, event_id: str) -> None:
     """A genuine webhook, of our own wording."""
     body = json.dumps({"event": name, "payload": {"payment": {"entity": payment}}}).encode()
-    secret = floor.stack.environment["RAZORPAY_WEBHOOK_SECRETS"].partition(",")[0]
+    secret = running_shop.stack.environment["RAZORPAY_WEBHOOK_SECRETS"].partition(",")[0]
     answer = requests.post(
-        f"{floor.stack.base_url}/api/webhooks/razorpay/",
+        f"{running_shop.stack.base_url}/api/webhooks/razorpay/",
         data=body,
         headers={
             "X-Razorpay-Signature": hmac.new(secret.encode(), body, hashlib.sha256).hexdigest(),
@@ -50,80 +49,84 @@ def hear(floor: RunningShop, name: str, payment: Json, event_id: str) -> None:
     assert answer.status_code == 200, answer.text
 
 
-def pay_too_little(floor: RunningShop, checkout: Json) -> None:
+def pay_too_little(running_shop: RunningShop, checkout: Json) -> None:
     """As Razorpay tells it: a rupee is missing. What it says later of that payment is no news."""
-    floor.standin("PATCH", "script", {"drop_all": True})
+    running_shop.standin("PATCH", "script", {"drop_all": True})
     order_id = checkout["payment"]["razorpay_order_id"]
-    payment = floor.standin("POST", "payments", {"order_id": order_id, "outcome": "captured"})
+    payment = running_shop.standin(
+        "POST", "payments", {"order_id": order_id, "outcome": "captured"}
+    )
     entity = {key: value for key, value in payment.items() if key != "checkout"}
     less = entity | {"amount": entity["amount"] - 100}
-    hear(floor, "payment.captured", less, f"less-{entity['id']}")
+    hear(running_shop, "payment.captured", less, f"less-{entity['id']}")
 
 
 # --- a gateway that was down ---------------------------------------------------------------------
 
 
 def test_a_stuck_checkout_is_found_understood_and_moved_on(
-    visitors: Visitors, floor: RunningShop, buyer: Buyer
+    new_user: NewUser, running_shop: RunningShop, buyer: Buyer
 ):
-    floor.standin(
+    running_shop.standin(
         "PUT", "faults", [{"kind": "server_error", "route": "orders.create", "count": None}]
     )
     checkout = buyer.post()
-    officer = Officer.arrive(visitors, "operator")
+    staff_member = StaffMember.arrive(new_user, "operator")
     # Tried three times within some seconds, it counts as stuck.
-    until(lambda: officer.find(checkout["id"], stuck="yes").count() == 1, seconds=60)
+    until(lambda: staff_member.find(checkout["id"], stuck="yes").count() == 1, seconds=60)
 
-    officer.find(checkout["id"], stuck="yes").get_by_role("link").first.click()
-    expect(officer.page.locator(".detail")).to_contain_text("HTTP 500")
-    expect(officer.page.locator(".detail .now")).to_contain_text("stuck")
-    floor.standin("PUT", "faults", [])
-    officer.press("Retry now")
+    staff_member.find(checkout["id"], stuck="yes").get_by_role("link").first.click()
+    expect(staff_member.page.locator(".detail")).to_contain_text("HTTP 500")
+    expect(staff_member.page.locator(".detail .now")).to_contain_text("stuck")
+    running_shop.standin("PUT", "faults", [])
+    staff_member.press("Retry now")
 
-    officer.sees_entry("retry")
-    officer.sees_state("awaiting payment")
+    staff_member.sees_entry("retry")
+    staff_member.sees_state("awaiting payment")
     assert buyer.wait(checkout, "awaiting_payment")["payment"]["razorpay_order_id"]
 
 
 # --- a worker that lives and takes nothing -------------------------------------------------------
 
 
-def stop_taking(floor: RunningShop, queue: str) -> None:
+def stop_taking(running_shop: RunningShop, queue: str) -> None:
     """The worker lives, and takes no task from this queue any more."""
-    broker = celery_broker_url(floor.stack.environment["REDIS_URL"])
+    broker = celery_broker_url(running_shop.stack.environment["REDIS_URL"])
     with Celery(broker=broker, set_as_current=False) as app:
         answers = app.control.cancel_consumer(queue, reply=True, timeout=3)
     assert any("worker@" in name for answer in answers for name in answer), answers
 
 
 def test_a_worker_that_stopped_taking_tasks_is_found_and_restarted(
-    visitors: Visitors, floor: RunningShop, buyer: Buyer
+    new_user: NewUser, running_shop: RunningShop, buyer: Buyer
 ):
-    officer = Officer.arrive(visitors, "operator")
+    staff_member = StaffMember.arrive(new_user, "operator")
     for queue in ("checkout", "webhooks"):
-        stop_taking(floor, queue)
-    before = floor.stack.pids("worker")
+        stop_taking(running_shop, queue)
+    before = running_shop.stack.pids("worker")
     checkout = buyer.post()
-    officer.visitor.open("/ops/")
+    staff_member.user.open("/ops/")
 
-    officer.page.get_by_role("link", name="Nothing heard of canary.checkout").click(timeout=60_000)
-    page = officer.page.locator("#content")
+    staff_member.page.get_by_role("link", name="Nothing heard of canary.checkout").click(
+        timeout=60_000
+    )
+    page = staff_member.page.locator("#content")
     expect(page.locator(".pill-late")).to_be_visible()
-    assert floor.stack.pids("worker") == before
+    assert running_shop.stack.pids("worker") == before
     assert buyer.status(checkout)["status"] == "queued"
-    officer.press("Restart its workers")
+    staff_member.press("Restart its workers")
 
-    expect(officer.page.locator(".messagelist")).to_contain_text("asked worker@")
+    expect(staff_member.page.locator(".messagelist")).to_contain_text("asked worker@")
     assert buyer.wait(checkout, "awaiting_payment")["payment"]["razorpay_order_id"]
-    assert not set(floor.stack.pids("worker")) & set(before)
+    assert not set(running_shop.stack.pids("worker")) & set(before)
 
     def is_in_time() -> bool:
-        officer.page.reload()
+        staff_member.page.reload()
         return page.locator(".pill-in_time").count() == 1
 
     until(is_in_time)
-    officer.visitor.open("/admin/shop/auditentry/")
-    row = officer.page.get_by_role("row").filter(has_text="workers of checkout")
+    staff_member.user.open("/admin/shop/auditentry/")
+    row = staff_member.page.get_by_role("row").filter(has_text="workers of checkout")
     for text in ("operator@pakka.local", "restart", REASON):
         expect(row).to_contain_text(text)
 
@@ -132,36 +135,36 @@ def test_a_worker_that_stopped_taking_tasks_is_found_and_restarted(
 
 
 def test_money_that_does_not_fit_is_accepted(
-    visitors: Visitors, floor: RunningShop, buyer: Buyer, payable: Json
+    new_user: NewUser, running_shop: RunningShop, buyer: Buyer, payable: Json
 ):
-    pay_too_little(floor, payable)
+    pay_too_little(running_shop, payable)
     buyer.wait(payable, "in_review")
-    officer = Officer.arrive(visitors, "operator")
+    staff_member = StaffMember.arrive(new_user, "operator")
 
-    officer.find(payable["id"], state__exact="in_review").get_by_role("link").first.click()
-    expect(officer.page.locator(".detail")).to_contain_text("does not fit the order")
-    expect(officer.button("Give the money back")).to_have_count(0)  # not an operator's to give
-    officer.press("Accept the money")
+    staff_member.find(payable["id"], state__exact="in_review").get_by_role("link").first.click()
+    expect(staff_member.page.locator(".detail")).to_contain_text("does not fit the order")
+    expect(staff_member.button("Give the money back")).to_have_count(0)  # not an operator's to give
+    staff_member.press("Accept the money")
 
-    officer.sees_entry("accept money")
-    officer.sees_state("paid")
+    staff_member.sees_entry("accept money")
+    staff_member.sees_state("paid")
     assert buyer.wait(payable, "paid")["order"]
 
 
 def test_money_that_does_not_fit_is_given_back(
-    visitors: Visitors, floor: RunningShop, buyer: Buyer, payable: Json
+    new_user: NewUser, running_shop: RunningShop, buyer: Buyer, payable: Json
 ):
-    pay_too_little(floor, payable)
+    pay_too_little(running_shop, payable)
     buyer.wait(payable, "in_review")
-    officer = Officer.arrive(visitors, "refunder", viewport=PHONE)
+    staff_member = StaffMember.arrive(new_user, "refunder", viewport=PHONE)
 
-    officer.open_checkout(payable["id"])
-    officer.press("Give the money back")
+    staff_member.open_checkout(payable["id"])
+    staff_member.press("Give the money back")
 
-    officer.sees_entry("give back")
-    officer.sees_state("refunded")
+    staff_member.sees_entry("give back")
+    staff_member.sees_state("refunded")
     order_id = payable["payment"]["razorpay_order_id"]
-    [payment] = floor.standin("GET", f"payments?order_id={order_id}")["items"]
+    [payment] = running_shop.standin("GET", f"payments?order_id={order_id}")["items"]
     assert payment["amount_refunded"] == payable["amount_paise"] - 100
 
 
@@ -188,20 +191,20 @@ def bug(database: Database) -> Iterator[Callable[[], None]]:
 
 
 def test_a_webhook_that_was_given_up_is_replayed_after_the_fix(
-    visitors: Visitors,
-    floor: RunningShop,
+    new_user: NewUser,
+    running_shop: RunningShop,
     database: Database,
     buyer: Buyer,
     payable: Json,
     bug: Callable[[], None],
 ):
     order_id = payable["payment"]["razorpay_order_id"]
-    floor.pay(payable)
+    running_shop.pay(payable)
 
     def given_up() -> list[str]:
         # The pauses between attempts are passed over; each attempt is a real one.
         database.execute("UPDATE shop_inboxevent SET due_at = now() WHERE due_at > now()")
-        rows = floor.rows(
+        rows = running_shop.rows(
             "SELECT gateway_event_id FROM shop_inboxevent"
             " WHERE gateway_order_id = %s AND due_at IS NULL AND handled_at IS NULL",
             order_id,
@@ -209,16 +212,16 @@ def test_a_webhook_that_was_given_up_is_replayed_after_the_fix(
         return [event_id for (event_id,) in rows]
 
     until(lambda: bool(given_up()), seconds=60)
-    officer = Officer.arrive(visitors, "operator")
-    officer.visitor.open(f"/admin/shop/inboxevent/?became=dead&q={order_id}")
-    officer.page.get_by_role("link", name=given_up()[0]).click()
-    expect(officer.page.locator("#content")).to_contain_text("a bug of ours")
+    staff_member = StaffMember.arrive(new_user, "operator")
+    staff_member.user.open(f"/admin/shop/inboxevent/?became=dead&q={order_id}")
+    staff_member.page.get_by_role("link", name=given_up()[0]).click()
+    expect(staff_member.page.locator("#content")).to_contain_text("a bug of ours")
     bug()
-    officer.press("Replay")
+    staff_member.press("Replay")
 
-    officer.sees_entry("replay")
-    officer.sees_state("paid")
-    events = officer.page.locator("section").filter(has_text="Webhooks")
+    staff_member.sees_entry("replay")
+    staff_member.sees_state("paid")
+    events = staff_member.page.locator("section").filter(has_text="Webhooks")
     expect(events).to_contain_text("settled")
 
 
@@ -226,12 +229,12 @@ def test_a_webhook_that_was_given_up_is_replayed_after_the_fix(
 
 
 def test_a_second_payment_that_went_back_by_itself_is_seen(
-    visitors: Visitors, floor: RunningShop, database: Database, buyer: Buyer, payable: Json
+    new_user: NewUser, running_shop: RunningShop, database: Database, buyer: Buyer, payable: Json
 ):
     """Two Razorpay orders of one order, because the answer to a create was lost; both are paid."""
-    environment = floor.stack.environment
+    environment = running_shop.stack.environment
     duplicate = requests.post(
-        f"{floor.stack.standin_url}/v1/orders",
+        f"{running_shop.stack.standin_url}/v1/orders",
         json={
             "amount": payable["amount_paise"],
             "currency": "INR",
@@ -252,38 +255,40 @@ def test_a_second_payment_that_went_back_by_itself_is_seen(
         """,
         [duplicate["id"], payable["payment"]["razorpay_order_id"]],
     )
-    floor.pay(payable)
+    running_shop.pay(payable)
     buyer.wait(payable, "paid")
-    second = floor.standin("POST", "payments", {"order_id": duplicate["id"], "outcome": "captured"})
-    officer = Officer.arrive(visitors, "viewer")
+    second = running_shop.standin(
+        "POST", "payments", {"order_id": duplicate["id"], "outcome": "captured"}
+    )
+    staff_member = StaffMember.arrive(new_user, "viewer")
 
-    officer.find(payable["id"], q=second["id"]).get_by_role("link").first.click()
-    refunds = officer.page.locator("section").filter(
-        has=officer.page.get_by_role("heading", name="Refunds")
+    staff_member.find(payable["id"], q=second["id"]).get_by_role("link").first.click()
+    refunds = staff_member.page.locator("section").filter(
+        has=staff_member.page.get_by_role("heading", name="Refunds")
     )
 
     def processed() -> bool:
-        officer.page.reload()
+        staff_member.page.reload()
         return refunds.get_by_text("processed").count() == 1
 
     until(processed)
     expect(refunds).to_contain_text("surplus")
     expect(refunds).to_contain_text(second["id"])
-    officer.sees_state("paid")
-    assert officer.page.locator("a.action").count() == 0  # a viewer only looks
+    staff_member.sees_state("paid")
+    assert staff_member.page.locator("a.action").count() == 0  # a viewer only looks
 
 
 def test_a_part_of_a_paid_order_is_refunded_by_hand(
-    visitors: Visitors, floor: RunningShop, buyer: Buyer, payable: Json
+    new_user: NewUser, running_shop: RunningShop, buyer: Buyer, payable: Json
 ):
-    floor.pay(payable)
+    running_shop.pay(payable)
     buyer.wait(payable, "paid")
-    operator = Officer.arrive(visitors, "operator")
+    operator = StaffMember.arrive(new_user, "operator")
     operator.open_checkout(payable["id"])
     expect(operator.button("Ask Razorpay now")).to_be_visible()
     expect(operator.button("Refund")).to_have_count(0)
 
-    refunder = Officer.arrive(visitors, "refunder", viewport=PHONE)
+    refunder = StaffMember.arrive(new_user, "refunder", viewport=PHONE)
     refunder.open_checkout(payable["id"])
     refunder.press("Refund", **{"Amount in rupees": "12.50"})
 
@@ -291,7 +296,7 @@ def test_a_part_of_a_paid_order_is_refunded_by_hand(
     order_id = payable["payment"]["razorpay_order_id"]
 
     def refunded_paise() -> int:
-        [payment] = floor.standin("GET", f"payments?order_id={order_id}")["items"]
+        [payment] = running_shop.standin("GET", f"payments?order_id={order_id}")["items"]
         return payment["amount_refunded"]
 
     until(lambda: refunded_paise() == 1250)
@@ -300,14 +305,14 @@ def test_a_part_of_a_paid_order_is_refunded_by_hand(
 # --- signposts -----------------------------------------------------------------------------------
 
 
-def test_the_tasks_of_a_checkout_are_one_click_away(
-    visitors: Visitors, buyer: Buyer, payable: Json
-):
-    officer = Officer.arrive(visitors, "viewer")
-    officer.open_checkout(payable["id"])
-    link = officer.page.get_by_role("link", name="in Flower")
-    login, _, password = officer.visitor.floor.stack.environment["FLOWER_BASIC_AUTH"].partition(":")
-    flower = visitors(http_credentials={"username": login, "password": password})
+def test_the_tasks_of_a_checkout_are_one_click_away(new_user: NewUser, buyer: Buyer, payable: Json):
+    staff_member = StaffMember.arrive(new_user, "viewer")
+    staff_member.open_checkout(payable["id"])
+    link = staff_member.page.get_by_role("link", name="in Flower")
+    login, _, password = staff_member.user.running_shop.stack.environment[
+        "FLOWER_BASIC_AUTH"
+    ].partition(":")
+    flower = new_user(http_credentials={"username": login, "password": password})
 
     flower.page.goto(link.get_attribute("href") or "")
 
@@ -317,17 +322,17 @@ def test_the_tasks_of_a_checkout_are_one_click_away(
 
 
 def test_a_cancelled_checkout_gives_its_units_back(
-    visitors: Visitors, floor: RunningShop, buyer: Buyer, payable: Json
+    new_user: NewUser, running_shop: RunningShop, buyer: Buyer, payable: Json
 ):
-    officer = Officer.arrive(visitors, "operator")
+    staff_member = StaffMember.arrive(new_user, "operator")
     held = (
         "SELECT held FROM shop_stocklevel l JOIN shop_variant v ON v.id = variant_id WHERE sku = %s"
     )
-    [(before,)] = floor.rows(held, MUG)
-    officer.open_checkout(payable["id"])
+    [(before,)] = running_shop.rows(held, MUG)
+    staff_member.open_checkout(payable["id"])
 
-    officer.press("Cancel and release")
+    staff_member.press("Cancel and release")
 
-    officer.sees_entry("cancel")
-    officer.sees_state("cancelled")
-    assert floor.rows(held, MUG) == [(before - 1,)]
+    staff_member.sees_entry("cancel")
+    staff_member.sees_state("cancelled")
+    assert running_shop.rows(held, MUG) == [(before - 1,)]

@@ -46,6 +46,6 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
 
 
 @pytest.fixture
-def floor(stack: Stack) -> Iterator[RunningShop]:
-    with RunningShop(stack) as floor:
-        yield floor
+def running_shop(stack: Stack) -> Iterator[RunningShop]:
+    with RunningShop(stack) as running_shop:
+        yield running_shop

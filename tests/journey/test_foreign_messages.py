@@ -101,12 +101,14 @@ STRANGE = {
 }
 
 
-def test_a_message_that_is_not_ours_is_dropped_and_counted_and_ends_no_worker(floor: RunningShop):
-    redis = Redis.from_url(floor.stack.services.redis_url)
-    worker = floor.stack.pids("worker")
+def test_a_message_that_is_not_ours_is_dropped_and_counted_and_ends_no_worker(
+    running_shop: RunningShop,
+):
+    redis = Redis.from_url(running_shop.stack.services.redis_url)
+    worker = running_shop.stack.pids("worker")
 
     def counted() -> float:
-        return metrics(floor)["pakka_foreign_messages_total", ""]
+        return metrics(running_shop)["pakka_foreign_messages_total", ""]
 
     def is_drained() -> bool:
         return not redis.llen(QUEUE) and not redis.hlen("unacked")
@@ -118,7 +120,7 @@ def test_a_message_that_is_not_ours_is_dropped_and_counted_and_ends_no_worker(fl
         redis.lpush(QUEUE, strange)
 
     until(is_drained)
-    assert floor.stack.pids("worker") == worker
+    assert running_shop.stack.pids("worker") == worker
     assert counted() == before + len(FOREIGN)
-    [buyer] = floor.arrive(1)
+    [buyer] = running_shop.arrive(1)
     buyer.wait(buyer.post(), "awaiting_payment")

@@ -28,11 +28,11 @@ def wait_all(buyers: list[Buyer], checkouts: list[dict], status: str) -> list[di
     return together(lambda pair: pair[0].wait(pair[1], status), pairs)
 
 
-def test_a_checkout_goes_from_post_to_paid(floor: RunningShop):
-    [buyer] = floor.arrive(1)
+def test_a_checkout_goes_from_post_to_paid(running_shop: RunningShop):
+    [buyer] = running_shop.arrive(1)
 
     checkout = buyer.wait(buyer.post(), "awaiting_payment")
-    floor.pay(checkout)
+    running_shop.pay(checkout)
     checkout = buyer.wait(checkout, "paid")
 
     assert [step["status"] for step in checkout["steps"]] == ["done"] * 4
@@ -41,63 +41,63 @@ def test_a_checkout_goes_from_post_to_paid(floor: RunningShop):
     assert buyer.call("GET", "/api/cart/")["items"] == []
 
 
-def test_flower_lists_each_step_and_finds_it_by_the_checkouts_id(floor: RunningShop):
-    [buyer] = floor.arrive(1)
+def test_flower_lists_each_step_and_finds_it_by_the_checkouts_id(running_shop: RunningShop):
+    [buyer] = running_shop.arrive(1)
     checkout = buyer.wait(buyer.post(), "awaiting_payment")
-    floor.pay(checkout)
+    running_shop.pay(checkout)
     buyer.wait(checkout, "paid")
 
     def succeeded() -> set[str]:
-        found = floor.tasks(search=checkout["id"])
+        found = running_shop.tasks(search=checkout["id"])
         return {task["name"] for task in found if task["state"] == "SUCCESS"}
 
     until(lambda: succeeded() >= set(STEPS))
 
 
-def test_two_hundred_at_once_move_in_batches(floor: RunningShop):
-    buyers = floor.arrive(200)
-    before = {step: len(floor.tasks(taskname=step, limit="10000")) for step in STEPS}
+def test_two_hundred_at_once_move_in_batches(running_shop: RunningShop):
+    buyers = running_shop.arrive(200)
+    before = {step: len(running_shop.tasks(taskname=step, limit="10000")) for step in STEPS}
 
-    checkouts = wait_all(buyers, floor.post_all(buyers), "awaiting_payment")
+    checkouts = wait_all(buyers, running_shop.post_all(buyers), "awaiting_payment")
 
-    assert len(dict(floor.payable_orders(checkouts))) == 200
+    assert len(dict(running_shop.payable_orders(checkouts))) == 200
     for step in STEPS[:3]:
-        ran = len(floor.tasks(taskname=step, limit="10000")) - before[step]
+        ran = len(running_shop.tasks(taskname=step, limit="10000")) - before[step]
         assert 0 < ran < 200, f"{step} ran {ran} times"
 
 
-def test_a_worker_killed_among_fifty_checkouts_loses_none(floor: RunningShop):
-    buyers = floor.arrive(50)
-    stack = floor.stack
+def test_a_worker_killed_among_fifty_checkouts_loses_none(running_shop: RunningShop):
+    buyers = running_shop.arrive(50)
+    stack = running_shop.stack
 
-    checkouts = floor.post_all(buyers[:25])
+    checkouts = running_shop.post_all(buyers[:25])
     stack.kill("worker")
     stack.kill("gateway")
-    checkouts += floor.post_all(buyers[25:])
+    checkouts += running_shop.post_all(buyers[25:])
     stack.restart("worker")
     stack.restart("gateway")
 
     wait_all(buyers, checkouts, "awaiting_payment")
-    payable = floor.payable_orders(checkouts)
+    payable = running_shop.payable_orders(checkouts)
     assert len(payable) == len({order_id for _, order_id in payable}) == 50
 
 
-def test_a_flushed_redis_among_fifty_checkouts_loses_none(floor: RunningShop):
-    buyers = floor.arrive(50)
-    with Redis.from_url(floor.stack.services.redis_url) as client:
-        checkouts = floor.post_all(buyers[:25])
+def test_a_flushed_redis_among_fifty_checkouts_loses_none(running_shop: RunningShop):
+    buyers = running_shop.arrive(50)
+    with Redis.from_url(running_shop.stack.services.redis_url) as client:
+        checkouts = running_shop.post_all(buyers[:25])
         client.flushall()
-        checkouts += floor.post_all(buyers[25:])
+        checkouts += running_shop.post_all(buyers[25:])
         client.flushall()
 
     wait_all(buyers, checkouts, "awaiting_payment")
-    payable = floor.payable_orders(checkouts)
+    payable = running_shop.payable_orders(checkouts)
     assert len(payable) == len({order_id for _, order_id in payable}) == 50
 
 
-def test_without_redis_a_post_is_accepted_and_goes_on_when_redis_is_back(floor: RunningShop):
-    [buyer] = floor.arrive(1)
-    redis = floor.stack.services.redis
+def test_without_redis_a_post_is_accepted_and_goes_on_when_redis_is_back(running_shop: RunningShop):
+    [buyer] = running_shop.arrive(1)
+    redis = running_shop.stack.services.redis
     assert redis is not None
     redis.kill()
     try:
@@ -108,8 +108,8 @@ def test_without_redis_a_post_is_accepted_and_goes_on_when_redis_is_back(floor: 
     buyer.wait(checkout, "awaiting_payment")
 
 
-def test_a_rolling_restart_among_buyers_fails_none_of_their_requests(floor: RunningShop):
-    stack, over = floor.stack, threading.Event()
+def test_a_rolling_restart_among_buyers_fails_none_of_their_requests(running_shop: RunningShop):
+    stack, over = running_shop.stack, threading.Event()
 
     def buy_on() -> list[tuple[Buyer, dict]]:
         """Connects again where nobody listened, as a proxy does; whoever was let in is answered."""
@@ -136,5 +136,5 @@ def test_a_rolling_restart_among_buyers_fails_none_of_their_requests(floor: Runn
     pairs = [pair for it in running for pair in it.result()]
     buyers, checkouts = zip(*pairs, strict=True)
     wait_all(list(buyers), list(checkouts), "awaiting_payment")
-    payable = floor.payable_orders(list(checkouts))
+    payable = running_shop.payable_orders(list(checkouts))
     assert len(payable) == len({order_id for _, order_id in payable}) == len(pairs)

@@ -33,21 +33,23 @@ BOOKS = """
 """
 
 
-def test_a_thousand_pay_and_every_webhook_is_lost(floor: RunningShop):
+def test_a_thousand_pay_and_every_webhook_is_lost(running_shop: RunningShop):
     """A quarter of the browsers come back and say so; of the others we learn by asking alone."""
-    crowd = Crowd(floor, 1000)
+    crowd = Crowd(running_shop, 1000)
 
-    with webhooks(floor, drop_all=True):
+    with webhooks(running_shop, drop_all=True):
         crowd.pay(coming_back=250)
         crowd.wait_until_all_are_paid()
 
     assert crowd.compare_the_books() == {"fetch": 1000}
 
 
-def test_every_webhook_comes_three_times_in_any_order_after_eight_seconds(floor: RunningShop):
-    crowd = Crowd(floor, 60)
+def test_every_webhook_comes_three_times_in_any_order_after_eight_seconds(
+    running_shop: RunningShop,
+):
+    crowd = Crowd(running_shop, 60)
 
-    with webhooks(floor, copies=3, order="shuffled", hold_seconds=8):
+    with webhooks(running_shop, copies=3, order="shuffled", hold_seconds=8):
         crowd.pay()
         crowd.wait_until_all_are_paid()
         until(lambda: crowd.deliveries() == 60 * 3 * 3, seconds=PATIENCE_SECONDS)
@@ -56,22 +58,22 @@ def test_every_webhook_comes_three_times_in_any_order_after_eight_seconds(floor:
 
 
 @contextmanager
-def webhooks(floor: RunningShop, **script: Any) -> Iterator[None]:
+def webhooks(running_shop: RunningShop, **script: Any) -> Iterator[None]:
     """What befalls each webhook that is sent meanwhile."""
-    floor.standin("PATCH", "script", script)
+    running_shop.standin("PATCH", "script", script)
     try:
         yield
     finally:
-        floor.standin("DELETE", "script")
+        running_shop.standin("DELETE", "script")
 
 
 class Crowd:
     """So many buyers with a mug each, all of them at Razorpay's form."""
 
-    def __init__(self, floor: RunningShop, count: int) -> None:
-        self.floor = floor
+    def __init__(self, running_shop: RunningShop, count: int) -> None:
+        self.running_shop = running_shop
         self.on_hand = self._on_hand()
-        self.mug = Buyer(floor.stack.base_url).find(MUG)
+        self.mug = Buyer(running_shop.stack.base_url).find(MUG)
         arrived = together(self._arrive, range(count), threads=CLIENTS)
         self.buyers = [buyer for buyer, _ in arrived]
         self.checkouts = [checkout for _, checkout in arrived]
@@ -80,14 +82,14 @@ class Crowd:
         self.order_ids = self._payable()
 
     def _arrive(self, _: int) -> tuple[Buyer, Json]:
-        buyer = Buyer.arrive(self.floor.stack.base_url, sku=MUG, found=self.mug)
+        buyer = Buyer.arrive(self.running_shop.stack.base_url, sku=MUG, found=self.mug)
         checkout = buyer.post()
         buyer.http.close()  # nobody keeps a thousand connections open while people pay
         return buyer, checkout
 
     def _payable(self) -> dict[str, str]:
         """The Razorpay order that each checkout's buyer is shown."""
-        return dict(self.floor.payable_orders(self.checkouts))
+        return dict(self.running_shop.payable_orders(self.checkouts))
 
     def pay(self, *, coming_back: int = 0) -> None:
         """All pay, and the browsers of so many tell the shop what the form told them."""
@@ -98,13 +100,13 @@ class Crowd:
 
     def _pay(self, buyer: Buyer, checkout: Json, *, comes_back: bool) -> None:
         payment = {"order_id": self.order_ids[checkout["id"]], "outcome": "captured"}
-        told = self.floor.standin("POST", "payments", payment)["checkout"]
+        told = self.running_shop.standin("POST", "payments", payment)["checkout"]
         if comes_back:
             buyer.call("POST", checkout["links"]["confirm"], told, expect=202)
 
     def wait_until_all_are_paid(self) -> None:
         def waiting() -> list[tuple[Any, ...]]:
-            return self.floor.rows(
+            return self.running_shop.rows(
                 "SELECT id FROM shop_checkoutjob WHERE id::text = ANY(%s) AND state <> 'paid'",
                 self.ids,
             )
@@ -116,7 +118,7 @@ class Crowd:
         ours = set(self.order_ids.values())
         return sum(
             len(delivery["attempts"])
-            for delivery in self.floor.standin("GET", "deliveries?state=delivered")
+            for delivery in self.running_shop.standin("GET", "deliveries?state=delivered")
             if json.loads(delivery["body"])["payload"]["payment"]["entity"]["order_id"] in ours
         )
 
@@ -131,13 +133,13 @@ class Crowd:
         asked = {self.order_ids[it["id"]]: it["amount_paise"] for it in shown}
         assert {it["status"] for it in shown} == {"paid"}
 
-        ledger = self.floor.standin("GET", "ledger")
+        ledger = self.running_shop.standin("GET", "ledger")
         moved = {order_id: ledger["orders"][order_id] for order_id in asked}
         assert {it: row["captured_paise"] for it, row in moved.items()} == asked
         assert {it: row["net_paise"] for it, row in moved.items()} == asked
         assert {ledger["receipts"][row["receipt"]] for row in moved.values()} == {1}
 
-        books = self.floor.rows(BOOKS, self.ids)
+        books = self.running_shop.rows(BOOKS, self.ids)
         told_by = Counter(via for row in books for via in row[6])
         assert sorted((*row[:6], *row[7:]) for row in books) == sorted(
             (order_id, "paid", paise, "sold", 1, [paise], 0, 1) for order_id, paise in asked.items()
@@ -146,7 +148,7 @@ class Crowd:
         return told_by
 
     def _on_hand(self) -> int:
-        [(on_hand,)] = self.floor.rows(
+        [(on_hand,)] = self.running_shop.rows(
             "SELECT on_hand FROM shop_stocklevel stock JOIN shop_variant variant"
             " ON variant.id = stock.variant_id WHERE sku = %s",
             MUG,

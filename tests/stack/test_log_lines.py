@@ -27,10 +27,10 @@ def logs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[str]]:
     }
     setup = [("migrate", "--noinput")]
     data_dir = tmp_path_factory.mktemp("logs")
-    with Stack(data_dir, environ) as stack, RunningShop(stack) as floor:
-        [buyer] = floor.arrive(1, sku=MUG)
+    with Stack(data_dir, environ) as stack, RunningShop(stack) as running_shop:
+        [buyer] = running_shop.arrive(1, sku=MUG)
         checkout = buyer.wait(buyer.post(), "awaiting_payment")
-        floor.pay(checkout)
+        running_shop.pay(checkout)
         buyer.wait(checkout, "paid")
         until(lambda: "canary" in stack.logs("gateway"))
     with Stack(data_dir, environ, processes=[], setup=setup) as again:

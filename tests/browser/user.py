@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Callable
 from typing import Any, Self
 
 from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Locator, Page, expect
@@ -24,11 +25,11 @@ FIELDS = {
 DECLINED = "/v1/payments/create/ajax"
 
 
-class Visitor:
-    def __init__(self, context: BrowserContext, floor: RunningShop) -> None:
+class BrowserUser:
+    def __init__(self, context: BrowserContext, running_shop: RunningShop) -> None:
         self.context = context
-        self.floor = floor
-        self.base_url = floor.stack.base_url
+        self.running_shop = running_shop
+        self.base_url = running_shop.stack.base_url
         self.complaints: list[str] = []
         self.forgiven: tuple[str, ...] = (DECLINED,)  # parts of complaints that a test provokes
         context.set_default_timeout(PATIENCE_MS)
@@ -37,9 +38,9 @@ class Visitor:
         self.page = context.new_page()
 
     @classmethod
-    def arrive(cls, browser: Browser, floor: RunningShop, **options: Any) -> Self:
+    def arrive(cls, browser: Browser, running_shop: RunningShop, **options: Any) -> Self:
         defaults = {"viewport": PHONE, "locale": "en-IN", "timezone_id": "Asia/Kolkata"}
-        return cls(browser.new_context(**(defaults | options)), floor)
+        return cls(browser.new_context(**(defaults | options)), running_shop)
 
     def leave(self) -> None:
         self.context.close()
@@ -123,3 +124,6 @@ class Visitor:
 
     def checkouts(self) -> list[Json]:
         return self.as_program().call("GET", "/api/checkouts/")["results"]
+
+
+NewUser = Callable[..., BrowserUser]  # the fixture `new_user`
