@@ -45,7 +45,7 @@ def current(*, now: datetime) -> Row:
         "queues": queues(),
         "signs_of_life": heartbeat_rows(now=now),
         "stuck": stuck(now=now),
-        "breaker": circuit_breaker.state(now=now),
+        "breaker": str(circuit_breaker.read(now=now)),
         "webhooks": webhooks(now=now),
         "refunds": refunds(),
         "cases": cases(),

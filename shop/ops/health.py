@@ -65,7 +65,7 @@ def _postgres() -> str:
 def _money(*, now: datetime) -> dict[str, str]:
     """How we hear of money."""
     silent = webhook_health.webhook_health(now=now).is_silent
-    return {"gateway": circuit_breaker.state(now=now), "webhooks": "silent" if silent else "ok"}
+    return {"gateway": str(circuit_breaker.read(now=now)), "webhooks": "silent" if silent else "ok"}
 
 
 def _workers(*, now: datetime) -> dict[str, str]:

@@ -37,6 +37,7 @@ from shop.db.redis_client import RedisUnavailable
 from shop.operations import retention
 from shop.payments import circuit_breaker, webhook_health
 from shop.payments.cases import CaseKind
+from shop.payments.circuit_breaker import BreakerState
 from shop.payments.refunds import RefundStatus
 from shop.telemetry import exporter, heartbeats
 from tasks.app import QUEUES
@@ -276,13 +277,12 @@ def _webhook_health(*, now: datetime) -> Iterator[Metric]:
         "Whether money comes in that no webhook tells of.",
         int(heard.is_silent),
     )
-    words = {"ok": "closed", "resting": "resting", "probing": "probing"}
-    state = words[circuit_breaker.state(now=now).split()[0]]
+    state = circuit_breaker.read(now=now).state
     yield _by(
         "pakka_gateway_breaker",
-        "1 for what the circuit breaker before Razorpay is: closed, resting or probing.",
+        "1 for the state of the circuit breaker for Razorpay: closed, open or half_open.",
         "state",
-        {name: int(name == state) for name in words.values()},
+        {name.value: int(name is state) for name in BreakerState},
     )
 
 

@@ -1,9 +1,9 @@
 """
-How hard we press the gateway: a budget of calls per second, and a circuit breaker.
+A rate limit and a circuit breaker for calls to the gateway, shared by all workers.
 
-One row in Postgres, so that all workers slow down together: a 429 for one is a 429 for all, and a
-gateway that is down gets only probes until it answers. What opens the circuit, and who may probe:
-docs/decisions/gateway.md.
+Both live in one row of Postgres: a 429 for one worker limits all of them, and while the gateway
+does not answer it only gets probes. docs/decisions/gateway.md says what opens the breaker and which
+steps may probe.
 """
 
 from __future__ import annotations
@@ -11,57 +11,83 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from enum import StrEnum
+from typing import TypeGuard
 
 from django.conf import settings
 from django.contrib.postgres.fields import ArrayField
-from django.db import connection, models, transaction
+from django.db import models, transaction
 
 from shop.db import fast
 from shop.payments.gateway import Busy, Declined, GatewayError, NothingAsked, Unreachable
 
-OPENS_AFTER = 5  # entities with an unanswered call since the last answer; later, probes count
+OPENS_AFTER = 5  # entities with an unanswered call since the last answer
 MIN_OPEN = timedelta(seconds=2)
 MAX_OPEN = timedelta(minutes=1)
-RATE_LIMITED_SECONDS = 2.0  # where a 429 does not say for how long
+RATE_LIMITED_SECONDS = 2.0  # for a 429 without `Retry-After`
 
-# While buyers wait, an open circuit is probed so often, with so many calls.
+# Probes of steps that buyers wait for, while the breaker is open.
 BUYERS_PROBE_EVERY = timedelta(seconds=3)
 BUYERS_PROBE_CALLS = 3
-# While buyers wait, one call so often finds out whether a 429 still holds.
+# One call of such a step tests whether the limit of a 429 still holds.
 LIMIT_PROBE_EVERY = timedelta(seconds=10)
 
-Results = Sequence[tuple[str, object]]  # the entity that a call was about, and its answer or error
+Results = Sequence[tuple[str, object]]  # (entity that the call was about, its answer or error)
+
+
+class BreakerState(StrEnum):
+    CLOSED = "closed"  # calls go out
+    OPEN = "open"  # only probes for buyers go out
+    HALF_OPEN = "half_open"  # the next call is a probe
+
+
+@dataclass(frozen=True, slots=True)
+class BreakerStatus:
+    """`until`: when the open breaker, or the limit of a 429, ends; None in the other states."""
+
+    state: BreakerState
+    until: datetime | None = None
+
+    def __str__(self) -> str:
+        match self.state:
+            case BreakerState.CLOSED:
+                return "ok"
+            case BreakerState.HALF_OPEN:
+                return "half-open"
+        return f"open until {self.until:%H:%M:%S} UTC"
 
 
 class CircuitBreaker(models.Model):
-    """The one row (id 1): made by the first migration, locked only for moments."""
+    """The only row has id 1; the first call creates it. Its lock is held for moments only."""
 
-    open_until = models.DateTimeField(null=True, blank=True)  # the circuit breaker's
-    # What a 429 asked for. An answer to a call that was out at that moment does not end it.
+    open_until = models.DateTimeField(null=True, blank=True)
+    # Set by a 429. An answer to a call that was sent before the 429 does not clear it.
     limited_until = models.DateTimeField(null=True, blank=True)
-    buyers_probe_at = models.DateTimeField(null=True, blank=True)  # the next one for buyers
+    buyers_probe_at = models.DateTimeField(null=True, blank=True)  # the next probe for buyers
     failing = ArrayField(models.CharField(max_length=80), default=list, db_default=[])
-    # How many entities are in `failing`; once the circuit is open, plus probes that were not
-    # answered, except those for buyers.
+    # The number of entities in `failing`. While the breaker is open, unanswered probes add to it,
+    # except probes for buyers.
     failures = models.PositiveIntegerField(default=0)
     calls_left = models.FloatField(default=0)  # of this second's budget
     refilled_at = models.DateTimeField(null=True, blank=True)
 
     def __str__(self) -> str:
-        return f"left alone until {it}" if (it := self.unavailable_until) else "open"
+        until = self.unavailable_until
+        return f"unavailable until {until}" if until else "available"
 
     @property
     def unavailable_until(self) -> datetime | None:
+        """The later end of the open breaker and of the limit; None if there is neither."""
         return max(filter(None, (self.open_until, self.limited_until)), default=None)
 
 
 @dataclass(frozen=True, slots=True)
 class Allowance:
     """
-    So many calls may go out now. Holds the row's lock until the transaction ends.
+    How many calls may go out now. The row stays locked until the transaction ends.
 
-    `is_left_alone`: none may, for longer than a moment. `is_past_limit`: this is the probe of a
-    limit that a 429 asked for.
+    `is_unavailable`: no call may go out, and not because this second's budget is used up.
+    `is_past_limit`: the call is a probe of the limit that a 429 set.
     """
 
     calls: int
@@ -72,17 +98,17 @@ class Allowance:
 
     @property
     def is_uncertain(self) -> bool:
-        """Some call has got no answer since the last answer, or this is a probe."""
+        """Whether a call got no answer since the last answer, or this call is a probe."""
         return self.row.failures > 0 or self.is_past_limit
 
 
 def acquire(wanted: int, *, for_buyers: bool = False, now: datetime) -> Allowance:
     """
-    How many of `wanted` calls may go out now. Call in a transaction, and `spend` what goes out.
+    How many of `wanted` calls may go out now. Call in a transaction, and `consume` those that do.
 
-    None while the gateway is left alone. After a break one, whose answer decides for all; calls
-    for buyers do not wait for that break, see `BUYERS_PROBE_EVERY`. Half of a second's budget is
-    kept for them, too.
+    0 while the breaker is open or a limit holds. Then one probe may go out; its answer closes the
+    breaker. Calls for buyers do not wait for that: they probe every `BUYERS_PROBE_EVERY`. Half of
+    each second's budget is kept for them.
     """
     row = _locked()
     is_limited = _is_before(now, row.limited_until)
@@ -99,7 +125,7 @@ def acquire(wanted: int, *, for_buyers: bool = False, now: datetime) -> Allowanc
 def _probe_calls(
     row: CircuitBreaker, *, is_limited: bool, for_buyers: bool, now: datetime
 ) -> int | None:
-    """How many calls may find out how the gateway is; None if that is not in question."""
+    """How many calls may go out as probes; None if no probe is needed."""
     if not is_limited and row.failures < OPENS_AFTER:
         return None
     if for_buyers:
@@ -114,8 +140,10 @@ def _is_before(now: datetime, until: datetime | None) -> bool:
 
 def consume(allowance: Allowance, calls: int, *, now: datetime) -> None:
     """
-    Take the calls that do go out off the budget. One that probes keeps others waiting; unless it
-    is for buyers, it counts as unanswered until it is answered.
+    Take the `calls` that go out off the budget.
+
+    A probe moves the time of the next one. A probe that is not for buyers counts as a failure until
+    it is answered.
     """
     if not calls:
         return
@@ -128,23 +156,11 @@ def consume(allowance: Allowance, calls: int, *, now: datetime) -> None:
     elif row.failures >= OPENS_AFTER:
         row.failures += calls
         row.open_until = now + timedelta(seconds=settings.GATEWAY_TIMEOUT_SECONDS)
-    with connection.cursor() as cursor:
-        cursor.execute(
-            "UPDATE shop_circuitbreaker SET calls_left = %s, refilled_at = %s, failures = %s,"
-            " open_until = %s, buyers_probe_at = %s WHERE id = %s",
-            [
-                row.calls_left,
-                row.refilled_at,
-                row.failures,
-                row.open_until,
-                row.buyers_probe_at,
-                row.pk,
-            ],
-        )
+    row.save()
 
 
 def _refill(row: CircuitBreaker, *, now: datetime) -> int:
-    """The whole calls that are left of the budget, which holds a second's worth at most."""
+    """Refill the budget, at most to one second's worth. Returns the whole calls that are left."""
     budget = settings.GATEWAY_REQUESTS_PER_SECOND
     elapsed = (now - row.refilled_at).total_seconds() if row.refilled_at else 1.0
     row.calls_left = min(budget, row.calls_left + max(elapsed, 0) * budget)
@@ -153,46 +169,47 @@ def _refill(row: CircuitBreaker, *, now: datetime) -> int:
 
 
 def record_results(
-    told: Results, *, for_buyers: bool = False, ends_limit: bool = False, now: datetime
+    results: Results, *, for_buyers: bool = False, ends_limit: bool = False, now: datetime
 ) -> None:
     """
-    Count calls that got no answer; close the circuit if any call was answered. Writes only when
+    Count calls that got no answer; close the breaker if any call was answered. Writes only when
     something changes. Call outside a transaction.
 
     An entity counts once until a call is answered, so one order whose calls always fail never
-    opens the circuit. Concurrent failures open it for the shortest break; breaks double with each
-    probe. `for_buyers`: calls of a step that buyers wait for; while the circuit is open they leave
-    the break of the others as it is. `ends_limit`: an answer also ends what a 429 asked for,
-    because the call went out later.
+    opens the breaker. Concurrent failures open it for `MIN_OPEN`; each unanswered probe doubles
+    that. `for_buyers`: while the breaker is open, failures do not prolong it. `ends_limit`: an
+    answer also ends the limit of a 429, because the call went out after it.
     """
-    causes = [(entity, _cause(answer)) for entity, answer in told]
-    limited = [it for _, it in causes if isinstance(it, Unreachable) and it.is_rate_limit]
-    limits = [it.retry_after_seconds or RATE_LIMITED_SECONDS for it in limited]
-    silent = [entity for entity, it in causes if it is not None and it not in limited]
-    is_news = silent or limits or ends_limit
-    if not is_news and not fast.select(CircuitBreaker, "WHERE failures > 0", []):
+    causes = [(entity, _cause(answer)) for entity, answer in results]
+    limited = [cause for _, cause in causes if _is_rate_limit(cause)]
+    limits = [cause.retry_after_seconds or RATE_LIMITED_SECONDS for cause in limited]
+    unanswered = [
+        entity for entity, cause in causes if cause is not None and not _is_rate_limit(cause)
+    ]
+    has_change = unanswered or limits or ends_limit
+    if not has_change and not fast.select(CircuitBreaker, "WHERE failures > 0", []):
         return
     with transaction.atomic():
         row = _locked()
-        if len(silent) + len(limits) < len(causes):
+        if len(unanswered) + len(limits) < len(causes):
             row.failures, row.failing, row.open_until = 0, [], None
             if ends_limit:
                 row.limited_until = None
-        if silent:
-            _count_failures(row, silent, for_buyers=for_buyers, now=now)
+        if unanswered:
+            _count_failures(row, unanswered, for_buyers=for_buyers, now=now)
         if limits:
-            asked_for = timedelta(seconds=max(limits))
-            row.limited_until = max(row.limited_until or now, now + asked_for)
-            row.buyers_probe_at = now + min(asked_for, LIMIT_PROBE_EVERY)
+            limit = timedelta(seconds=max(limits))
+            row.limited_until = max(row.limited_until or now, now + limit)
+            row.buyers_probe_at = now + min(limit, LIMIT_PROBE_EVERY)
         row.save()
 
 
 def _count_failures(
-    row: CircuitBreaker, silent: Sequence[str], *, for_buyers: bool, now: datetime
+    row: CircuitBreaker, unanswered: Sequence[str], *, for_buyers: bool, now: datetime
 ) -> None:
     was_open = row.failures >= OPENS_AFTER
     if not was_open:
-        row.failing = sorted({*row.failing, *silent})[:OPENS_AFTER]
+        row.failing = sorted({*row.failing, *unanswered})[:OPENS_AFTER]
         row.failures = len(row.failing)
     if row.failures < OPENS_AFTER or (was_open and for_buyers):
         return
@@ -204,8 +221,7 @@ def _count_failures(
 
 def _cause(answer: object) -> GatewayError | None:
     """
-    What went wrong with the call itself. A refusal is an answer, and so is that another operation
-    holds the entity: the gateway is well.
+    The error of a call that got no answer. `Declined` and `Busy` are answers: the gateway works.
     """
     error = answer.because if isinstance(answer, NothingAsked) else answer
     return (
@@ -215,6 +231,10 @@ def _cause(answer: object) -> GatewayError | None:
     )
 
 
+def _is_rate_limit(cause: GatewayError | None) -> TypeGuard[Unreachable]:
+    return isinstance(cause, Unreachable) and cause.is_rate_limit
+
+
 def _locked() -> CircuitBreaker:
     for row in fast.select(CircuitBreaker, "WHERE id = 1 FOR NO KEY UPDATE", []):
         return row
@@ -222,11 +242,12 @@ def _locked() -> CircuitBreaker:
     return CircuitBreaker.objects.select_for_update(no_key=True).get(pk=1)
 
 
-def state(*, now: datetime) -> str:
-    """For health and operations: `ok`, `resting until …` or `probing`."""
+def read(*, now: datetime) -> BreakerStatus:
+    """The state now, for health checks and operations. One query, no lock."""
     row = CircuitBreaker.objects.filter(pk=1).first()
     if row is None:
-        return "ok"
+        return BreakerStatus(BreakerState.CLOSED)
     if row.unavailable_until and now < row.unavailable_until:
-        return f"resting until {row.unavailable_until:%H:%M:%S} UTC"
-    return "probing" if row.failures >= OPENS_AFTER else "ok"
+        return BreakerStatus(BreakerState.OPEN, row.unavailable_until)
+    is_half_open = row.failures >= OPENS_AFTER
+    return BreakerStatus(BreakerState.HALF_OPEN if is_half_open else BreakerState.CLOSED)

@@ -14,6 +14,8 @@ from shop.payments.circuit_breaker import (
     LIMIT_PROBE_EVERY,
     MIN_OPEN,
     OPENS_AFTER,
+    BreakerState,
+    BreakerStatus,
 )
 from shop.payments.gateway import Busy, Declined, NothingAsked, OutcomeUnknown, Unreachable
 from tests.support.shop import (
@@ -211,7 +213,8 @@ def test_calls_that_were_out_at_a_429_do_not_shorten_what_it_asked_for(answer, n
         learn([answer], now=now)
 
     assert take(32, now=now + timedelta(seconds=6)) == 0
-    assert "resting" in circuit_breaker.state(now=now + timedelta(seconds=6))
+    status = circuit_breaker.read(now=now + timedelta(seconds=6))
+    assert status == BreakerStatus(BreakerState.OPEN, until=now + timedelta(seconds=7))
     assert take(32, now=now + timedelta(seconds=7)) > 0
 
 
@@ -258,7 +261,7 @@ def test_a_waiting_checkout_is_the_probe_of_a_long_limit(standin, gateway, now):
     run_remote(STEP, gateway, now=now + LIMIT_PROBE_EVERY)
 
     assert reload(job).state == State.AWAITING_PAYMENT
-    assert circuit_breaker.state(now=now + LIMIT_PROBE_EVERY) == "ok"
+    assert circuit_breaker.read(now=now + LIMIT_PROBE_EVERY).state is BreakerState.CLOSED
 
 
 def test_buyers_are_told_and_go_on_by_themselves(gateway, standin, now):

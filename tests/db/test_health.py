@@ -150,7 +150,7 @@ def test_a_gateway_left_alone_shows(client, redis):
         [(str(n), OutcomeUnknown("no answer")) for n in range(9)], now=timezone.now()
     )
 
-    assert "resting" in client.get("/health/ready").json()["checks"]["gateway"]
+    assert "open until" in client.get("/health/ready").json()["checks"]["gateway"]
 
 
 def test_money_found_by_asking_alone_raises_the_alarm(gateway, standin, now):

@@ -199,7 +199,7 @@ def test_the_breaker_is_in_one_state(now):
 
     breaker = {labels: it for (name, labels), it in scrape(now=now).items() if "breaker" in name}
 
-    assert breaker == {("closed",): 0, ("resting",): 1, ("probing",): 0}
+    assert breaker == {("closed",): 0, ("open",): 1, ("half_open",): 0}
 
 
 def test_who_was_never_heard_of_is_as_old_as_time(now):

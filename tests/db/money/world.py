@@ -19,7 +19,7 @@ from shop.checkout.states import OPEN, State
 from shop.operations import retention
 from shop.payments import circuit_breaker, refunds
 from shop.payments.cases import Case
-from shop.payments.circuit_breaker import CircuitBreaker
+from shop.payments.circuit_breaker import BreakerState, CircuitBreaker
 from shop.payments.inbox import InboxEvent
 from shop.payments.ledger import GatewayOrder, Payment
 from shop.payments.razorpay.client import RazorpayGateway
@@ -164,7 +164,9 @@ class World(RuleBasedStateMachine):
         names: list[str] = []
         for _ in range(20):
             before, names = names, self.work_once()
-            if not names or (names == before and circuit_breaker.state(now=self.now) != "ok"):
+            if not names or (
+                names == before and circuit_breaker.read(now=self.now).state != BreakerState.CLOSED
+            ):
                 return
         raise AssertionError(f"{names} do not come to an end")
 
