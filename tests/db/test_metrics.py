@@ -171,7 +171,8 @@ def test_refunds_have_an_age(gateway, standin, now):
 def test_webhooks_wait_and_die(now):
     for number in range(3):
         deliver({"id": f"pay_{number}", "status": "captured"}, now=now)
-    inbox.postpone(inbox.InboxEvent.objects.all()[0], until=None, last_error="a bug")
+    event = inbox.InboxEvent.objects.all()[0]
+    inbox.postpone(event, until=None, last_error="a bug", gateway_order_id="")
 
     seen = scrape(now=now + timedelta(seconds=7))
 
