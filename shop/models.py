@@ -9,7 +9,6 @@ from shop.checkout.start import IdempotencyKey
 from shop.operations.audit_log import AuditEntry
 from shop.operations.retention import RetentionMark
 from shop.orders import Order, OrderLine
-from shop.payments.call_stats import GatewayMinute
 from shop.payments.cases import Case
 from shop.payments.circuit_breaker import CircuitBreaker
 from shop.payments.inbox import InboxEvent
@@ -26,7 +25,6 @@ __all__ = [
     "CheckoutJob",
     "CircuitBreaker",
     "FailedAttempt",
-    "GatewayMinute",
     "GatewayOrder",
     "Heartbeat",
     "IdempotencyKey",

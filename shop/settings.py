@@ -336,7 +336,6 @@ KEEP_WEBHOOK_BODIES_DAYS = env_int("KEEP_WEBHOOK_BODIES_DAYS", 90, at_least=1)
 KEEP_MOVES_DAYS = env_int("KEEP_MOVES_DAYS", 180, at_least=7)  # late money comes within five days
 KEEP_KEYS_DAYS = env_int("KEEP_KEYS_DAYS", 30, at_least=1)
 KEEP_SYNC_EVENTS_DAYS = env_int("KEEP_SYNC_EVENTS_DAYS", 30, at_least=1)
-KEEP_GATEWAY_MINUTES_DAYS = env_int("KEEP_GATEWAY_MINUTES_DAYS", 30, at_least=1)
 KEEP_SESSIONS_DAYS = 0  # after they ended
 
 # --- the API -----------------------------------------------------------------------------------

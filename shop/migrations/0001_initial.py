@@ -182,21 +182,6 @@ class Migration(migrations.Migration):
             },
         ),
         migrations.CreateModel(
-            name='GatewayMinute',
-            fields=[
-                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('minute', models.DateTimeField()),
-                ('operation', models.CharField(max_length=40)),
-                ('outcome', models.CharField(max_length=16)),
-                ('calls', models.PositiveIntegerField()),
-                ('total_ms', models.BigIntegerField()),
-                ('counts', django.contrib.postgres.fields.ArrayField(base_field=models.IntegerField(), size=19)),
-            ],
-            options={
-                'constraints': [models.UniqueConstraint(fields=('minute', 'operation', 'outcome'), name='gateway_minute_once')],
-            },
-        ),
-        migrations.CreateModel(
             name='IdempotencyKey',
             fields=[
                 ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),

@@ -30,7 +30,6 @@ from shop.checkout.start import IdempotencyKey
 from shop.checkout.states import UNPAID_ENDS
 from shop.db import errors
 from shop.operations.audit_log import AuditEntry
-from shop.payments.call_stats import GatewayMinute
 from shop.payments.cases import Case
 from shop.payments.inbox import InboxEvent
 from shop.payments.ledger import Payment
@@ -312,6 +311,5 @@ RULES = (
         ids_rise_with_time=False,
     ),
     _rule("sync events", "KEEP_SYNC_EVENTS_DAYS", SyncEvent, "at"),
-    _rule("gateway minutes", "KEEP_GATEWAY_MINUTES_DAYS", GatewayMinute, "minute"),
     _rule("sessions", "KEEP_SESSIONS_DAYS", Session, "expire_date", order=Order.OLDEST_FIRST),
 )

@@ -22,8 +22,7 @@ from shop.checkout.steps.reconcile_webhook import ReconcileWebhook
 from shop.operations import retention
 from shop.operations.audit_log import Action, ActionRequest, record
 from shop.orders import Order
-from shop.payments import call_stats, cases, inbox
-from shop.payments.call_stats import GatewayMinute, Timed
+from shop.payments import cases, inbox
 from shop.payments.inbox import InboxEvent
 from shop.payments.ledger import GatewayOrder, Payment
 from tests.support.events import deliver
@@ -78,7 +77,7 @@ def test_nothing_of_a_paid_checkout_is_ever_forgotten_but_its_key_and_bytes(gate
 
     forgotten = forget(10_000, now=now)
 
-    assert set(forgotten) == {"webhook bodies", "gateway minutes"}
+    assert set(forgotten) == {"webhook bodies"}
     assert job.transitions.count() == moves == 4
     assert Order.objects.filter(checkout=job).exists()
     assert Payment.objects.exists()
@@ -303,14 +302,12 @@ def test_accounts_and_their_carts_are_never_forgotten(now):
 # --- the rest ------------------------------------------------------------------------------------
 
 
-def test_signs_and_statistics_go(now):
+def test_sync_events_go(now):
     account = User.objects.create(email="asha@example.com", created_at=now)
     SyncEvent.objects.create(owner=account, kind="stale", at=now)
-    call_stats.record("capture", [Timed(0.1, "fine")], now=now)
 
     assert forget(29, now=now) == {}
-    assert forget(31, now=now) == {"sync events": 1, "gateway minutes": 1}
-    assert not GatewayMinute.objects.exists()
+    assert forget(31, now=now) == {"sync events": 1}
 
 
 def test_sessions_go_when_they_have_ended(now):

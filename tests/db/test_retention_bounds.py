@@ -20,7 +20,6 @@ from shop.checkout.jobs import CheckoutJob, Transition
 from shop.checkout.start import IdempotencyKey
 from shop.operations import retention
 from shop.ops import current, metrics
-from shop.payments.call_stats import GatewayMinute
 from shop.payments.inbox import InboxEvent
 from tests.support.locks import locked
 from tests.support.shop import make_checkout, make_variant
@@ -201,12 +200,6 @@ def test_every_rule_runs_over_more_rows_than_one_run_looks_at(few, now):
     SyncEvent.objects.bulk_create(
         SyncEvent(owner=job.owner, kind="stale", at=now) for _ in range(many)
     )
-    GatewayMinute.objects.bulk_create(
-        GatewayMinute(
-            minute=now, operation=str(n), outcome="ok", calls=1, total_ms=1, counts=[0] * 19
-        )
-        for n in range(many)
-    )
     make_guests(many, at=now, with_item=True)
 
     deleted = retention.prune_all(now=now + OLD_AFTER)
@@ -219,7 +212,6 @@ def test_every_rule_runs_over_more_rows_than_one_run_looks_at(few, now):
         "guests": many,
         "guest carts": 1,  # the buyer's who has a checkout
         "sync events": many,
-        "gateway minutes": many,
     }
     assert not any(retention.prune_all(now=now + OLD_AFTER).values())
 

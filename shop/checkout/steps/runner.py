@@ -7,7 +7,6 @@ A run takes whatever is due, up to a bound. What a step decided is carried out b
 from __future__ import annotations
 
 import logging
-import time
 import traceback
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import FIRST_COMPLETED, Executor, Future, wait
@@ -26,8 +25,7 @@ from django.db import (
 from shop.checkout import settle_failures
 from shop.checkout.outcomes import RunReport
 from shop.db import errors
-from shop.payments import call_stats, circuit_breaker
-from shop.payments.call_stats import Timed
+from shop.payments import circuit_breaker
 from shop.payments.gateway import (
     Gateway,
     GatewayError,
@@ -195,9 +193,8 @@ def run_remote(
             step.on_gateway_unavailable(now=clock())
     if len(works) == allowed.calls and not allowed.is_unavailable:
         on_full_batch()
-    timed: list[Timed] = []
     call = step.probe if allowed.is_uncertain else step.call
-    calls = {threads.submit(_timed, call, gateway, work, timed): work for work in works}
+    calls = {threads.submit(_call, call, gateway, work): work for work in works}
     report = RunReport()
     trouble: Exception | None = None
     for answers in _as_completed(calls):
@@ -212,7 +209,6 @@ def run_remote(
             )
         except (OperationalError, InterfaceError) as error:
             trouble = error
-    call_stats.record(step.name, timed, now=clock())
     if trouble:
         raise trouble
     return report
@@ -231,15 +227,6 @@ def _record_in_two_tries(
         logger.warning("recording %s answers of %s again", len(answers), step.name, exc_info=True)
         close_old_connections()
         return _record(step, answers, clock=clock)
-
-
-def _timed(
-    call: Callable[[Gateway, Work], Answer], gateway: Gateway, work: Work, timed: list[Timed]
-) -> Answer | GatewayError:
-    started = time.monotonic()
-    answer = _call(call, gateway, work)
-    timed.append(Timed(time.monotonic() - started, answer))
-    return answer
 
 
 def _call(

@@ -1,4 +1,4 @@
-"""Each call to a gateway leaves a line in the log and is counted, whoever makes it."""
+"""Logs and measures every call to the gateway."""
 
 from __future__ import annotations
 
@@ -8,8 +8,7 @@ from collections.abc import Callable
 from functools import wraps
 from typing import Concatenate, ParamSpec, TypeVar
 
-from shop.payments.call_stats import outcome_of
-from shop.payments.gateway import GatewayError
+from shop.payments.gateway import Declined, GatewayError, Unreachable
 from shop.telemetry.instruments import GATEWAY
 
 Self = TypeVar("Self")
@@ -23,8 +22,10 @@ def instrumented(
     method: Callable[Concatenate[Self, Arguments], Answer],
 ) -> Callable[Concatenate[Self, Arguments], Answer]:
     """
-    Tell of every call of this method of a gateway: its name, what it was about (ids and amounts,
-    its keyword arguments), how long it took, and what it came to.
+    Log and measure every call of this gateway method.
+
+    The log line has the method's name, its keyword arguments (ids and amounts), the duration and
+    the outcome; the histogram has all but the arguments.
     """
     operation = method.__name__
 
@@ -45,14 +46,24 @@ def instrumented(
     return call
 
 
+def outcome_of(error: GatewayError) -> str:
+    """`declined`, `rate_limited`, `unreachable` or `unknown`."""
+    match error:
+        case Declined():
+            return "declined"
+        case Unreachable():
+            return "rate_limited" if error.is_rate_limit else "unreachable"
+    return "unknown"
+
+
 def _record(
-    operation: str, outcome: str, about: dict[str, object], *, started: float, error: str = ""
+    operation: str, outcome: str, arguments: dict[str, object], *, started: float, error: str = ""
 ) -> None:
     seconds = time.perf_counter() - started
     GATEWAY.labels(operation, outcome).observe(seconds)
     level = logging.WARNING if error else logging.INFO
     if logger.isEnabledFor(level):
-        fields = {"operation": operation, "outcome": outcome, **about}
+        fields = {"operation": operation, "outcome": outcome, **arguments}
         fields["duration_ms"] = round(seconds * 1000, 1)
         if error:
             fields["error"] = error

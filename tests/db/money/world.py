@@ -51,7 +51,6 @@ KEPT_BRIEFLY = {
     "KEEP_MOVES_DAYS": 7,
     "KEEP_KEYS_DAYS": 1,
     "KEEP_SYNC_EVENTS_DAYS": 1,
-    "KEEP_GATEWAY_MINUTES_DAYS": 1,
     "KEEP_GUESTS_DAYS": 1,
 }
 # A buyer who comes while polls of one order stay unanswered can pay within this time.
