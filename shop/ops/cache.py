@@ -1,13 +1,14 @@
 """
-What the page shows, put together: what stands, and what happened in a range.
+The figures of the operations page and of `/metrics`, cached for a moment in each process.
 
-Each answer is kept for a moment in this process, so that ten open pages cost as much as one. A
-figure that takes too long is left out and named: the others are shown.
+Ten open pages and two Prometheus servers cost as much as one. A figure of the history that takes
+longer than `STATEMENT_TIMEOUT_MS` is left out and named; the others are shown.
 """
 
 from __future__ import annotations
 
 import logging
+import math
 import threading
 import time
 from collections.abc import Callable, Mapping
@@ -17,15 +18,17 @@ from typing import Any
 
 from django.db import OperationalError, connection, transaction
 
-from shop.ops import current, history
+from shop.ops import current as current_state
+from shop.ops import history
 from shop.ops.ranges import CUSTOM, Range
 from shop.ops.rows import Row
 
 logger = logging.getLogger(__name__)
 
-STANDING_FRESH_SECONDS = 2.0
-PATIENCE_MS = 5_000  # with one figure
-MAX_KEPT = 50  # answers
+CURRENT_FRESH_SECONDS = 2.0
+MAX_STALE_SECONDS = 30.0
+STATEMENT_TIMEOUT_MS = 5_000
+MAX_ENTRIES = 50
 
 PARTS: Mapping[str, Callable[[Range], Any]] = {
     "checkouts": history.checkouts,
@@ -37,55 +40,60 @@ PARTS: Mapping[str, Callable[[Range], Any]] = {
 
 
 @dataclass
-class _Kept:
-    """One answer: while somebody reads it anew, others take what there was."""
-
-    reading: threading.Lock = field(default_factory=threading.Lock)
-    until: float = 0.0  # on the monotonic clock
+class _Entry:
+    lock: threading.Lock = field(default_factory=threading.Lock)  # held while it is read
+    fresh_until: float = -math.inf  # on the monotonic clock
     found: Row = field(default_factory=dict)
 
 
-_kept: dict[str, _Kept] = {}
+_entries: dict[str, _Entry] = {}
 
 
 def read(span: Range, *, now: datetime) -> Row:
-    """Everything on the page."""
+    """Everything on the page: the current state, and the history of the range."""
     name = span.name if span.name != CUSTOM else f"{span.since}–{span.until}"
     return {
-        "standing": _keep("standing", STANDING_FRESH_SECONDS, lambda: _standing(now=now)),
-        "span": _keep(name, span.fresh_seconds, lambda: _span(span, now=now)),
+        "current": current(now=now),
+        "span": _cached(name, span.fresh_seconds, lambda: _history(span, now=now)),
     }
 
 
+def current(*, now: datetime) -> Row:
+    """
+    The current state, `CURRENT_FRESH_SECONDS` old at most; its `as_of` says when it was read.
+
+    :raises OperationalError: Postgres is unavailable.
+    """
+    return _cached("current", CURRENT_FRESH_SECONDS, lambda: current_state.current(now=now))
+
+
 def forget() -> None:
-    """Read anew at the next question."""
-    _kept.clear()
+    """Empty the cache."""
+    _entries.clear()
 
 
-def _keep(name: str, fresh_seconds: float, read: Callable[[], Row]) -> Row:
+def _cached(name: str, fresh_seconds: float, read: Callable[[], Row]) -> Row:
     """
-    Read once for all who ask meanwhile: they get the last answer, so that a slow figure holds up
-    one thread and not those that serve buyers. Where there is none yet, they wait.
+    Read once for all callers. While one thread reads, the others get the last figures if these
+    are not older than `MAX_STALE_SECONDS`, so a slow statement blocks one thread of the server
+    only; otherwise they wait.
     """
-    if len(_kept) >= MAX_KEPT and name not in _kept:
-        _kept.clear()
-    kept = _kept.setdefault(name, _Kept())
-    if time.monotonic() < kept.until or not kept.reading.acquire(blocking=not kept.found):
-        return kept.found
+    if len(_entries) >= MAX_ENTRIES and name not in _entries:
+        _entries.clear()
+    entry = _entries.setdefault(name, _Entry())
+    stale_for = time.monotonic() - entry.fresh_until
+    if stale_for < 0 or not entry.lock.acquire(blocking=stale_for > MAX_STALE_SECONDS):
+        return entry.found
     try:
-        if time.monotonic() >= kept.until:
-            kept.found = read()
-            kept.until = time.monotonic() + fresh_seconds
-        return kept.found
+        if time.monotonic() >= entry.fresh_until:
+            entry.found = read()
+            entry.fresh_until = time.monotonic() + fresh_seconds
+        return entry.found
     finally:
-        kept.reading.release()
+        entry.lock.release()
 
 
-def _standing(*, now: datetime) -> Row:
-    return {"as_of": now, **current.current(now=now)}
-
-
-def _span(span: Range, *, now: datetime) -> Row:
+def _history(span: Range, *, now: datetime) -> Row:
     found: Row = {
         "as_of": now,
         "name": span.name,
@@ -97,18 +105,19 @@ def _span(span: Range, *, now: datetime) -> Row:
     }
     for name, read in PARTS.items():
         try:
-            found[name] = _patiently(read, span)
+            found[name] = _with_timeout(read, span)
         except OperationalError as error:
             if connection.connection is None or connection.connection.closed:
                 raise
-            logger.warning("%s takes too long: %s", name, error)
+            logger.warning("history of %s takes too long: %s", name, error)
             found[name] = None
             found["left_out"].append(name)
     return found
 
 
-def _patiently(read: Callable[[Range], Any], span: Range) -> Any:
+def _with_timeout(read: Callable[[Range], Any], span: Range) -> Any:
     with transaction.atomic():
         with connection.cursor() as cursor:
-            cursor.execute("SELECT set_config('statement_timeout', %s, true)", [str(PATIENCE_MS)])
+            timeout = str(STATEMENT_TIMEOUT_MS)
+            cursor.execute("SELECT set_config('statement_timeout', %s, true)", [timeout])
         return read(span)

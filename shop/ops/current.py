@@ -1,32 +1,30 @@
 """
-What stands where at this moment: queues, what is stuck, money that needs a person, units held.
+The state of the shop now: waiting work, stuck checkouts, money that needs a person, held units.
 
-Each statement reads open work alone, by a partial index: what is done and over costs nothing,
-however much there is of it.
+The operations page and `/metrics` both read it, through `shop/ops/cache.py`. Each statement reads
+unfinished rows alone, by a partial index, so its cost does not grow with the shop's history.
 """
 
 from __future__ import annotations
 
 from datetime import datetime, timedelta
-from typing import Any
 
 from django.conf import settings
-from django.db.models import Count, Min, Q, QuerySet, Sum
+from django.db.models import Count, F, Min, Q, QuerySet, Sum
 from django.urls import reverse
 
 from shop.addresses import celery_broker_url
-from shop.api.webhooks import FORGED
 from shop.checkout import holds, jobs
-from shop.checkout.jobs import STUCK_ATTEMPTS, CheckoutJob
-from shop.checkout.states import STEP_OF, State, Step
-from shop.checkout.steps.expire import FINAL_POLL_GRACE
+from shop.checkout.jobs import STUCK_AFTER, STUCK_ATTEMPTS, CheckoutJob, in_sql
+from shop.checkout.states import OPEN, STEP_OF, State, Step
 from shop.db import redis_client
 from shop.db.redis_client import RedisUnavailable
 from shop.operations import retention
+from shop.ops.attention import attention
 from shop.ops.rows import Row, select
-from shop.orders import OrderLine
 from shop.payments import circuit_breaker, inbox, webhook_health
 from shop.payments.cases import Case
+from shop.payments.inbox import InboxEvent
 from shop.payments.refunds import Refund, RefundStatus
 from shop.stock import StockLevel
 from shop.telemetry import heartbeats
@@ -35,34 +33,51 @@ from tasks.app import QUEUES
 
 MAX_ROWS = 50
 MAX_VARIANTS = 10
-MANY_REFUSED = 20  # of a quarter of an hour: as the alert has it
+MAX_CARTS = 50_000  # counted at most
+HOLD_LAPSED_AFTER = timedelta(minutes=1)  # the final poll of Razorpay comes before the release
 
 
 def current(*, now: datetime) -> Row:
-    """All of it. A dozen small statements, and one question to Redis."""
+    """
+    All figures: about 25 small statements, and two calls to Redis, which may be unavailable.
+
+    :raises OperationalError: Postgres is unavailable.
+    """
+    open_checkouts = checkouts(now=now)
     found = {
-        "steps": steps(now=now),
+        "as_of": now,
+        "checkouts": open_checkouts,
+        "steps": steps(open_checkouts, now=now),
         "queues": queues(),
-        "signs_of_life": heartbeat_rows(now=now),
+        "heartbeats": heartbeat_rows(now=now),
         "stuck": stuck(now=now),
-        "breaker": str(circuit_breaker.read(now=now)),
+        "breaker": breaker(now=now),
         "webhooks": webhooks(now=now),
         "refunds": refunds(),
         "cases": cases(),
         "stock": stock(now=now),
+        "carts_used_1h": carts_used(now=now),
         "retention": failing_retention(),
     }
     return found | {"attention": attention(found)}
 
 
-# --- work that waits -----------------------------------------------------------------------------
+# --- waiting work --------------------------------------------------------------------------------
 
-_DUE = """
-    SELECT state, count(*) AS waiting, count(*) FILTER (WHERE due_at <= %s) AS due,
+# The states are written out, as in the conditions of the partial indexes.
+_COUNT = """
+    SELECT state, count(*) AS count, count(due_at) AS waiting,
+           count(*) FILTER (WHERE due_at <= %(now)s::timestamptz) AS due,
+           count(*) FILTER (WHERE due_at < %(overdue)s::timestamptz) AS overdue,
+           count(*) FILTER (WHERE attempts >= %(attempts)s::int) AS retrying,
            min(due_at) AS oldest_due_at
-    FROM shop_checkoutjob WHERE due_at IS NOT NULL GROUP BY state
+    FROM shop_checkoutjob WHERE state IN ({states}) GROUP BY state
 """
-# What the other steps look at: a table each, with a clock of its own.
+# Two statements in one, because open and ended checkouts have an index each.
+_CHECKOUTS = " UNION ALL ".join(
+    _COUNT.format(states=in_sql(states)) for states in (OPEN, (State.IN_REVIEW, State.REFUNDING))
+)
+# The work of the other steps: one table each, with its own column for the time.
 _OTHER_DUE = """
     SELECT %s::text AS step, count(*) AS waiting, count(*) FILTER (WHERE {clock} <= %s) AS due,
            min({clock}) AS oldest_due_at
@@ -77,40 +92,45 @@ _OTHERS = (
 )
 
 
-def steps(*, now: datetime) -> list[Row]:
-    """For each step: how many rows wait for it, how many of them are due, and since when."""
-    waiting = {row["state"]: row for row in select(_DUE, [now])}
-    nothing = {"waiting": 0, "due": 0, "oldest_due_at": None}
+def checkouts(*, now: datetime) -> dict[str, Row]:
+    """Open checkouts and those in review or being refunded, by state; states without any too."""
+    none = dict.fromkeys(("count", "waiting", "due", "overdue", "retrying"), 0)
+    by_state = {
+        state.value: {**none, "oldest_due_at": None}
+        for state in sorted(OPEN | {State.IN_REVIEW, State.REFUNDING})
+    }
+    values = {"now": now, "overdue": now - STUCK_AFTER, "attempts": STUCK_ATTEMPTS}
+    for row in select(_CHECKOUTS, values):
+        by_state[row.pop("state")] = row
+    return by_state
+
+
+def steps(by_state: dict[str, Row], *, now: datetime) -> list[Row]:
+    """For each step: how many rows wait for it, how many are due, and since when."""
     found = [
-        nothing | waiting.get(state.value, {}) | {"step": _name(step)}
+        {name: by_state[state][name] for name in ("waiting", "due", "oldest_due_at")}
+        | {"step": "expire" if step is Step.RECONCILE_PAYMENT else step.value}
         for state, step in STEP_OF.items()
     ]
     for step, table, clock in _OTHERS:
         found += select(_OTHER_DUE.format(table=table, clock=clock), [step, now])
-    for row in found:
-        row.pop("state", None)
     return found
 
 
-def _name(step: Step) -> str:
-    """What looks at a checkout that waits for its payment is the end of its time."""
-    return "expire" if step is Step.RECONCILE_PAYMENT else step.value
-
-
 def queues() -> list[Row] | None:
-    """Messages that wait in each queue of Celery; None while Redis is away."""
+    """Messages in each Celery queue. None: Redis is unavailable. Empty: the broker is no Redis."""
     if celery_broker_url(settings.REDIS_URL) != settings.CELERY_BROKER_URL:
-        return []  # of a broker that is not ours to look into
+        return []
     try:
         return redis_client.call(
-            lambda it: [{"queue": queue, "messages": it.llen(queue)} for queue in QUEUES]
+            lambda client: [{"queue": queue, "messages": client.llen(queue)} for queue in QUEUES]
         )
     except RedisUnavailable:
         return None
 
 
 def heartbeat_rows(*, now: datetime) -> list[Row]:
-    """When the sweeper, and a task from each queue, were last heard of."""
+    """The last heartbeat of the sweeper, and of the canary of each queue."""
     return [
         {
             "name": name,
@@ -123,18 +143,18 @@ def heartbeat_rows(*, now: datetime) -> list[Row]:
 
 
 def failing_retention() -> list[Row]:
-    """The rules of retention whose last run failed, and since when."""
+    """The retention rules whose last run failed, and since when."""
     return [
         {"rule": mark.name, "since": mark.failing_since, "error": redacted(mark.error)}
         for mark in retention.failing()
     ]
 
 
-# --- what is stuck -------------------------------------------------------------------------------
+# --- stuck checkouts -----------------------------------------------------------------------------
 
 
 def stuck(*, now: datetime) -> Row:
-    """Checkouts that something keeps from moving, the longest due first, and why."""
+    """Checkouts that are overdue or fail repeatedly, with the reason; the longest due first."""
     rows = jobs.stuck(now=now)
     longest = rows.order_by("due_at").select_related("order")[:MAX_ROWS]
     reasons = _by_reason(rows)
@@ -146,17 +166,19 @@ def stuck(*, now: datetime) -> Row:
 
 
 def _by_reason(stuck: QuerySet[CheckoutJob]) -> list[Row]:
-    """How many are stuck for each reason, and since when; the most frequent first."""
+    """The number of stuck checkouts for each reason, and the oldest; the most frequent first."""
     found: dict[str, Row] = {}
     groups = stuck.order_by().values(
         "state",
-        is_tired=Q(attempts__gte=STUCK_ATTEMPTS),
+        is_retrying=Q(attempts__gte=STUCK_ATTEMPTS),
         is_claimed=Q(claim__isnull=False),
     )
     for group in groups.annotate(count=Count("id"), oldest_at=Min("created_at")):
         count, oldest_at = group["count"], group["oldest_at"]
         why = reason(
-            state=group["state"], is_tired=group["is_tired"], is_claimed=group["is_claimed"]
+            state=group["state"],
+            is_retrying=group["is_retrying"],
+            is_claimed=group["is_claimed"],
         )
         row = found.setdefault(why, {"reason": why, "count": 0, "oldest_at": oldest_at})
         row["count"] += count
@@ -173,7 +195,7 @@ def _stuck_row(job: CheckoutJob) -> Row:
         "state": job.state,
         "reason": reason(
             state=job.state,
-            is_tired=job.attempts >= STUCK_ATTEMPTS,
+            is_retrying=job.attempts >= STUCK_ATTEMPTS,
             is_claimed=job.claim is not None,
         ),
         "attempts": job.attempts,
@@ -183,38 +205,42 @@ def _stuck_row(job: CheckoutJob) -> Row:
     }
 
 
-def reason(*, state: str, is_tired: bool, is_claimed: bool) -> str:
-    """Why a checkout is stuck, as far as its row can say. Pure."""
-    if is_tired:
+def reason(*, state: str, is_retrying: bool, is_claimed: bool) -> str:
+    """Why a checkout is stuck, as far as its row shows. Pure."""
+    if is_retrying:
         at_gateway = state == State.ORDERED
-        return "Razorpay does not make its order" if at_gateway else "the step raises"
-    return "its worker went away" if is_claimed else "no worker takes it"
+        return "Razorpay does not create its order" if at_gateway else "the step raises"
+    return "its worker died or hangs" if is_claimed else "no worker takes it"
 
 
-# --- money that needs a person -------------------------------------------------------------------
+# --- money ---------------------------------------------------------------------------------------
+
+
+def breaker(*, now: datetime) -> Row:
+    """The circuit breaker for Razorpay: `closed`, `open` (with its end) or `half_open`."""
+    status = circuit_breaker.read(now=now)
+    return {"state": status.state.value, "until": status.until}
 
 
 def webhooks(*, now: datetime) -> Row:
-    """Whether Razorpay's events still reach us, and those that we could not read or gave up on."""
-    heard = webhook_health.webhook_health(now=now)
-    given_up = inbox.unreadable(now=now)
-    try:
-        forged = int(redis_client.call(lambda it: it.get(FORGED)) or 0)
-    except RedisUnavailable:
-        forged = None
+    """Whether webhooks arrive, how many wait, and how many need a person."""
+    health = webhook_health.webhook_health(now=now)
+    waiting = InboxEvent.objects.filter(due_at__isnull=False)
     return {
-        "is_silent": heard.is_silent,
-        "captured_by_webhook": heard.captured_by_webhook,
-        "captured_by_fetch": heard.captured_by_fetch,
-        "last_event_at": heard.last_event_at,
-        "forged": forged,
-        "given_up": given_up.count(),
-        "given_up_link": reverse("admin:shop_inboxevent_changelist"),
+        "is_silent": health.is_silent,
+        "captured_by_webhook": health.captured_by_webhook,
+        "captured_by_fetch": health.captured_by_fetch,
+        "last_event_at": health.last_event_at,
+        "forged": webhook_health.forged(),
+        **waiting.aggregate(waiting=Count("id"), oldest_at=Min("received_at")),
+        "dead": InboxEvent.objects.filter(due_at=None, handled_at=None).count(),
+        "dead_or_unreadable": inbox.unreadable(now=now).count(),
+        "link": reverse("admin:shop_inboxevent_changelist"),
     }
 
 
 def refunds() -> Row:
-    """Refunds that Razorpay has not confirmed: how many of each status, and since when."""
+    """Refunds that Razorpay has not confirmed: the number of each status, and the oldest."""
     unfinished = Refund.objects.exclude(status=RefundStatus.PROCESSED)
     rows = unfinished.order_by("status").values("status")
     return {
@@ -224,7 +250,7 @@ def refunds() -> Row:
 
 
 def cases() -> Row:
-    """Open cases of each kind, and since when."""
+    """Open cases: the number of each kind, and the oldest."""
     rows = Case.objects.filter(closed_at=None).order_by("kind").values("kind")
     return {
         "rows": list(rows.annotate(count=Count("id"), oldest_at=Min("opened_at"))),
@@ -232,80 +258,38 @@ def cases() -> Row:
     }
 
 
-# --- units ---------------------------------------------------------------------------------------
+# --- units and carts -----------------------------------------------------------------------------
 
 
 def stock(*, now: datetime) -> Row:
-    """Units that are held, where most of them are, and holds that should have ended by now."""
+    """Held units, the variants with most of them, and holds past their end (lapsed)."""
     levels = StockLevel.objects.filter(held__gt=0).order_by("-held", "variant_id")
-    top = levels.values_list("variant__sku", "variant__product__name", "held", "on_hand")
+    top = levels.values("held", "on_hand", sku=F("variant__sku"), name=F("variant__product__name"))
     lapsed = CheckoutJob.objects.filter(
-        state=State.AWAITING_PAYMENT,
-        due_at__isnull=False,
-        expires_at__lt=now - FINAL_POLL_GRACE - timedelta(minutes=1),
+        state__in=sorted(OPEN), expires_at__lt=now - HOLD_LAPSED_AFTER
     )
-    lines = OrderLine.objects.filter(order__checkout__in=lapsed)
     unpaid = holds.totals()
     return {
-        "held_units": levels.aggregate(units=Sum("held"))["units"] or 0,
+        "held_units": levels.aggregate(units=Sum("held", default=0))["units"],
         "held_by_guests": unpaid.by_guests,
         "held_at_one_address": unpaid.at_one_address,
         "refused_15m": holds.refused(since=now - timedelta(minutes=15)),
-        "overdue_holds": lapsed.count(),
-        "overdue_units": lines.aggregate(units=Sum("units"))["units"] or 0,
-        "top": [
-            dict(zip(("sku", "name", "held", "on_hand"), row, strict=True))
-            for row in top[:MAX_VARIANTS]
-        ],
+        **lapsed.aggregate(
+            lapsed_holds=Count("id", distinct=True),
+            lapsed_units=Sum("order__lines__units", default=0),
+        ),
+        "top": list(top[:MAX_VARIANTS]),
     }
 
 
-# --- what needs a person -------------------------------------------------------------------------
+_CARTS = """
+    SELECT CASE WHEN owner.is_guest THEN 'guest' ELSE 'account' END AS owner, count(*) AS carts
+    FROM (SELECT owner_id FROM shop_cart WHERE updated_at >= %s LIMIT %s) AS cart
+    JOIN shop_user owner ON owner.id = cart.owner_id GROUP BY 1
+"""
 
 
-def attention(found: dict[str, Any]) -> list[Row]:
-    """What a person should look at, the worst first; empty when all is well. Pure."""
-    failed = sum(row["count"] for row in found["refunds"]["rows"] if row["status"] == "failed")
-    open_cases = sum(row["count"] for row in found["cases"]["rows"])
-    heard = found["webhooks"]
-    at_rest = found["breaker"] != "ok"
-    unheard = [
-        (True, "bad", f"Nothing heard of {it['name']}", it["link"])
-        for it in found["signs_of_life"]
-        if it["is_late"]
-    ]
-    failing = [
-        (True, "warn", f"Retention of {row['rule']} fails: {row['error']}", "")
-        for row in found["retention"]
-    ]
-    given_up, stuck, overdue = (
-        heard["given_up"],
-        found["stuck"]["count"],
-        found["stock"]["overdue_holds"],
-    )
-    refused = found["stock"]["refused_15m"]
-    signs = [
-        (open_cases, "bad", _counted(open_cases, "open case"), found["cases"]["link"]),
-        (failed, "bad", _counted(failed, "failed refund"), found["refunds"]["link"]),
-        (given_up, "bad", f"{_counted(given_up, 'webhook')} given up", heard["given_up_link"]),
-        (heard["is_silent"], "bad", "Webhooks are silent: look at Razorpay's dashboard", ""),
-        *unheard,
-        (stuck, "warn", f"{_counted(stuck, 'checkout')} stuck", "#stuck"),
-        (overdue, "warn", f"{_counted(overdue, 'hold')} past the end", "#stock"),
-        (
-            refused > MANY_REFUSED,
-            "warn",
-            f"{_counted(refused, 'checkout')} refused because too much is held unpaid",
-            "#stock",
-        ),
-        (at_rest, "warn", f"Razorpay is left alone: {found['breaker']}", "#gateway"),
-        *failing,
-        (found["queues"] is None, "warn", "Redis is away: checkouts move slowly", "#queues"),
-    ]
-    return [
-        {"level": level, "text": text, "link": link} for is_so, level, text, link in signs if is_so
-    ]
-
-
-def _counted(number: int, one: str) -> str:
-    return f"{number} {one}" if number == 1 else f"{number} {one}s"
+def carts_used(*, now: datetime) -> Row:
+    """Carts that were read or changed in the last hour, by kind of owner."""
+    rows = select(_CARTS, [now - timedelta(hours=1), MAX_CARTS])
+    return {"guest": 0, "account": 0} | {row["owner"]: row["carts"] for row in rows}

@@ -57,12 +57,12 @@ def series(found: Row) -> str:
 
 def figures(found: Row) -> str:
     """A line for each single figure of the page, under the name that it has in its JSON."""
-    standing = found["standing"]
+    current = found["current"]
     named: Row = {
         **{part: found["span"][part] for part in ("checkouts", "times", "webhooks", "carts")},
-        "now": {part: standing[part] for part in ("breaker", "webhooks", "stock")},
-        "queue_messages": {row["queue"]: row["messages"] for row in standing["queues"] or ()},
-        "last_heard_of": {row["name"]: row["at"] for row in standing["signs_of_life"]},
+        "now": {part: current[part] for part in ("breaker", "webhooks", "stock")},
+        "queue_messages": {row["queue"]: row["messages"] for row in current["queues"] or ()},
+        "heartbeats": {row["name"]: row["at"] for row in current["heartbeats"]},
     }
     return to_csv(["figure", "value"], _flat("", named))
 
@@ -76,10 +76,10 @@ def _flat(prefix: str, named: Row) -> Iterable[tuple[str, Any]]:
 
 
 def _money(found: Row) -> list[Row]:
-    standing = found["standing"]
+    current = found["current"]
     return [
-        *({**row, "what": "refund", "kind": row["status"]} for row in standing["refunds"]["rows"]),
-        *({**row, "what": "case"} for row in standing["cases"]["rows"]),
+        *({**row, "what": "refund", "kind": row["status"]} for row in current["refunds"]["rows"]),
+        *({**row, "what": "case"} for row in current["cases"]["rows"]),
     ]
 
 
@@ -98,17 +98,21 @@ def _table(part: Callable[[Row], Iterable[Row] | None], *columns: str) -> Callab
 EXPORTS: Mapping[str, Callable[[Row], str]] = {
     "series": series,
     "figures": figures,
-    "steps": _table(lambda it: it["standing"]["steps"], "step", "waiting", "due", "oldest_due_at"),
+    "steps": _table(
+        lambda found: found["current"]["steps"], "step", "waiting", "due", "oldest_due_at"
+    ),
     "money": _table(_money, "what", "kind", "count", "oldest_at"),
-    "stock": _table(lambda it: it["standing"]["stock"]["top"], "sku", "name", "held", "on_hand"),
+    "stock": _table(
+        lambda found: found["current"]["stock"]["top"], "sku", "name", "held", "on_hand"
+    ),
     "stuck": _table(
-        lambda it: it["standing"]["stuck"]["rows"],
+        lambda found: found["current"]["stuck"]["rows"],
         *("checkout", "order", "state", "reason", "attempts", "due_at", "created_at"),
         "last_error",
     ),
-    "reasons": _table(lambda it: it["span"]["reasons"], "ended", "reason", "checkouts"),
+    "reasons": _table(lambda found: found["span"]["reasons"], "ended", "reason", "checkouts"),
     "carts": _table(
-        lambda it: (it["span"]["carts"] or {}).get("sessions"),
+        lambda found: (found["span"]["carts"] or {}).get("sessions"),
         *("session", "is_guest", "cart", "units", "stale", "refused", "last_kind", "last_at"),
         *("created_at", "updated_at", "checkout"),
     ),

@@ -1,55 +1,38 @@
 """
-`/metrics`, for Prometheus: what stands in the database now, and what processes have counted.
+`/metrics`, for Prometheus: the current state as gauges, and the counts of the processes.
 
-The state of the shop is read from Postgres at the scrape: one truth, however many processes there
-are. Every query reads what is unfinished, by an index of its own, and never what is done: the cost
-does not grow with the years. `shop/telemetry/instruments.py` has what is counted in passing.
+The current state comes from `shop/ops/current.py`, as on the operations page. What processes count
+while they work is in `shop/telemetry/instruments.py`.
 """
 
 from __future__ import annotations
 
-import threading
-import time
-from collections.abc import Iterable, Iterator
-from datetime import datetime, timedelta
+from collections.abc import Iterable, Iterator, Mapping
+from datetime import datetime
 
 from django.conf import settings
-from django.db import InterfaceError, OperationalError, connection
+from django.db import InterfaceError, OperationalError
 from django.http import HttpRequest, HttpResponse
 from django.utils import timezone
 from django.utils.crypto import constant_time_compare
-from prometheus_client import (
-    CONTENT_TYPE_LATEST,
-    CollectorRegistry,
-    generate_latest,
-)
+from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector
 
-from shop.addresses import celery_broker_url
-from shop.api.webhooks import FORGED
-from shop.checkout import holds
-from shop.checkout.jobs import STUCK_AFTER, STUCK_ATTEMPTS
-from shop.checkout.states import OPEN, State
-from shop.db import redis_client
-from shop.db.redis_client import RedisUnavailable
+from shop.checkout.states import OPEN
 from shop.operations import retention
-from shop.payments import circuit_breaker, webhook_health
+from shop.ops import cache, current
+from shop.ops.rows import Row
+from shop.payments import webhook_health
 from shop.payments.cases import CaseKind
 from shop.payments.circuit_breaker import BreakerState
 from shop.payments.refunds import RefundStatus
 from shop.telemetry import exporter, heartbeats
-from tasks.app import QUEUES
-
-READ_AGAIN_AFTER_SECONDS = 5.0  # scrapers come in twos; nobody's page should cost the shop more
-HOLD_LAPSED_AFTER = timedelta(minutes=1)  # the sweeper asks Razorpay a last time before it releases
-MAX_CARTS = 50_000  # are counted, no more
-UNSETTLED = (State.IN_REVIEW, State.REFUNDING)
 
 
 def view(request: HttpRequest) -> HttpResponse:
-    """For whoever has METRICS_TOKEN; for anybody while developing without one."""
+    """Requires METRICS_TOKEN; without one set, open in DEBUG and closed otherwise."""
     if not may_read(request):
         return _refuse(
             "Authorization: Bearer METRICS_TOKEN"
@@ -60,7 +43,7 @@ def view(request: HttpRequest) -> HttpResponse:
 
 
 def may_read(request: HttpRequest) -> bool:
-    """Whether the request has METRICS_TOKEN; without one, whether this is a developer's machine."""
+    """Whether the request carries METRICS_TOKEN; without one set, whether DEBUG is on."""
     if not settings.METRICS_TOKEN:
         return bool(settings.DEBUG)
     given = request.headers.get("Authorization", "")
@@ -72,10 +55,10 @@ def _refuse(sentence: str) -> HttpResponse:
 
 
 def exposition(*, now: datetime) -> bytes:
-    """Everything, in Prometheus' text format."""
+    """All metrics in Prometheus' text format."""
     registry = CollectorRegistry()
     registry.register(exporter.Counted())
-    registry.register(_Fixed(standing(now=now)))
+    registry.register(_Fixed(list(gauges(now=now))))
     return generate_latest(registry)
 
 
@@ -87,244 +70,155 @@ class _Fixed(Collector):
         return self._metrics
 
 
-_turn = threading.Lock()
-_read: tuple[float, list[Metric]] | None = None
-
-
-def standing(*, now: datetime) -> list[Metric]:
-    """How the shop stands; as it stood up to `READ_AGAIN_AFTER_SECONDS` ago."""
-    global _read  # noqa: PLW0603 - of this process
-    with _turn:
-        if _read is None or time.monotonic() - _read[0] > READ_AGAIN_AFTER_SECONDS:
-            _read = (time.monotonic(), [*_of_postgres(now=now), *_of_redis()])
-        return _read[1]
-
-
-def forget() -> None:
-    """Read anew at the next scrape."""
-    global _read  # noqa: PLW0603 - of this process
-    _read = None
-
-
-def _of_postgres(*, now: datetime) -> list[Metric]:
-    """Without a database, the news that there is none."""
+def gauges(*, now: datetime) -> Iterator[Metric]:
+    """The current state. Without Postgres: that it is down, and what Redis says."""
+    found: Row = {}
     try:
-        found = [
-            *_checkouts(now=now),
-            *_stock(now=now),
-            *_carts(now=now),
-            *_cases(),
-            *_refunds(now=now),
-            *_inbox(now=now),
-            *_webhook_health(now=now),
-            *_heartbeats(now=now),
-            *_retention(),
-        ]
+        found = cache.current(now=now)
     except (OperationalError, InterfaceError):
-        return [_gauge("pakka_postgres_up", "Whether Postgres answered.", 0)]
-    return [_gauge("pakka_postgres_up", "Whether Postgres answered.", 1), *found]
+        queues, forged = current.queues(), webhook_health.forged()
+    else:
+        queues, forged = found["queues"], found["webhooks"]["forged"]
+    yield _gauge("pakka_postgres_up", "Whether Postgres answers.", int(bool(found)))
+    yield from _redis(queues, forged)
+    for part in (_checkouts, _stock, _money, _webhooks, _gateway, _processes) if found else ():
+        yield from part(found)
 
 
-def _of_redis() -> Iterator[Metric]:
-    try:
-        depths, forged = redis_client.call(
-            lambda it: ({queue: it.llen(queue) for queue in QUEUES}, int(it.get(FORGED) or 0))
+def _redis(queues: list[Row] | None, forged: int | None) -> Iterator[Metric]:
+    yield _gauge("pakka_redis_up", "Whether Redis answers.", int(forged is not None))
+    if forged is not None:
+        yield CounterMetricFamily(
+            "pakka_webhooks_forged", "Webhooks with a missing or wrong signature.", value=forged
         )
-    except RedisUnavailable:
-        yield _gauge("pakka_redis_up", "Whether Redis answered.", 0)
-        return
-    yield _gauge("pakka_redis_up", "Whether Redis answered.", 1)
-    yield CounterMetricFamily(
-        "pakka_webhooks_forged", "Webhooks with a missing or wrong signature.", value=forged
+    if queues:
+        depths = {row["queue"]: row["messages"] for row in queues}
+        yield _by("pakka_queue_messages", "Messages that wait in a queue.", "queue", depths)
+
+
+def _checkouts(found: Row) -> Iterator[Metric]:
+    count = GaugeMetricFamily(
+        "pakka_checkouts", "Open checkouts, and those in review or refunding.", labels=["state"]
     )
-    if celery_broker_url(settings.REDIS_URL) == settings.CELERY_BROKER_URL:
-        yield _by("pakka_queue_messages", "Rings that wait in a queue.", "queue", depths)
-
-
-# --- from Postgres ----------------------------------------------------------------------------
-
-
-def _listed(states: Iterable[str]) -> str:
-    """Constants of ours, spelt as in the conditions of the indexes that must serve."""
-    return ", ".join(f"'{state}'" for state in sorted(states))
-
-
-_COUNT = """
-    SELECT state, count(*),
-           count(*) FILTER (WHERE due_at < %(overdue)s::timestamptz),
-           count(*) FILTER (WHERE attempts >= %(attempts)s::int),
-           coalesce(extract(epoch FROM %(now)s::timestamptz - min(due_at)), 0)
-    FROM shop_checkoutjob WHERE state IN ({states}) GROUP BY state
-"""
-_CHECKOUTS = f"{_COUNT.format(states=_listed(OPEN))} UNION ALL " + _COUNT.format(
-    states=_listed(UNSETTLED)
-)
-
-
-def _checkouts(*, now: datetime) -> Iterator[Metric]:
-    """Checkouts under way. pakka_checkout_transitions counts the others as they end."""
-    values = {"now": now, "overdue": now - STUCK_AFTER, "attempts": STUCK_ATTEMPTS}
-    rows = {state: rest for state, *rest in _rows(_CHECKOUTS, values)}
-    count = GaugeMetricFamily("pakka_checkouts", "Checkouts under way.", labels=["state"])
     stuck = GaugeMetricFamily(
         "pakka_checkouts_stuck",
-        "Checkouts that something keeps from moving: overdue, or tried again and again.",
+        "Open checkouts that are overdue, or that were tried three times or more (retrying).",
         labels=["state", "reason"],
     )
-    oldest = GaugeMetricFamily(
+    overdue = GaugeMetricFamily(
         "pakka_checkout_overdue_seconds",
-        "For how long the longest due checkout of a state has been due.",
+        "Seconds since the longest due checkout of a state fell due.",
         labels=["state"],
     )
-    for state in sorted(OPEN | set(UNSETTLED)):
-        number, overdue, retried, due_seconds = rows.get(state, (0, 0, 0, 0))
-        count.add_metric([state], number)
-        oldest.add_metric([state], max(float(due_seconds), 0.0))
+    for state, row in found["checkouts"].items():
+        count.add_metric([state], row["count"])
+        overdue.add_metric([state], max(_age(found, row["oldest_due_at"]), 0.0))
         if state in OPEN:
-            stuck.add_metric([state, "overdue"], overdue)
-            stuck.add_metric([state, "retrying"], retried)
-    yield count
-    yield stuck
-    yield oldest
+            stuck.add_metric([state, "overdue"], row["overdue"])
+            stuck.add_metric([state, "retrying"], row["retrying"])
+    yield from (count, stuck, overdue)
 
 
-_HELD = "SELECT coalesce(sum(held), 0) FROM shop_stocklevel"  # as many rows as the shop has goods
-_LAPSED = f"""
-    SELECT coalesce(sum(line.units), 0)
-    FROM shop_checkoutjob job JOIN shop_orderline line ON line.order_id = job.order_id
-    WHERE job.state IN ({_listed(OPEN)}) AND job.expires_at < %s::timestamptz
-"""
-
-
-def _stock(*, now: datetime) -> Iterator[Metric]:
-    [[held]] = _rows(_HELD)
-    [[lapsed]] = _rows(_LAPSED, [now - HOLD_LAPSED_AFTER])
-    unpaid = holds.totals()
-    yield _gauge("pakka_stock_held_units", "Units set aside for unpaid orders.", held)
-    yield _gauge("pakka_stock_lapsed_units", "Of these, units held past their time.", lapsed)
-    yield _gauge("pakka_stock_held_by_guests_units", "Of these, units of guests.", unpaid.by_guests)
-    yield _gauge(
-        "pakka_stock_held_at_one_address_units",
-        "Of these, units of the network address that holds the most.",
-        unpaid.at_one_address,
-    )
-
-
-_CARTS = """
-    SELECT owner.is_guest, count(*)
-    FROM (SELECT owner_id FROM shop_cart WHERE updated_at >= %s LIMIT %s) AS cart
-    JOIN shop_user owner ON owner.id = cart.owner_id GROUP BY 1
-"""
-
-
-def _carts(*, now: datetime) -> Iterator[Metric]:
-    rows = dict(_rows(_CARTS, [now - timedelta(hours=1), MAX_CARTS]))
-    used = {"guest": rows.get(True, 0), "account": rows.get(False, 0)}
+def _stock(found: Row) -> Iterator[Metric]:
+    stock = found["stock"]
+    for name, text, figure in (
+        ("held", "Units held for unpaid orders.", "held_units"),
+        ("lapsed", "Held units whose hold is past its end.", "lapsed_units"),
+        ("held_by_guests", "Units held by guests.", "held_by_guests"),
+        (
+            "held_at_one_address",
+            "Units held by the network address that holds the most.",
+            "held_at_one_address",
+        ),
+    ):
+        yield _gauge(f"pakka_stock_{name}_units", text, stock[figure])
+    used = found["carts_used_1h"]
     yield _by("pakka_carts_used_1h", "Carts read or changed in the last hour.", "owner", used)
 
 
-_OPEN_CASES = "SELECT kind, count(*) FROM shop_case WHERE closed_at IS NULL GROUP BY kind"
-
-
-def _cases() -> Iterator[Metric]:
-    kinds = dict.fromkeys((kind.value for kind in CaseKind), 0) | dict(_rows(_OPEN_CASES))
-    yield _by("pakka_cases_open", "Money that waits for a person.", "kind", kinds)
-
-
-_UNFINISHED_REFUNDS = """
-    SELECT status, count(*), extract(epoch FROM %s::timestamptz - min(created_at))
-    FROM shop_refund WHERE NOT status = 'processed' GROUP BY status
-"""
-
-
-def _refunds(*, now: datetime) -> Iterator[Metric]:
-    rows = {status: rest for status, *rest in _rows(_UNFINISHED_REFUNDS, [now])}
+def _money(found: Row) -> Iterator[Metric]:
+    kinds = {kind.value: 0 for kind in CaseKind}
+    kinds |= {row["kind"]: row["count"] for row in found["cases"]["rows"]}
+    yield _by("pakka_cases_open", "Open cases: money that needs a person.", "kind", kinds)
+    rows = {row["status"]: row for row in found["refunds"]["rows"]}
     statuses = [status.value for status in RefundStatus if status != RefundStatus.PROCESSED]
-    found = {status: rows.get(status, (0, 0)) for status in statuses}
-    count = {status: number for status, (number, _) in found.items()}
-    oldest = {status: float(age) for status, (_, age) in found.items()}
+    count = {status: rows.get(status, {"count": 0})["count"] for status in statuses}
+    oldest = {status: _age(found, rows.get(status, {}).get("oldest_at")) for status in statuses}
     yield _by("pakka_refunds", "Refunds that Razorpay has not confirmed.", "status", count)
     yield _by("pakka_refund_oldest_seconds", "Age of the oldest of them.", "status", oldest)
 
 
-_WAITING_EVENTS = """
-    SELECT count(*), coalesce(extract(epoch FROM %s::timestamptz - min(received_at)), 0)
-    FROM shop_inboxevent WHERE due_at IS NOT NULL
-"""
-_DEAD_EVENTS = "SELECT count(*) FROM shop_inboxevent WHERE due_at IS NULL AND handled_at IS NULL"
-
-
-def _inbox(*, now: datetime) -> Iterator[Metric]:
-    [[waiting, seconds]] = _rows(_WAITING_EVENTS, [now])
-    [[dead]] = _rows(_DEAD_EVENTS)
-    counts = {"waiting": waiting, "dead": dead}
-    yield _by("pakka_webhooks", "Webhooks received and not handled.", "state", counts)
-    yield _gauge("pakka_webhook_oldest_seconds", "Age of the oldest that waits.", float(seconds))
-
-
-def _webhook_health(*, now: datetime) -> Iterator[Metric]:
-    """How we hear of money."""
-    heard = webhook_health.webhook_health(now=now)
-    captured = {"webhook": heard.captured_by_webhook, "fetch": heard.captured_by_fetch}
+def _webhooks(found: Row) -> Iterator[Metric]:
+    webhooks = found["webhooks"]
+    yield _by(
+        "pakka_webhooks",
+        "Received webhooks that wait, or that failed and are not tried again (dead).",
+        "state",
+        {state: webhooks[state] for state in ("waiting", "dead")},
+    )
+    yield _gauge(
+        "pakka_webhook_oldest_seconds",
+        "Age of the oldest webhook that waits.",
+        _age(found, webhooks["oldest_at"]),
+    )
     yield _by(
         "pakka_payments_captured_10m",
-        "Payments captured in the last ten minutes, by how we heard of them.",
+        "Payments captured in the last ten minutes, by how the shop learned of them.",
         "via",
-        captured,
+        {via: webhooks[f"captured_by_{via}"] for via in ("webhook", "fetch")},
     )
     yield _gauge(
         "pakka_webhooks_silent",
-        "Whether money comes in that no webhook tells of.",
-        int(heard.is_silent),
+        "Whether payments are captured while no webhook arrives.",
+        int(webhooks["is_silent"]),
     )
-    state = circuit_breaker.read(now=now).state
+
+
+def _gateway(found: Row) -> Iterator[Metric]:
     yield _by(
         "pakka_gateway_breaker",
         "1 for the state of the circuit breaker for Razorpay: closed, open or half_open.",
         "state",
-        {name.value: int(name is state) for name in BreakerState},
+        {state.value: int(state == found["breaker"]["state"]) for state in BreakerState},
     )
 
 
-def _heartbeats(*, now: datetime) -> Iterator[Metric]:
-    """Who was never heard of is as old as time: an alarm must ring for it too."""
+def _processes(found: Row) -> Iterator[Metric]:
+    """A process that has never reported has age +Inf, so its alert fires too."""
     ages = {
-        name: age.total_seconds() if age is not None else float("inf")
-        for name, age in heartbeats.ages(QUEUES, now=now).items()
+        row["name"]: _age(found, row["at"]) if row["at"] else float("inf")
+        for row in found["heartbeats"]
     }
     yield _gauge(
-        "pakka_sweeper_age_seconds", "Since the sweeper's last sweep.", ages[heartbeats.SWEEPER]
+        "pakka_sweeper_age_seconds",
+        "Seconds since the sweeper's last complete sweep.",
+        ages.pop(heartbeats.SWEEPER),
     )
-    canaries = {queue: ages[heartbeats.CANARY + queue] for queue in QUEUES}
     yield _by(
         "pakka_canary_age_seconds",
-        "Since a task last came through a queue and finished.",
+        "Seconds since the last canary task of a queue finished.",
         "queue",
-        canaries,
+        {name.removeprefix(heartbeats.CANARY): age for name, age in ages.items()},
     )
-
-
-def _retention() -> Iterator[Metric]:
-    failing = {mark.name for mark in retention.failing()}
+    failing = {row["rule"] for row in found["retention"]}
     yield _by(
         "pakka_retention_failing",
-        "1 for each rule of retention whose last run failed.",
+        "1 for each retention rule whose last run failed.",
         "rule",
         {rule.name: int(rule.name in failing) for rule in retention.RULES},
     )
 
 
-def _rows(query: str, values: object = None) -> list[tuple]:
-    with connection.cursor() as cursor:
-        cursor.execute(query, values)  # type: ignore[arg-type]
-        return cursor.fetchall()
+def _age(found: Row, at: datetime | None) -> float:
+    """Seconds from `at` to the time of the figures; 0 for None."""
+    return (found["as_of"] - at).total_seconds() if at else 0.0
 
 
 def _gauge(name: str, text: str, value: float) -> Metric:
     return GaugeMetricFamily(name, text, value=value)
 
 
-def _by(name: str, text: str, label: str, values: dict[str, int] | dict[str, float]) -> Metric:
+def _by(name: str, text: str, label: str, values: Mapping[str, float]) -> Metric:
     family = GaugeMetricFamily(name, text, labels=[label])
     for word, value in values.items():
         family.add_metric([word], value)

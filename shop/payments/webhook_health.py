@@ -10,6 +10,8 @@ from datetime import datetime, timedelta
 
 from django.db.models import Count
 
+from shop.db import redis_client
+from shop.db.redis_client import RedisUnavailable
 from shop.payments.inbox import POLLED, InboxEvent
 from shop.payments.ledger import Payment
 
@@ -53,3 +55,19 @@ def _has_missed(last_event_at: datetime | None, *, now: datetime) -> bool:
     since = max(last_event_at or now - REMEMBERED, now - REMEMBERED)
     found = Payment.objects.filter(captured_at__gt=since, captured_via="fetch").order_by()
     return len(found.values("pk")[:MIN_PAYMENTS]) == MIN_PAYMENTS
+
+
+_FORGED = "webhooks:forged"  # a counter in Redis
+
+
+def count_forged() -> None:
+    """Count a webhook with a missing or wrong signature. :raises RedisUnavailable: not counted."""
+    redis_client.call(lambda client: client.incr(_FORGED))
+
+
+def forged() -> int | None:
+    """The number of such webhooks since Redis was last emptied; None: Redis is unavailable."""
+    try:
+        return int(redis_client.call(lambda client: client.get(_FORGED)) or 0)
+    except RedisUnavailable:
+        return None

@@ -120,10 +120,10 @@ def test_every_panel_has_its_figures(staff: Staff, busy: RunningShop):
         "times": "payable",
         "reasons": "cancelled by the buyer",
         "queues": "Create Razorpay order",
-        "webhooks": "coming in",
+        "webhooks": "arriving",
         "stock": "TEA-100",
         "carts": "refused: cart_empty",
-        "breaker": "breaker closed",
+        "breaker": "closed",
         "stuck": "Nothing is stuck.",
     }.items():
         expect(page.locator(f"[data-{panel}]")).to_contain_text(words)
@@ -149,7 +149,7 @@ def test_figures_that_are_stale_say_so_until_they_are_not(staff: Staff, busy: Ru
     user.forgiven += ("/ops/data.json",)
     user.page.route("**/ops/data.json*", lambda route: route.abort())
     trouble = user.page.get_by_role("alert")
-    expect(trouble).to_contain_text("and stale", timeout=SOON_MS)
+    expect(trouble).to_contain_text("figures are stale", timeout=SOON_MS)
 
     user.page.unroute("**/ops/data.json*")
 

@@ -22,7 +22,7 @@ from shop.checkout.states import State
 from shop.checkout.steps.check_payments import CheckPayments
 from shop.checkout.steps.reconcile_webhook import ReconcileWebhook
 from shop.db import redis_client
-from shop.ops import metrics
+from shop.ops import cache, current, metrics
 from shop.payments import cases, circuit_breaker, inbox, polling
 from shop.payments.gateway import OutcomeUnknown
 from shop.payments.ledger import GatewayOrder, Payment
@@ -49,9 +49,9 @@ Samples = dict[tuple[str, tuple[str, ...]], float]
 
 @pytest.fixture
 def fresh():
-    metrics.forget()
+    cache.forget()
     yield
-    metrics.forget()
+    cache.forget()
 
 
 def samples(text: str) -> Samples:
@@ -130,7 +130,7 @@ def test_units_are_held_and_lapse(gateway, now):
     seen = scrape(now=now)
     assert (seen["pakka_stock_held_units", ()], seen["pakka_stock_lapsed_units", ()]) == (3, 0)
 
-    metrics.forget()
+    cache.forget()
     seen = scrape(now=job.expires_at + timedelta(minutes=2))
     assert seen["pakka_stock_lapsed_units", ()] == 3
 
@@ -239,7 +239,7 @@ def test_without_postgres_the_rest_is_still_told(monkeypatch):
     def away(**_):
         raise OperationalError("gone")
 
-    monkeypatch.setattr(metrics, "_stock", away)
+    monkeypatch.setattr(current, "stock", away)
 
     seen = scrape()
 
@@ -257,9 +257,9 @@ def test_two_scrapes_in_a_row_ask_postgres_once(now):
 
 def test_what_is_done_is_not_read(now):
     """Whatever the size of the tables: each of our own queries can be served by an index."""
-    metrics.forget()
+    cache.forget()
     with CaptureQueriesContext(connection) as queries:
-        metrics.standing(now=now)
+        list(metrics.gauges(now=now))
 
     with connection.cursor() as cursor:
         cursor.execute("SET LOCAL enable_seqscan = off")

@@ -9,7 +9,6 @@ from django.urls import reverse
 from django.utils import timezone
 
 from shop.accounts import User
-from shop.api.webhooks import FORGED
 from shop.carts import REFUSED, SyncEvent, report_stale
 from shop.checkout import start
 from shop.checkout.jobs import CheckoutJob, Transition
@@ -18,7 +17,7 @@ from shop.checkout.steps.validate_cart import VALIDATE_CART
 from shop.db import redis_client
 from shop.ops import cache, current, history, ranges
 from shop.ops.rows import select
-from shop.payments import cases, circuit_breaker, inbox
+from shop.payments import cases, circuit_breaker, inbox, webhook_health
 from shop.payments.gateway import OutcomeUnknown
 from shop.payments.inbox import InboxEvent
 from shop.payments.ledger import GatewayOrder
@@ -269,7 +268,7 @@ def test_work_that_waits_is_shown_by_step(now):
     make_checkout(now=now)
     deliver({"id": "pay_1", "status": "captured"}, now=now)
 
-    steps = {row["step"]: row for row in current.steps(now=now)}
+    steps = {row["step"]: row for row in current.current(now=now)["steps"]}
 
     assert (steps["validate_cart"]["due"], steps["validate_cart"]["oldest_due_at"]) == (1, now)
     assert steps["reconcile_webhook"]["due"] == 1
@@ -289,9 +288,9 @@ def test_messages_in_the_queues_are_counted_and_redis_away_is_said(redis):
     ("changes", "reason"),
     [
         ({}, "no worker takes it"),
-        ({"claim": "00000000-0000-0000-0000-000000000001"}, "its worker went away"),
+        ({"claim": "00000000-0000-0000-0000-000000000001"}, "its worker died or hangs"),
         ({"attempts": 4}, "the step raises"),
-        ({"attempts": 4, "state": "ordered"}, "Razorpay does not make its order"),
+        ({"attempts": 4, "state": "ordered"}, "Razorpay does not create its order"),
     ],
 )
 def test_what_is_stuck_says_why(now, changes, reason):
@@ -314,7 +313,7 @@ def test_what_is_stuck_is_counted_by_reason_beyond_what_is_listed(now, monkeypat
 
     assert found["reasons"] == [
         {
-            "reason": "Razorpay does not make its order",
+            "reason": "Razorpay does not create its order",
             "count": 2,
             "oldest_at": jobs[1].created_at,
         },
@@ -333,9 +332,9 @@ def test_held_units_are_shown_and_holds_past_their_end(gateway, now):
     assert found["top"] == [
         {"sku": variant.sku, "name": variant.product.name, "held": 2, "on_hand": 5}
     ]
-    assert found["overdue_holds"] == 0
+    assert found["lapsed_holds"] == 0
     late = current.stock(now=job.expires_at + timedelta(minutes=7))
-    assert (late["overdue_holds"], late["overdue_units"]) == (1, 2)
+    assert (late["lapsed_holds"], late["lapsed_units"]) == (1, 2)
 
 
 def test_all_that_needs_a_person_is_called_out(gateway, now, redis):
@@ -348,12 +347,18 @@ def test_all_that_needs_a_person_is_called_out(gateway, now, redis):
     circuit_breaker.record_results(
         [(str(n), OutcomeUnknown("no answer")) for n in range(9)], now=now + MINUTE
     )
-    redis.set(FORGED, 3)
+    for _ in range(3):
+        webhook_health.count_forged()
 
     found = current.current(now=now + MINUTE)
 
     texts = " · ".join(it["text"] for it in found["attention"])
-    for part in ("1 open case", "1 webhook given up", "1 checkout stuck", "left alone"):
+    for part in (
+        "1 open case",
+        "1 webhook dead or unreadable",
+        "1 checkout stuck",
+        "breaker is open",
+    ):
         assert part in texts
     assert found["webhooks"]["forged"] == 3
 
@@ -369,7 +374,7 @@ def test_nothing_is_called_out_where_all_is_well(now):
 
 
 def test_a_figure_that_takes_too_long_is_left_out_and_named(staff, monkeypatch):
-    monkeypatch.setattr(cache, "PATIENCE_MS", 20)
+    monkeypatch.setattr(cache, "STATEMENT_TIMEOUT_MS", 20)
     slow = {"times": lambda _span: select("SELECT pg_sleep(2)")}
     monkeypatch.setattr(cache, "PARTS", {**cache.PARTS, **slow})
 
@@ -429,7 +434,7 @@ def test_the_series_is_a_line_for_each_bucket(staff):
         ("figures", "times.paid.p99,60.0"),
         ("figures", "webhooks.missed,0"),
         ("figures", "carts.empty_attempts,0"),
-        ("figures", "now.breaker,ok"),
+        ("figures", "now.breaker.state,closed"),
         ("figures", "now.webhooks.forged,0"),
         ("figures", "queue_messages.gateway,0"),
         ("steps", "create_order,0,0,"),

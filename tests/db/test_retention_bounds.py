@@ -19,7 +19,7 @@ from shop.checkout.failed_attempts import FailedAttempt
 from shop.checkout.jobs import CheckoutJob, Transition
 from shop.checkout.start import IdempotencyKey
 from shop.operations import retention
-from shop.ops import current, metrics
+from shop.ops import cache, current, metrics
 from shop.payments.inbox import InboxEvent
 from tests.support.locks import locked
 from tests.support.shop import make_checkout, make_variant
@@ -280,7 +280,7 @@ def test_a_rule_that_fails_is_seen_on_the_operations_page_and_in_metrics(bad_rul
     CheckoutJob.objects.filter(pk=job.pk).update(state="cancelled", due_at=None)
     make_moves(job, 1, at=now)
     retention.prune_some(now=now + OLD_AFTER)
-    metrics.forget()
+    cache.forget()
 
     shown = metrics.exposition(now=now).decode()
     noticed = current.current(now=now)["attention"]

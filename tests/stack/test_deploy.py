@@ -13,7 +13,7 @@ import yaml
 from prometheus_client.parser import text_string_to_metric_families
 
 from shop.addresses import REPOSITORY
-from shop.ops import metrics
+from shop.ops import cache, metrics
 from shop.telemetry import instruments
 
 DEPLOY = REPOSITORY / "deploy"
@@ -77,7 +77,7 @@ def test_alerts_and_dashboard_read_only_metrics_that_are_there(now):
     instruments.TRANSITIONS.labels("test").inc(0)
     instruments.FAILURES.labels("test").inc(0)
     instruments.WORKER_STARTS.labels("test").inc(0)
-    metrics.forget()
+    cache.forget()
     text = metrics.exposition(now=now).decode()
     families = text_string_to_metric_families(text)
     shown = {sample.name for family in families for sample in family.samples}

@@ -1,11 +1,11 @@
-/** Figures as people read them. Pure. */
+/** Figures as text. Pure. */
 
 export const NOTHING = "–";
 
 /** @param {number | null | undefined} value */
 export const count = (value) => (value == null ? NOTHING : value.toLocaleString("en-IN"));
 
-/** @param {number | null | undefined} share 0…1; never "100%" for what is not all, nor "0%" for some */
+/** @param {number | null | undefined} share 0…1; "100%" and "0%" only for exactly 1 and 0 */
 export function percent(share) {
   if (share == null) return NOTHING;
   const text = (share * 100).toFixed(share > 0.1 && share < 0.9 ? 0 : 1);
@@ -32,7 +32,7 @@ export function duration(seconds) {
   return `${seconds < 10 ? seconds.toFixed(1) : Math.floor(seconds)} s`;
 }
 
-/** How long ago. @param {string | null | undefined} at ISO 8601 @param {number} nowMs */
+/** The time since `at`. @param {string | null | undefined} at ISO 8601 @param {number} nowMs */
 export const age = (at, nowMs) =>
   at ? duration(Math.max(0, (nowMs - Date.parse(at)) / 1000)) : NOTHING;
 
@@ -42,11 +42,11 @@ export function perBucket(seconds) {
   return `every ${duration(seconds)}`;
 }
 
-/** A clock of the shop's. @param {string} timeZone @param {Intl.DateTimeFormatOptions} options */
+/** @param {string} timeZone @param {Intl.DateTimeFormatOptions} options */
 const formatter = (timeZone, options) =>
   new Intl.DateTimeFormat("en-IN", { timeZone, hourCycle: "h23", ...options });
 
-/** @param {string} timeZone */
+/** Times on the shop's clock. @param {string} timeZone */
 export function clocks(timeZone) {
   const time = formatter(timeZone, { hour: "2-digit", minute: "2-digit" });
   const exact = formatter(timeZone, { hour: "2-digit", minute: "2-digit", second: "2-digit" });

@@ -1,24 +1,24 @@
 /**
- * The charts: uPlot on canvas, in the colours of the page.
+ * A chart: uPlot on a canvas, in the colours of the page.
  *
  * @typedef {{label: string, ink: string, values: (number | null)[], as?: "line" | "bar",
  *   shown?: (value: number | null) => string, raw?: (number | null)[]}} Series
  * @typedef {{starts: number[], bucketSeconds: number, series: Series[], log?: boolean,
  *   axis?: (value: number) => string}} Drawing
- * @typedef {ReturnType<typeof import("./words.js").clocks>} Clocks
+ * @typedef {ReturnType<typeof import("./format.js").clocks>} Clocks
  */
 
 import { make } from "../pages/dom.js";
-import { count } from "./words.js";
+import { count } from "./format.js";
 
-// A classic script of the library's own making: it comes before us, and brings no types.
+// The library's classic script, loaded before this module; it has no types.
 const uPlot = /** @type {any} */ (globalThis).uPlot;
 
 const HEIGHT_PX = 210;
 const FONT = "11px system-ui, sans-serif";
 const DAY_SECONDS = 86_400;
 
-/** The colour that the style sheet gives a class. @param {Element} near @param {string} name */
+/** The colour that the style sheet gives to a class. @param {Element} near @param {string} name */
 function ink(near, name) {
   const probe = make("span", { className: `ops-ink-${name}`, hidden: true });
   near.append(probe);
@@ -51,11 +51,11 @@ export class Chart {
   /** @param {Drawing} drawing */
   draw(drawing) {
     const data = [drawing.starts, ...drawing.series.map((series) => series.values)];
-    const shape = JSON.stringify([drawing.bucketSeconds, drawing.series.map((it) => it.label)]);
+    const shape = JSON.stringify([drawing.bucketSeconds, drawing.series.map(({ label }) => label)]);
     this.drawing = drawing;
     if (this.plot && shape === this.shape) {
       this.plot.setData(data);
-      this.rest();
+      this.showLatest();
       return;
     }
     this.shape = shape;
@@ -63,15 +63,15 @@ export class Chart {
     this.plot = new uPlot(this.options(drawing), data, this.place);
     this.plot.root.setAttribute("role", "figure");
     this.plot.root.setAttribute("aria-label", this.label);
-    this.rest();
+    this.showLatest();
   }
 
-  /** While nothing is pointed at, the legend tells the latest bucket. */
-  rest() {
+  /** Show the latest bucket in the legend, unless the pointer is on another. */
+  showLatest() {
     if (this.plot?.cursor.idx == null) this.plot?.setLegend({ idx: this.plot.data[0].length - 1 });
   }
 
-  /** Again, in the colours that the page has now. */
+  /** Draw again after the page has changed its colours. */
   repaint() {
     if (!this.drawing) return;
     this.shape = "";
@@ -100,15 +100,15 @@ export class Chart {
           ticks.map((value) => (value == null ? "" : left(value))),
       },
     ];
-    const from0 = (/** @type {any} */ _plot, /** @type {number} */ _least, /** @type {number} */ most) =>
-      [0, Math.max(most * 1.1 || 0, 4)];
+    const from0 = (/** @type {any} */ _plot, /** @type {number} */ _min, /** @type {number} */ max) =>
+      [0, Math.max(max * 1.1 || 0, 4)];
     return {
       width: this.width(),
       height: HEIGHT_PX,
       axes,
       cursor: { y: false, points: { size: 6 } },
       legend: { live: true },
-      hooks: { setCursor: [() => this.rest()] },
+      hooks: { setCursor: [() => this.showLatest()] },
       scales: {
         x: { time: true, range: this.span(drawing) },
         y: drawing.log ? { distr: 3 } : { range: from0 },
@@ -124,7 +124,7 @@ export class Chart {
     };
   }
 
-  /** The whole range, also where nothing happened. @param {Drawing} drawing */
+  /** The x axis shows the whole range, empty buckets too. @param {Drawing} drawing */
   span({ bucketSeconds }) {
     const half = bucketSeconds / 2;
     return (/** @type {any} */ plot) => {
@@ -145,7 +145,7 @@ export class Chart {
       paths: isBar ? uPlot.paths.bars({ size: [0.8, 40] }) : uPlot.paths.linear(),
       points: { show: isBar ? false : undefined, size: 5 },
       spanGaps: false,
-      // The value itself, where what is drawn is a sum of several.
+      // The legend shows the own value of a stacked bar, not the sum that is drawn.
       value: (/** @type {any} */ _plot, /** @type {number | null} */ value, /** @type {number} */ _series, /** @type {number | null} */ place) => {
         const now = this.drawing?.series[at];
         const own = place == null ? null : (now?.raw?.[place] ?? value);

@@ -1,12 +1,11 @@
 /**
- * What each chart shows of an answer. Pure.
+ * What each chart shows of the figures. Pure.
  *
- * @typedef {import("./charts.js").Drawing} Drawing
- * @typedef {import("./charts.js").Series} Series
+ * @typedef {import("./chart.js").Drawing} Drawing
+ * @typedef {import("./chart.js").Series} Series
  */
 
-import { floored, stacked } from "./stacks.js";
-import { duration } from "./words.js";
+import { duration } from "./format.js";
 
 const MIN_SECONDS = 0.001;
 
@@ -14,10 +13,30 @@ const MIN_SECONDS = 0.001;
 const over = (span, rest) => ({ starts: span.starts, bucketSeconds: span.bucket_seconds, ...rest });
 
 /**
- * Bars upon each other, the lowest first.
+ * Each series plus all below it, the topmost first: drawn in this order, each bar covers the lower
+ * part of the one before.
+ *
+ * @param {(number | null)[][]} series the lowest first @returns {number[][]}
+ */
+export function stacked(series) {
+  /** @type {number[][]} */
+  const sums = [];
+  for (const values of series) {
+    const below = sums.at(-1);
+    sums.push(values.map((value, at) => (value ?? 0) + (below?.[at] ?? 0)));
+  }
+  return sums.reverse();
+}
+
+/** A logarithmic axis has no 0. @param {(number | null)[]} values @param {number} min */
+export const floored = (values, min) =>
+  values.map((value) => (value == null ? null : Math.max(value, min)));
+
+/**
+ * Stacked bars, the lowest first.
  * @param {[label: string, ink: string, values: number[]][]} parts @returns {Series[]}
  */
-function pile(parts) {
+function stack(parts) {
   const sums = stacked(parts.map(([, , values]) => values));
   return parts
     .map(([label, ink, raw]) => ({ label, ink, raw }))
@@ -25,12 +44,12 @@ function pile(parts) {
     .map((part, at) => ({ ...part, values: sums[at], as: /** @type {const} */ ("bar") }));
 }
 
-/** How checkouts ended, piled up; how many began and became payable, as lines. @param {any} span */
+/** Ended checkouts as stacked bars, started and payable ones as lines. @param {any} span */
 export const checkouts = (span) => {
   const { series } = span.checkouts;
   return over(span, {
     series: [
-      ...pile([
+      ...stack([
         ["Paid", "good", series.paid],
         ["Failed", "bad", series.failed],
         ["Expired", "warn", series.expired],
@@ -67,7 +86,7 @@ export const times = (span) => {
 /** @param {any} span */
 export const carts = (span) =>
   over(span, {
-    series: pile([
+    series: stack([
       ["Refused POSTs", "bad", span.carts.series.refused],
       ["Stale copies reported", "warn", span.carts.series.stale],
     ]),
