@@ -51,8 +51,7 @@ def answers(name: str, environ: Mapping[str, str]) -> bool:
 
 
 def _host(environ: Mapping[str, str]) -> str:
-    internal = environ.get("INTERNAL_HOSTS", "").partition(",")[0]
-    return internal or urlsplit(environ.get("PUBLIC_URL", "")).hostname or "127.0.0.1"
+    return urlsplit(environ.get("PUBLIC_URL", "")).hostname or "127.0.0.1"
 
 
 if __name__ == "__main__":

@@ -283,14 +283,14 @@ def _empty_carts(ids: Collection[int]) -> None:
 RULES = (
     _rule(
         "webhook bodies",
-        "KEEP_WEBHOOK_BODIES_DAYS",
+        "KEEP_PERSONAL_DATA_DAYS",
         InboxEvent,
         "received_at",
         deletable=_handled_bodies,
         delete=_empty_bodies,
     ),
-    _rule("moves", "KEEP_MOVES_DAYS", Transition, "at", deletable=_unpaid_moves),
-    _rule("failed attempts", "KEEP_MOVES_DAYS", FailedAttempt, "at"),
+    _rule("moves", "KEEP_TRANSITIONS_DAYS", Transition, "at", deletable=_unpaid_moves),
+    _rule("failed attempts", "KEEP_TRANSITIONS_DAYS", FailedAttempt, "at"),
     _rule("idempotency keys", "KEEP_KEYS_DAYS", IdempotencyKey, "created_at"),
     _rule(
         "guests",

@@ -16,6 +16,7 @@ import psycopg
 from tests.bench.cost import Meter
 from tests.bench.gateway_process import GatewayProcess, free_port
 from tests.bench.shops import VARIANTS, Buyer, Payable, Progress, lines_of, order_form
+from tests.support.process_settings import UNHURRIED, changed
 from workers.stack.stack import Stack
 
 PROCESSES = ("web", "worker", "gateway", "sweeper")
@@ -25,12 +26,6 @@ UNSET = (
     "DATA_DIR", "DATABASE_URL", "REDIS_URL", "CELERY_BROKER_URL", "ROLE", "LOG_LEVEL", "SECRET_KEY",
     "PUBLIC_URL", "ALLOWED_HOSTS", "PORT", "FLOWER_PORT", "STANDIN_PORT",
 )  # fmt: skip
-UNHURRIED = {
-    f"THROTTLE_{scope}": "100000000/min"
-    for scope in ("SIGN_IN", "GUEST", "CART", "CHECKOUT", "CONFIRM")
-}
-# All buyers are guests, and one sale is for them alone.
-UNHURRIED["HELD_PERCENT_BY_GUESTS"] = "100"
 
 _PROGRESS = """
     SELECT job.id::text, job.state, job.created_at,
@@ -164,9 +159,10 @@ class Pakka:
 @contextmanager
 def running(data_dir: Path, gateway: GatewayProcess) -> Iterator[Pakka]:
     """The stack, up; this process can use the shop's own code on its database from then on."""
-    overrides = dict.fromkeys(UNSET, "") | UNHURRIED
+    overrides = dict.fromkeys(UNSET, "") | changed(**UNHURRIED)
     overrides |= {
         "DEBUG": "0",
+        "HELD_PERCENT_BY_GUESTS": "100",  # all buyers are guests, and one sale is for guests only
         "PORT": str(free_port()),
         "RAZORPAY_BASE_URL": gateway.url,
         "RAZORPAY_KEY_ID": "rzp_test_bench",
@@ -178,7 +174,6 @@ def running(data_dir: Path, gateway: GatewayProcess) -> Iterator[Pakka]:
     )
     with stack:
         os.environ |= stack.environment
-        os.environ["DJANGO_SETTINGS_MODULE"] = "shop.settings"
         import django
 
         django.setup()

@@ -24,9 +24,10 @@ import requests
 from redis import Redis
 
 from shop.addresses import REPOSITORY
-from tests.journey.conftest import UNHURRIED, UNSET
+from tests.journey.conftest import GUESTS_ONLY, UNSET
 from tests.prove import crashing
 from tests.support.buyers import until
+from tests.support.process_settings import UNHURRIED, changed
 from workers import procfile
 from workers.stack import process_tree
 from workers.stack.stack import Stack
@@ -36,11 +37,10 @@ Json = dict[str, Any]
 
 # Short, so that a run sees claims lapse and checkouts expire. In the order of settings.py: a call
 # ends before its claim, a claim before the hold. The look-up lag outlasts every pause done here.
+CLAIM_SECONDS = 6
+CHANGED = changed(CLAIM_SECONDS=CLAIM_SECONDS, RECEIPT_LAG_SECONDS=8, HOLD_SECONDS=15, **UNHURRIED)
 QUICK = {
     "GATEWAY_TIMEOUT_SECONDS": "2",
-    "CLAIM_SECONDS": "6",
-    "RECEIPT_LAG_SECONDS": "8",
-    "HOLD_SECONDS": "15",
     "DEBUG": "0",
     "RAZORPAY_CAPTURE": "manual",  # so that captures are ours to lose
     "LOG_LEVEL": "WARNING",
@@ -95,7 +95,7 @@ class Ground:
         self.restocked: Counter[int] = Counter()
         self.never_answered: dict[str, float] = {}  # Razorpay orders, and since when (monotonic)
         self.largest_bytes: Counter[str] = Counter()  # resident, of each kind of process
-        environment = dict.fromkeys(UNSET, "") | QUICK | UNHURRIED | settings
+        environment = dict.fromkeys(UNSET, "") | QUICK | CHANGED | GUESTS_ONLY | settings
         environment[crashing.DIRECTORY] = str(self.orders)
         self.stack = Stack(
             self.data_dir,

@@ -20,7 +20,7 @@ from typing import Any
 import psycopg
 
 from tests.prove import crashing
-from tests.prove.environment import QUICK, Ground
+from tests.prove.environment import CLAIM_SECONDS, Ground
 from tests.prove.stream import ADDRESS, Buyer, Stream, user_id_in
 from workers.stack import process_tree
 
@@ -49,7 +49,6 @@ class Scene:
 
 MAX_WAIT_SECONDS = 60
 MAX_HOLD_SECONDS = 45  # of a row that another buyer's checkout waits for, though it should not
-CLAIM_SECONDS = int(QUICK["CLAIM_SECONDS"])
 
 Fault = Callable[[Scene], str]
 FAULTS: dict[str, Fault] = {}

@@ -8,6 +8,7 @@ import pytest
 
 from tests.journey.conftest import UNSET
 from tests.support.buyers import until
+from tests.support.process_settings import changed
 from tests.support.running_shop import MUG, RunningShop
 from workers import procfile
 from workers.stack.environment import STANDIN
@@ -20,11 +21,14 @@ SECRETS = ("RAZORPAY_KEY_ID", "RAZORPAY_KEY_SECRET", "RAZORPAY_WEBHOOK_SECRETS")
 @pytest.fixture(scope="module")
 def logs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[str]]:
     """What each process wrote while it started, sold something, and was asked to stop."""
-    environ = dict.fromkeys((*UNSET, *SECRETS), "") | {
-        "CANARY_SECONDS": "1",
-        "DEBUG": "0",
-        "PYTHONWARNINGS": "always",
-    }
+    environ = (
+        dict.fromkeys((*UNSET, *SECRETS), "")
+        | changed(CANARY_SECONDS=1)
+        | {
+            "DEBUG": "0",
+            "PYTHONWARNINGS": "always",
+        }
+    )
     setup = [("migrate", "--noinput")]
     data_dir = tmp_path_factory.mktemp("logs")
     with Stack(data_dir, environ) as stack, RunningShop(stack) as running_shop:

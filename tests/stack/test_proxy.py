@@ -21,6 +21,7 @@ from redis import Redis
 
 from tests.journey.conftest import UNSET
 from tests.support.buyers import Buyer, until
+from tests.support.process_settings import changed
 from tests.support.proxy import Proxy, free_ports
 from tests.support.running_shop import MUG
 from workers.stack.stack import Stack
@@ -46,8 +47,9 @@ def stack(tmp_path_factory: pytest.TempPathFactory, ports: list[int]) -> Iterato
         "PUBLIC_URL": f"http://127.0.0.1:{ports[0]}",
         "TRUSTED_PROXIES": "1",
         "FLOWER_URL_PREFIX": "flower",
-        "THROTTLE_GUEST": f"{GUESTS}/day",  # a window of a minute could end during a test
     }
+    # A day: a window of a minute could end during a test.
+    environ |= changed(THROTTLE_RATES={"guest": f"{GUESTS}/day"})
     names = ["web", "flower"]
     with Stack(tmp_path_factory.mktemp("stack"), environ, processes=names) as running:
         yield running

@@ -101,9 +101,9 @@ def test_django_finds_nothing_to_say_against_the_deployment(tmp_path: Path):
         ("RAZORPAY_WEBHOOK_SECRETS", "planted-webhook-secret-31-bytes"),
         ("RAZORPAY_WEBHOOK_SECRETS", f"{SECRETS['RAZORPAY_WEBHOOK_SECRETS']},planted-old"),
         ("RAZORPAY_KEY_ID", "rzp_test_unset"),
-        ("THROTTLE_SIGN_IN", "many"),
-        ("THROTTLE_GUESSES", "20"),
-        ("CALLERS_PER_ADDRESS", "0"),
+        ("TRUSTED_PROXIES", "many"),
+        ("TRUSTED_PROXIES", "-1"),
+        ("HELD_UNITS_PER_BUYER", "0"),
     ],
 )
 def test_a_value_that_leaves_a_door_open_stops_the_start(tmp_path: Path, name: str, value: str):

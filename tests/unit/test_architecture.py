@@ -18,7 +18,7 @@ SOURCES = {
 # A module imports from its own layer and from those before it. Of a layer that names several
 # packages, none imports from another.
 LAYERS = (
-    ("shop.addresses", "shop.formats"),
+    ("shop.addresses", "shop.env", "shop.formats"),
     ("shop.telemetry", "shop.db", "shop.money", "shop.backoff"),
     ("shop.settings",),
     ("shop.catalogue", "shop.accounts", "shop.roles"),

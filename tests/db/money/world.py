@@ -47,8 +47,8 @@ LONG_AFTER_SECONDS = 8 * 24 * 60 * 60  # later than what `KEPT_BRIEFLY` keeps
 
 # As short as the settings allow; see shop/settings.py.
 KEPT_BRIEFLY = {
-    "KEEP_WEBHOOK_BODIES_DAYS": 1,
-    "KEEP_MOVES_DAYS": 7,
+    "KEEP_PERSONAL_DATA_DAYS": 1,
+    "KEEP_TRANSITIONS_DAYS": 7,
     "KEEP_KEYS_DAYS": 1,
     "KEEP_SYNC_EVENTS_DAYS": 1,
     "KEEP_GUESTS_DAYS": 1,
