@@ -6,7 +6,8 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-input --require-hashes
-PYTEST_ARGS ?=
+# Without arguments, three workers: on two cores one of them mostly waits for processes it has started.
+PYTEST_ARGS ?= --numprocesses 3
 BENCH_ARGS ?=
 PROVE_ARGS ?=
 

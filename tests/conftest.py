@@ -2,22 +2,42 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from datetime import UTC, datetime
+from typing import Any
 
 import psycopg
 import pytest
 from django.conf import settings
 from django.db import connection
+from django.test import override_settings
 from redis import Redis
 
 from shop.addresses import OWNER
 from shop.db import redis_client
 from shop.payments.razorpay.client import RazorpayGateway
-from tests.support import environment
+from tests.support import distribution, environment
 from tests.support.standin import StandIn
 from workers.stack.postgres import ROLES
 from workers.stack.services import Services
 
 NOON = datetime(2026, 11, 22, 6, 30, tzinfo=UTC)  # in Kolkata
+FAST_HASHER = "django.contrib.auth.hashers.MD5PasswordHasher"
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> distribution.InUnits:
+    return distribution.InUnits(config, log)
+
+
+@pytest.hookimpl(trylast=True)  # after pytest-django has sorted them
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    if hasattr(config, "workerinput"):
+        distribution.longest_first(items)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def fast_passwords() -> Iterator[None]:
+    """A new password costs no time. A test of hashing sets `PASSWORD_HASHERS` itself."""
+    with override_settings(PASSWORD_HASHERS=[FAST_HASHER, *settings.PASSWORD_HASHERS]):
+        yield
 
 
 @pytest.fixture(scope="session")

@@ -33,7 +33,7 @@ def make_user(running_shop: RunningShop, email: str, *, is_staff: bool) -> None:
         VALUES (%s, %s, %s, false, false, true, %s)
         ON CONFLICT (email) DO UPDATE SET is_staff = excluded.is_staff RETURNING id
         """,
-        *(email, make_password(PASSWORD), is_staff, datetime.now(UTC)),
+        *(email, make_password(PASSWORD, hasher="argon2"), is_staff, datetime.now(UTC)),
     )
 
 

@@ -15,16 +15,10 @@ REFRESH = "/api/auth/token/refresh/"
 ASHA = {"email": "asha@example.com", "password": PASSWORD}
 
 
-@pytest.fixture(autouse=True)
-def cheap_passwords(request, settings):
-    """A real hash takes as long as all the rest of a test; one test pays for it."""
-    if "real_passwords" not in request.fixturenames:
-        settings.PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
-
-
 @pytest.fixture
-def real_passwords():
-    """As they are hashed in the shop."""
+def real_passwords(settings):
+    """Passwords are hashed as in the shop, not by the fast hasher of the tests."""
+    settings.PASSWORD_HASHERS = settings.PASSWORD_HASHERS[1:]
 
 
 def sign_in(caller: Caller, credentials: dict = ASHA) -> Caller:

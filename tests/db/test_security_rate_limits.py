@@ -17,16 +17,11 @@ from shop.api.limits import Throttle
 from shop.db.redis_client import RedisUnavailable
 from tests.support.api import PASSWORD, Caller, granted, refused
 
-pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("redis", "cheap_passwords")]
+pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("redis")]
 
 EMAIL = "asha@example.com"
 HOME, CAFE = "203.0.113.7", "198.51.100.1"
 DOORS = ["shop", "admin"]
-
-
-@pytest.fixture
-def cheap_passwords(settings):
-    settings.PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
 
 
 @pytest.fixture

@@ -30,10 +30,9 @@ ROUNDS = 8
 
 
 @pytest.fixture(autouse=True)
-def unhurried(monkeypatch, settings):
+def unhurried(monkeypatch):
     for scope in Throttle.THROTTLE_RATES:
         monkeypatch.setitem(Throttle.THROTTLE_RATES, scope, "100000/day")
-    settings.PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
 
 
 def on_its_own(work: Callable[[], HttpResponse]) -> HttpResponse:

@@ -1,7 +1,8 @@
 """
 A pytest plugin, loaded before Django's settings: the environment that all tests run in.
 
-Embedded Postgres and Redis run in a directory of their own, beside those of `make up`.
+Embedded Postgres and Redis run in a directory of their own, beside those of `make up`. With
+pytest-xdist each worker has its own directory, so workers share no server, socket or file.
 """
 
 import os
@@ -33,8 +34,10 @@ def pytest_report_header() -> str:
     return f"contract target: stand-in{' and Razorpay test mode' if TEST_ACCOUNT else ''}"
 
 
+data_dir = Path(os.environ.get("TEST_DATA_DIR") or REPOSITORY / ".data" / "test")
+
 os.environ |= {
-    "DATA_DIR": os.environ.get("TEST_DATA_DIR") or str(REPOSITORY / ".data" / "test"),
+    "DATA_DIR": str(data_dir / os.environ.get("PYTEST_XDIST_WORKER", "")),
     "DEBUG": "1",
     "SECRET_KEY": "a-secret-for-tests-only-0123456789abcdefghij",
     "RAZORPAY_KEY_ID": KEY_ID,
