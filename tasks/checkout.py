@@ -12,7 +12,7 @@ from django.conf import settings
 from django.utils import timezone
 
 from shop.checkout.outcomes import RunReport
-from shop.checkout.states import State
+from shop.checkout.states import STATES, State
 from shop.checkout.steps import runner
 from shop.checkout.steps.create_order import CREATE_ORDER as CREATE_ORDER_STEP
 from shop.checkout.steps.create_razorpay_order import CreateRazorpayOrder
@@ -28,12 +28,8 @@ CREATE_RAZORPAY_ORDER = "checkout.create_razorpay_order"
 
 COALESCED = "left to a run that is about to look"
 
-# Who looks at a checkout that has entered a state.
-NEXT_TASK: dict[State, str] = {
-    State.QUEUED: VALIDATE_CART,
-    State.VALIDATED: CREATE_ORDER,
-    State.ORDERED: CREATE_RAZORPAY_ORDER,
-}
+# The task that handles a checkout in this state.
+NEXT_TASK: dict[State, str] = {state: info.task for state, info in STATES.items() if info.task}
 
 
 @app.task(name=VALIDATE_CART)
@@ -55,7 +51,7 @@ def local(task: str, step: runner.LocalStep[Any], **ids: str) -> str:
     if not begin_run(task):
         return COALESCED
     report = runner.run_local(step, now=timezone.now(), on_full_batch=_notify_again(task, ids))
-    set_batch_delay(task, rows=report.counts.total(), limit=settings.BATCH_SIZE)
+    set_batch_delay(task, rows=report.rows, limit=settings.BATCH_SIZE)
     return _notify_next(task, report)
 
 
@@ -69,7 +65,7 @@ def remote(task: str, step: runner.RemoteStep[Any, Any], **ids: str) -> str:
         clock=timezone.now,
         on_full_batch=_notify_again(task, ids),
     )
-    set_batch_delay(task, rows=report.counts.total(), limit=settings.GATEWAY_BATCH_SIZE)
+    set_batch_delay(task, rows=report.rows, limit=settings.GATEWAY_BATCH_SIZE)
     return _notify_next(task, report)
 
 
@@ -78,7 +74,7 @@ def _notify_again(task: str, ids: dict[str, str]) -> Callable[[], None]:
 
 
 def _notify_next(task: str, report: RunReport) -> str:
-    BATCHES.labels(task).observe(report.counts.total())
+    BATCHES.labels(task).observe(report.rows)
     for state, job_id in report.entered.items():
         if state in NEXT_TASK:
             notify(NEXT_TASK[state], checkout_id=str(job_id))

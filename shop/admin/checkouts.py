@@ -26,7 +26,7 @@ from shop.admin.widgets import InRupees, Listing, ReadOnly, choice_filter, pill,
 from shop.checkout import holds, jobs
 from shop.checkout.failed_attempts import FailedAttempt
 from shop.checkout.jobs import CheckoutJob
-from shop.checkout.states import STEP_OF, TRANSITIONS, State
+from shop.checkout.states import STEP_OF, TRANSITIONS, WITH_TASK, State
 from shop.operations import actions, detail
 from shop.operations.audit_log import AuditEntry
 from shop.operations.detail import CheckoutDetail
@@ -138,7 +138,7 @@ def _id_begins(term: str) -> Q:
 
 
 def may_retry(job: CheckoutJob) -> bool:
-    return job.state in actions.RETRYABLE
+    return job.state in WITH_TASK
 
 
 def may_cancel(job: CheckoutJob) -> bool:
@@ -172,7 +172,7 @@ ACTIONS = (
         "Ask Razorpay now",
         "Razorpay is asked what became of its money, and the checkout follows the answer.",
         roles.OPERATE,
-        lambda job: job.order_id is not None and job.state not in actions.RETRYABLE,
+        lambda job: job.order_id is not None and job.state not in WITH_TASK,
         lambda job, by, _: actions.poll(job.pk, by=by),
     ),
     StaffAction(

@@ -1,4 +1,4 @@
-"""Attempts that came to nothing: each time that a checkout was tried and did not move, and why."""
+"""Failed attempts: each time that a step tried a checkout in vain, and why."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from shop.checkout.states import STEP_OF, State
 
 class FailedAttempt(models.Model):
     """
-    One attempt at the step that leads out of `state`. The checkout itself keeps only the error of
-    its latest attempt, and forgets that one when it moves.
+    One attempt at the step of `state`. The checkout itself keeps the error of its latest attempt
+    only, until its next transition.
     """
 
     job = models.ForeignKey("CheckoutJob", on_delete=models.CASCADE, related_name="failed_attempts")
@@ -33,5 +33,5 @@ class FailedAttempt(models.Model):
 
     @property
     def gist(self) -> str:
-        """The last line, which in a traceback says what it was."""
+        """The last line of the error; in a traceback it names the error."""
         return self.error.strip().splitlines()[-1] if self.error.strip() else ""

@@ -31,9 +31,9 @@ from django.conf import settings
 from django.db import connection
 from django.utils.crypto import salted_hmac
 
-from shop.checkout.jobs import CheckoutJob, in_sql
+from shop.checkout.jobs import CheckoutJob
 from shop.checkout.outcomes import Fail
-from shop.checkout.states import OPEN, UNPAID_ENDS
+from shop.checkout.states import OPEN, UNPAID_ENDS, in_sql
 from shop.db import fast
 from shop.orders import FrozenLine
 from shop.stock import StockLevel

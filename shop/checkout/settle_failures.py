@@ -1,7 +1,7 @@
 """
-News of money that could not be applied: a case at the first failure, closed by the first success.
+Reports of money that could not be settled: the first failure opens a case, a success closes it.
 
-The news itself is not lost: a webhook stays in the inbox, and what was fetched is fetched again.
+The report is not lost: a webhook stays in the inbox, and a fetched entity is fetched again.
 """
 
 from __future__ import annotations
@@ -15,14 +15,15 @@ from django.db.models import QuerySet
 from shop.payments import cases
 from shop.payments.cases import Case, CaseKind
 
-# The line of a traceback that names the error. Those after it may show what is in a row.
-NAMES_ERROR = re.compile(r"^[\w.]*(?:Error|Exception|Lost|Move)\b.*$", re.MULTILINE)
+# The line of a traceback that names the error. Later lines may show the contents of a row.
+NAMES_ERROR = re.compile(r"^[\w.]*(?:Error|Exception|Transition)\b.*$", re.MULTILINE)
 
 
 def open_cases(order_ids: Collection[int], *, error: str, now: datetime) -> None:
     """
-    What Razorpay said about the money of these orders raised `error`, a traceback. One case for
-    each order; a repeat opens it again, whoever closed it.
+    Open a case for each order: settling a report about its money raised `error`, a traceback.
+
+    A repeat opens a closed case again.
     """
     named = NAMES_ERROR.findall(error)
     because = named[-1] if named else "see the log"
@@ -38,7 +39,7 @@ def open_cases(order_ids: Collection[int], *, error: str, now: datetime) -> None
 
 
 def close_cases(order_ids: Collection[int], *, now: datetime) -> None:
-    """What Razorpay says about the money of these orders was applied. One statement, or none."""
+    """Close the cases of these orders: a report was settled. One statement, or none."""
     if order_ids:
         cases.close_by_itself(_of(order_ids), because="it was applied later", now=now)
 

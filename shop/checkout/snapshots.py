@@ -1,8 +1,8 @@
 """
-What is known about a checkout, read at one moment in one statement: all that its status tells.
+All that the status of a checkout shows, read by one statement.
 
-Hand-written, because storefronts ask for it more often than for anything else: through the ORM the
-same rows took four queries and four times the CPU (docs/decisions/speed.md).
+The SQL is written by hand because storefronts read the status more often than anything else:
+through the ORM the same rows took four queries and four times the CPU (docs/decisions/speed.md).
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from typing import Any, TypeVar
 from django.db import connection
 
 from shop.checkout.jobs import CheckoutJob
-from shop.checkout.states import State
+from shop.checkout.states import WITH_MONEY, State, in_sql
 from shop.db import fast
 
 Part = TypeVar("Part")
@@ -25,7 +25,7 @@ Part = TypeVar("Part")
 
 @dataclass(frozen=True, slots=True)
 class StatusHead:
-    """Enough to say whether a storefront knows this version already, and when to ask again."""
+    """Enough to tell whether the storefront has this version, and when it should poll again."""
 
     state: State
     version: int
@@ -46,8 +46,8 @@ class TransitionView:
 @dataclass(frozen=True, slots=True)
 class RefundView:
     """
-    A refund, in minor units of `currency`. One that failed is here as long as its case is open.
-    `reference` is what the buyer can ask their bank about.
+    A refund, in minor units of `currency`. A failed one is included while its case is open.
+    `reference`: an id that the buyer's bank can trace.
     """
 
     status: str
@@ -59,7 +59,7 @@ class RefundView:
 
 @dataclass(frozen=True, slots=True)
 class FailedPayment:
-    """The buyer's last attempt to pay, which came to nothing."""
+    """Why the buyer's latest payment failed."""
 
     code: str
     message: str
@@ -67,7 +67,7 @@ class FailedPayment:
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:
-    """Fields as in the tables; see `_READ`, whose columns come in the same order."""
+    """Fields as in the tables, in the order of the columns of `_READ`."""
 
     id: uuid.UUID
     state: State
@@ -92,12 +92,12 @@ class Snapshot:
     gateway_amount_paise: int | None
     error_details: dict[str, Any]
     transitions: tuple[TransitionView, ...]
-    failed_try: FailedPayment | None
-    sent_back: tuple[RefundView, ...]
+    failed_payment: FailedPayment | None
+    refunds: tuple[RefundView, ...]
 
 
-# A checkout that waits for its payment may have seen one fail; refunds are there once money was.
-_READ = """
+# A failed payment is shown only while the checkout awaits payment; refunds follow money.
+_READ = f"""
     SELECT job.id, job.state, job.version, job.created_at, job.updated_at, job.returned_at,
         job.cart_id, job.items_count, job.amount_paise, job.currency, job.attempts,
         job.waiting_for, job.expires_at, job.error_code, job.error_message,
@@ -107,14 +107,14 @@ _READ = """
             SELECT jsonb_agg(jsonb_build_array(old, new, because, attempts, at) ORDER BY id)
             FROM shop_transition WHERE job_id = job.id
         ),
-        CASE WHEN job.state = 'awaiting_payment' THEN (
+        CASE WHEN job.state = '{State.AWAITING_PAYMENT}' THEN (
             SELECT jsonb_build_array(payment.error_code, payment.error_description)
             FROM shop_payment payment JOIN shop_gatewayorder at_gateway
                 ON payment.gateway_order_id = at_gateway.id
             WHERE at_gateway.order_id = job.order_id AND payment.status = 'failed'
             ORDER BY payment.id DESC LIMIT 1
         ) END,
-        CASE WHEN job.state IN ('paid', 'refunding', 'refunded', 'in_review') THEN (
+        CASE WHEN job.state IN ({in_sql(WITH_MONEY)}) THEN (
             SELECT jsonb_agg(jsonb_build_array(refund.status, refund.amount_paise, payment.currency,
                 coalesce(refund.gateway_refund_id, payment.gateway_payment_id), refund.updated_at
             ) ORDER BY refund.id)
@@ -156,7 +156,7 @@ def read(job_id: uuid.UUID, *, owner_id: int) -> Snapshot:
 
 
 def of_new(job: CheckoutJob) -> Snapshot:
-    """What `read` finds of a checkout that was made a moment ago: nothing has happened to it."""
+    """What `read` would find of a checkout that was just inserted, without a query."""
     return Snapshot(
         id=job.pk,
         state=State(job.state),
@@ -181,13 +181,13 @@ def of_new(job: CheckoutJob) -> Snapshot:
         gateway_amount_paise=None,
         error_details={},
         transitions=(),
-        failed_try=None,
-        sent_back=(),
+        failed_payment=None,
+        refunds=(),
     )
 
 
 def read_all(job_ids: Collection[uuid.UUID], *, owner_id: int) -> list[Snapshot]:
-    """Those of these checkouts that are this buyer's, in the order of their ids as given."""
+    """The buyer's checkouts among these ids, in the order given."""
     with connection.cursor() as cursor:
         cursor.execute(_READ, [fast.array(job_ids), owner_id])
         found = {row[0]: _snapshot(row) for row in cursor.fetchall()}
@@ -195,17 +195,17 @@ def read_all(job_ids: Collection[uuid.UUID], *, owner_id: int) -> list[Snapshot]
 
 
 def _snapshot(row: tuple[Any, ...]) -> Snapshot:
-    job_id, state, *columns, details, transitions, failed, refunds = row
+    job_id, state, *others, details, transitions, failed, refunds = row
     in_json = (
         json.loads(details),
-        tuple(_with_time(TransitionView, move) for move in json.loads(transitions or "[]")),
+        tuple(_with_time(TransitionView, columns) for columns in json.loads(transitions or "[]")),
         FailedPayment(*json.loads(failed)) if failed else None,
-        tuple(_with_time(RefundView, refund) for refund in json.loads(refunds or "[]")),
+        tuple(_with_time(RefundView, columns) for columns in json.loads(refunds or "[]")),
     )
-    return Snapshot(*(job_id, State(state), *columns, *in_json))
+    return Snapshot(*(job_id, State(state), *others, *in_json))
 
 
 def _with_time(kind: Callable[..., Part], columns: list[Any]) -> Part:
-    """A part whose last column is a time, which JSON has as text."""
+    """Build `kind` from columns of which the last is a time, in JSON a text."""
     columns[-1] = datetime.fromisoformat(columns[-1])
     return kind(*columns)

@@ -19,7 +19,7 @@ from shop import stock
 from shop.checkout import jobs, purchase, settle
 from shop.checkout.jobs import CheckoutJob
 from shop.checkout.outcomes import Advance
-from shop.checkout.states import CAPTURABLE, OPEN, State
+from shop.checkout.states import CAPTURABLE, OPEN, STATES, State
 from shop.money import format_amount
 from shop.operations import audit_log
 from shop.operations.audit_log import Action, ActionRefused, ActionRequest, AuditEntry
@@ -28,20 +28,6 @@ from shop.payments import cases, inbox, ledger, polling, refunds
 from shop.payments.cases import DECIDED_IN_REVIEW, Case, CaseKind
 from shop.payments.ledger import Payment, PaymentStatus
 from shop.payments.refunds import Refund, RefundStatus
-
-RETRYABLE = frozenset({State.QUEUED, State.VALIDATED, State.ORDERED})
-
-# Why a checkout in this state has nothing that could be tried again.
-NOT_RETRYABLE: dict[State, str] = {
-    State.AWAITING_PAYMENT: "It waits for the buyer's money, not for us. Ask Razorpay instead.",
-    State.PAID: "It is paid: nothing is left to be tried.",
-    State.FAILED: "It has failed for good ({code}): the buyer has to order again.",
-    State.CANCELLED: "It was cancelled: the buyer has to order again.",
-    State.EXPIRED: "It was not paid in time: the buyer has to order again.",
-    State.REFUNDING: "Its money is on its way back. Look at its refunds.",
-    State.REFUNDED: "Its money went back: the buyer has to order again.",
-    State.IN_REVIEW: "It waits for a decision: accept its money, or give it back.",
-}
 
 ONLY_AUTHORISED = "Its payment is only authorised so far. Capture it first, or let it lapse."
 
@@ -56,8 +42,8 @@ def retry(job_id: uuid.UUID, *, by: ActionRequest) -> AuditEntry:
         audit_log.refuse_repeat(by)
         job = jobs.lock_one(job_id)
         state = State(job.state)
-        if state not in RETRYABLE:
-            raise ActionRefused(NOT_RETRYABLE[state].format(code=job.error_code))
+        if not_retryable := STATES[state].not_retryable:
+            raise ActionRefused(not_retryable.format(code=job.error_code))
         if job.claim and job.due_at and job.due_at > by.now:
             raise ActionRefused("A worker is at it this very moment. Look again in a minute.")
         jobs.make_due(job, now=by.now)
@@ -338,7 +324,7 @@ def _make_room(
         )
     holding = [order.pk, *(order_id for it in competing for order_id in it.holding_order_ids)]
     stock.lock(stock.units_of(holding))  # all at once, in variant order
-    purchase.close(competing, now=by.now)
+    purchase.cancel_competing(competing, now=by.now)
     # Asked again now: what was closed may have held units of this very order.
     if not stock.hold_again(order.pk):
         raise ActionRefused("Its units were sold to others meanwhile. Give the money back.")

@@ -21,7 +21,7 @@ from django.db.models import Count, Exists, F, OuterRef, Q, QuerySet, Subquery, 
 from django.db.models.functions import Coalesce
 
 from shop.checkout.jobs import CheckoutJob
-from shop.checkout.states import State
+from shop.checkout.states import BEFORE_ORDER, STATES, State
 from shop.money import CURRENCY, format_amount
 from shop.operations.audit_log import Action, AuditEntry
 from shop.orders import Order, OrderLine, StockState
@@ -41,19 +41,6 @@ YOUNGEST = timedelta(minutes=10)
 OUR_RECEIPTS = "PK-"
 
 MONEY_CAME = (PaymentStatus.CAPTURED, PaymentStatus.REFUNDED)
-
-# Where the units of an order are while its checkout is in this state.
-UNITS: dict[str, frozenset[str]] = {
-    State.ORDERED: frozenset({StockState.HELD}),
-    State.AWAITING_PAYMENT: frozenset({StockState.HELD}),
-    State.IN_REVIEW: frozenset({StockState.HELD, StockState.RELEASED}),
-    State.PAID: frozenset({StockState.SOLD}),
-    State.FAILED: frozenset({StockState.RELEASED}),
-    State.CANCELLED: frozenset({StockState.RELEASED}),
-    State.EXPIRED: frozenset({StockState.RELEASED}),
-    State.REFUNDING: frozenset({StockState.RELEASED}),
-    State.REFUNDED: frozenset({StockState.RELEASED}),
-}
 
 
 class Book(StrEnum):
@@ -144,8 +131,8 @@ def _held_units() -> Iterator[Difference]:
 def _units_of_orders() -> Iterator[Difference]:
     """Units are where the checkout's state says that they are."""
     right = Q()
-    for state, stock_states in UNITS.items():
-        right |= Q(checkout__state=state, stock_state__in=sorted(stock_states))
+    for in_state, info in STATES.items():
+        right |= Q(checkout__state=in_state, stock_state__in=sorted(info.units))
     wrong = Order.objects.order_by().exclude(pk__in=Order.objects.filter(right).values("pk"))
     wrong = wrong.exclude(pk__in=_taken_over(), stock_state=StockState.HELD)
     for order in wrong.annotate(state=F("checkout__state")).iterator(ROWS_AT_ONCE):
@@ -156,7 +143,7 @@ def _units_of_orders() -> Iterator[Difference]:
 
 def _taken_over() -> set[int]:
     """The orders of superseded checkouts whose units a newer one is about to take over."""
-    newer = CheckoutJob.objects.filter(state__in=[State.QUEUED, State.VALIDATED])
+    newer = CheckoutJob.objects.filter(state__in=sorted(BEFORE_ORDER))
     lists = newer.exclude(takes_over=[]).values_list("takes_over", flat=True)
     return {order_id for order_ids in lists for order_id in order_ids}
 

@@ -15,8 +15,8 @@ from django.urls import reverse
 
 from shop.addresses import celery_broker_url
 from shop.checkout import holds, jobs
-from shop.checkout.jobs import STUCK_AFTER, STUCK_ATTEMPTS, CheckoutJob, in_sql
-from shop.checkout.states import OPEN, STEP_OF, State, Step
+from shop.checkout.jobs import STUCK_AFTER, STUCK_ATTEMPTS, CheckoutJob
+from shop.checkout.states import ENDING, OPEN, STEP_OF, State, Step, in_sql
 from shop.db import redis_client
 from shop.db.redis_client import RedisUnavailable
 from shop.operations import retention
@@ -74,9 +74,7 @@ _COUNT = """
     FROM shop_checkoutjob WHERE state IN ({states}) GROUP BY state
 """
 # Two statements in one, because open and ended checkouts have an index each.
-_CHECKOUTS = " UNION ALL ".join(
-    _COUNT.format(states=in_sql(states)) for states in (OPEN, (State.IN_REVIEW, State.REFUNDING))
-)
+_CHECKOUTS = " UNION ALL ".join(_COUNT.format(states=in_sql(states)) for states in (OPEN, ENDING))
 # The work of the other steps: one table each, with its own column for the time.
 _OTHER_DUE = """
     SELECT %s::text AS step, count(*) AS waiting, count(*) FILTER (WHERE {clock} <= %s) AS due,
@@ -95,10 +93,7 @@ _OTHERS = (
 def checkouts(*, now: datetime) -> dict[str, Row]:
     """Open checkouts and those in review or being refunded, by state; states without any too."""
     none = dict.fromkeys(("count", "waiting", "due", "overdue", "retrying"), 0)
-    by_state = {
-        state.value: {**none, "oldest_due_at": None}
-        for state in sorted(OPEN | {State.IN_REVIEW, State.REFUNDING})
-    }
+    by_state = {state.value: {**none, "oldest_due_at": None} for state in sorted(OPEN | ENDING)}
     values = {"now": now, "overdue": now - STUCK_AFTER, "attempts": STUCK_ATTEMPTS}
     for row in select(_CHECKOUTS, values):
         by_state[row.pop("state")] = row

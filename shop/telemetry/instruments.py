@@ -45,7 +45,7 @@ TASKS = Histogram(
 )
 BATCHES = Histogram(
     "pakka_task_batch_rows",
-    "Rows that one run of a task did something about.",
+    "Rows that one run of a task took.",
     ["task"],
     buckets=_BATCHES,
 )

@@ -11,7 +11,7 @@ from django.test.utils import CaptureQueriesContext
 
 from shop.checkout import start
 from shop.checkout.jobs import CheckoutJob
-from shop.checkout.outcomes import RunReport
+from shop.checkout.outcomes import Counted, RunReport
 from shop.checkout.steps.create_order import CREATE_ORDER
 from shop.checkout.steps.create_razorpay_order import CreateRazorpayOrder
 from shop.checkout.steps.reconcile_webhook import ReconcileWebhook
@@ -36,7 +36,7 @@ def queries(work: Callable[[], RunReport], *, moves: int) -> int:
     """How many `work` made; it must have moved so many checkouts."""
     with CaptureQueriesContext(connection) as made:
         report = work()
-    assert report.counts["advanced"] == moves
+    assert report.counts[Counted.ADVANCED] == moves
     return len(made)
 
 

@@ -6,6 +6,7 @@ from datetime import timedelta
 import pytest
 from django.db import transaction
 
+from shop.checkout.outcomes import Counted
 from shop.checkout.states import State
 from shop.checkout.steps.create_razorpay_order import CreateRazorpayOrder
 from shop.payments.gateway import Unreachable, refuse_inside_transaction
@@ -283,7 +284,7 @@ def test_an_order_made_for_a_checkout_cancelled_meanwhile_is_remembered(job, gat
 
     report = STEP.record([(work, answer)], now=now)
 
-    assert report.counts["lost"] == 1
+    assert report.counts[Counted.LOST] == 1
     assert payable_order(job) == answer.orders[0].id
 
 

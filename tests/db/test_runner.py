@@ -9,7 +9,7 @@ from django.db import OperationalError, transaction
 
 from shop.checkout import jobs
 from shop.checkout.jobs import MAX_ATTEMPTS, CheckoutJob
-from shop.checkout.outcomes import Advance, RunReport, Wait
+from shop.checkout.outcomes import Advance, Counted, RunReport, Wait
 from shop.checkout.states import InvalidTransition, State
 from shop.checkout.steps import base, runner, validate_cart
 from shop.checkout.steps.validate_cart import VALIDATE_CART
@@ -102,7 +102,7 @@ def test_a_worker_whose_claim_lapsed_cannot_move_the_job(now):
 
     report = jobs.apply([(slow, Advance(State.AWAITING_PAYMENT, "woke up late"))], now=after_lapse)
 
-    assert report.counts["lost"] == 1
+    assert report.counts[Counted.LOST] == 1
     assert reload(slow).state == State.ORDERED
     assert reload(slow).claim == taken_over.claim
 
@@ -113,7 +113,7 @@ def test_a_worker_cannot_move_a_job_that_left_the_state_it_read(now):
 
     report = jobs.apply([(job, Advance(State.VALIDATED, "too late"))], now=now)
 
-    assert report.counts["lost"] == 1
+    assert report.counts[Counted.LOST] == 1
     assert reload(job).state == State.CANCELLED
     assert not job.transitions.exists()
 

@@ -1,11 +1,15 @@
 """What the buyer paid becomes what the shop believes: from the inbox to the checkout."""
 
 from datetime import timedelta
+from types import SimpleNamespace
 
 import pytest
 
+import tasks.checkout
+import tasks.payments
 from shop import carts
 from shop.checkout import snapshots, start, status
+from shop.checkout.outcomes import Counted
 from shop.checkout.states import State
 from shop.checkout.steps.reconcile_webhook import ReconcileWebhook
 from shop.checkout.steps.resolve_orders import ResolveOrders
@@ -15,6 +19,7 @@ from shop.payments.inbox import InboxEvent
 from shop.payments.ledger import GatewayOrder, Payment
 from shop.payments.razorpay import webhooks
 from shop.payments.refunds import Refund
+from shop.telemetry.instruments import BATCHES
 from tests.support.events import deliver
 from tests.support.shop import (
     fill_cart,
@@ -94,10 +99,27 @@ def test_three_events_of_one_payment_in_one_batch_pay_once(job, variant, standin
 
     report = run(STEP, now=now)
 
-    assert report.counts["advanced"] == 1
-    assert report.counts["handled"] == 3
+    assert report.counts[Counted.ADVANCED] == 1
+    assert report.counts[Counted.HANDLED] == 3
     assert Payment.objects.get().status == "captured"
     assert stock_of(variant) == (1, 0)
+
+
+def test_fifty_paying_webhooks_are_a_batch_of_fifty_rows(gateway, standin, now, monkeypatch):
+    mug, observed = make_variant(on_hand=100), []
+    jobs = [make_checkout(mug, now=now) for _ in range(50)]
+    make_payable(jobs[-1], gateway, now=now)
+    for row in GatewayOrder.objects.all():
+        deliver(standin.pay(row.gateway_order_id), now=now)
+    monkeypatch.setattr(
+        tasks.checkout, "set_batch_delay", lambda task, rows, limit: observed.append(rows)
+    )
+    monkeypatch.setattr(BATCHES, "labels", lambda task: SimpleNamespace(observe=observed.append))
+
+    line = tasks.payments.reconcile_webhook()
+
+    assert line.startswith("advanced 50, handled 50: ")
+    assert observed == [50, 50]  # for the batch delay and for the metric
 
 
 def test_an_older_report_does_not_turn_a_payment_back(job, standin, now):

@@ -8,7 +8,7 @@ from django.db import IntegrityError, transaction
 
 from shop.accounts import User
 from shop.checkout import jobs
-from shop.checkout.states import State
+from shop.checkout.states import WITH_TASK, State
 from shop.checkout.steps.capture import CapturePayments
 from shop.checkout.steps.check_payments import CheckPayments
 from shop.checkout.steps.create_razorpay_order import CreateRazorpayOrder
@@ -152,7 +152,7 @@ def test_a_worker_is_not_interrupted(by, now):
     assert reload(job).claim is not None
 
 
-@pytest.mark.parametrize("state", sorted(set(State) - actions.RETRYABLE))
+@pytest.mark.parametrize("state", sorted(set(State) - WITH_TASK))
 def test_what_is_not_on_its_way_says_why_it_cannot_be_tried_again(state, by, now):
     job = make_checkout(now=now)
     jobs.CheckoutJob.objects.update(state=state, error_code="out_of_stock")

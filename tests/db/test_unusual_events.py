@@ -196,5 +196,7 @@ def test_a_refund_of_a_payment_that_stays_unknown_is_shown_to_people(job, paymen
     run(STEP, now=now + PAYMENT_COMES_WITHIN)
 
     [kept] = inbox.unreadable(now=now)
-    assert kept.result == f"cannot be read: nothing says whose the payment {payment['id']} is"
+    assert (
+        kept.result == f"cannot be read: nothing says of which order the payment {payment['id']} is"
+    )
     assert kept.handled_at

@@ -96,7 +96,7 @@ def test_a_post_that_comes_while_late_money_is_served_finds_its_cart_bought(
     ended, mug, monkeypatch
 ):
     begun = meanwhile(
-        monkeypatch, "make_room", lambda: post_checkout(ended.owner, now=LATER), module=purchase
+        monkeypatch, "allocate", lambda: post_checkout(ended.owner, now=LATER), module=purchase
     )
 
     settle()
@@ -131,7 +131,7 @@ def test_late_money_of_two_checkouts_settled_at_once_buys_once(
         deliver(paid, now=LATER)
         settle()
 
-    begun = meanwhile(monkeypatch, "make_room", settle_the_other, module=purchase)
+    begun = meanwhile(monkeypatch, "allocate", settle_the_other, module=purchase)
     settle()
     begun[0].result(timeout=20)
 
@@ -149,7 +149,7 @@ def test_a_cancellation_that_waits_for_the_money_is_refused(mug, gateway, standi
     deliver(payment, now=LATER, status="authorized", captured=False)
     begun = meanwhile(
         monkeypatch,
-        "make_room",
+        "allocate",
         lambda: start.cancel(owner_id=buyer.pk, job_id=job.pk, now=LATER),
         module=purchase,
     )

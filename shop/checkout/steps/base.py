@@ -1,8 +1,8 @@
 """
-The local steps: a batch of jobs in, one decision per job out.
+The parts that local steps over checkouts share: a batch of jobs in, one outcome per job out.
 
-Each runs inside the one transaction that `runner.run_local` opens, so a crash leaves nothing half
-done, and a step that runs again finds its work done or does it.
+A step runs inside the one transaction that `runner.run_local` opens, so a crash rolls all of it
+back. A step that runs again finds its work done, or does it.
 """
 
 from __future__ import annotations
@@ -17,9 +17,11 @@ from shop import orders
 from shop.checkout import jobs
 from shop.checkout.jobs import MAX_ATTEMPTS, CheckoutJob, retry_pause
 from shop.checkout.outcomes import Fail, Outcome, RunReport, Wait
-from shop.checkout.states import TRANSITIONS, State
+from shop.checkout.states import STATE_OF, TRANSITIONS, State, Step
 
 OUR_FAULT = "Something went wrong on our side. Nothing was charged; please try again."
+
+Decide = Callable[[Sequence[CheckoutJob], datetime], list[Outcome]]
 
 
 @dataclass(frozen=True)
@@ -28,7 +30,7 @@ class JobStep:
 
     name: str
     state: State
-    decide: Callable[[Sequence[CheckoutJob], datetime], list[Outcome]]
+    decide: Decide
 
     def lock_due(self, *, limit: int, now: datetime) -> list[CheckoutJob]:
         return jobs.lock_due(self.state, limit=limit, now=now)
@@ -48,6 +50,11 @@ class JobStep:
         return jobs.apply([(item, Wait(until, item.waiting_for))], now=now)
 
 
+def pipeline_step(step: Step, decide: Decide) -> JobStep:
+    """The local step that handles the state which `STATES` gives to `step`."""
+    return JobStep(step, STATE_OF[step], decide)
+
+
 def out_of_stock(line: orders.FrozenLine, *, available: int) -> Fail:
     left = f"Only {available} left" if available > 0 else "None left"
     return Fail(
@@ -58,6 +65,6 @@ def out_of_stock(line: orders.FrozenLine, *, available: int) -> Fail:
 
 
 def payable_until(job: CheckoutJob, *, now: datetime) -> datetime:
-    """The end of the time to pay: `HOLD_SECONDS` from now, never after the end of the hold."""
+    """The end of the time to pay: `HOLD_SECONDS` from now, or the end of the hold if earlier."""
     until = now + timedelta(seconds=settings.HOLD_SECONDS)
     return min(until, job.hold_until) if job.hold_until is not None else until

@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 
 from shop import backoff
 from shop.checkout.jobs import CheckoutJob
-from shop.checkout.outcomes import RunReport
+from shop.checkout.outcomes import Counted, RunReport
 from shop.checkout.settle import settle
 from shop.checkout.states import CAPTURABLE, UNPAID_ENDS
 from shop.checkout.steps.runner import RemoteStep
@@ -22,7 +22,7 @@ MAX_RETRY_PAUSE = timedelta(hours=1)
 
 @dataclass(frozen=True, slots=True)
 class Work:
-    """`is_wanted`: its checkout can still use the money. Else it is only looked at."""
+    """`is_wanted`: its checkout can use the money. Else the payment is only fetched."""
 
     payment: Payment
     is_wanted: bool
@@ -38,7 +38,7 @@ class CapturePayments(RemoteStep[Work, PaymentFact]):
         return [Work(payment, payment in usable) for payment in due]
 
     def call(self, gateway: Gateway, work: Work) -> PaymentFact:
-        """Whatever Razorpay says against a capture, the payment itself says what is so."""
+        """After a refused capture, the payment's own status is the answer."""
         payment = work.payment
         if payment.status != PaymentStatus.AUTHORIZED or not work.is_wanted:
             return gateway.fetch_payment(gateway_payment_id=payment.gateway_payment_id)
@@ -58,9 +58,9 @@ class CapturePayments(RemoteStep[Work, PaymentFact]):
         self, answers: Sequence[tuple[Work, PaymentFact | GatewayError]], *, now: datetime
     ) -> RunReport:
         """
-        Settle what was captured. A payment whose checkout had ended before the call is decided
-        anew: it is captured if settle has opened the checkout again, looked at later if settle has
-        it wait, else left to lapse.
+        Settle what was captured. Payments that were not wanted are decided again: `settle` opens
+        the checkout again and they are captured, or has them wait and they are retried later, or
+        they are left to lapse.
         """
         facts = [answer for _, answer in answers if not isinstance(answer, GatewayError)]
         unwanted = [
@@ -68,7 +68,7 @@ class CapturePayments(RemoteStep[Work, PaymentFact]):
             for work, answer in answers
             if not work.is_wanted and not isinstance(answer, GatewayError)
         ]
-        again = [
+        to_retry = [
             work.payment
             for work, answer in answers
             if isinstance(answer, GatewayError)
@@ -78,25 +78,25 @@ class CapturePayments(RemoteStep[Work, PaymentFact]):
         report = settle(
             GatewayReport(payments=tuple(facts)),
             via="fetch",
-            anew=set(orders.values_list("order_id", flat=True)) if unwanted else (),
+            decide_again=set(orders.values_list("order_id", flat=True)) if unwanted else (),
             now=now,
         )
         waiting = _waiting(unwanted)
-        again += waiting
+        to_retry += waiting
         unwanted = [payment for payment in unwanted if payment not in waiting]
         ledger.cancel_capture([work.payment for work, _ in answers])
-        for payment in again:
+        for payment in to_retry:
             ledger.retry_capture(payment, at=now + _retry_pause(payment))
         for payment in _usable(unwanted):
             ledger.retry_capture(payment, at=now)
-        report.counts["put off"] += len(again)
-        report.counts["left"] += len(unwanted)
-        report.counts["captured"] += len(answers) - len(again) - len(unwanted)
+        report.count(Counted.POSTPONED, len(to_retry))
+        report.count(Counted.LEFT_TO_LAPSE, len(unwanted))
+        report.count(Counted.CAPTURED, len(answers) - len(to_retry) - len(unwanted))
         return report
 
 
 def _usable(payments: Sequence[Payment]) -> list[Payment]:
-    """Those whose checkout can still use the money."""
+    """The payments whose checkout can still use the money."""
     if not payments:
         return []
     usable = CheckoutJob.objects.filter(
@@ -108,7 +108,7 @@ def _usable(payments: Sequence[Payment]) -> list[Payment]:
 
 
 def _waiting(payments: Sequence[Payment]) -> list[Payment]:
-    """Those of checkouts that have ended which settle has not left to lapse."""
+    """The payments of ended checkouts that `settle` wants to capture later."""
     if not payments:
         return []
     planned = Payment.objects.filter(

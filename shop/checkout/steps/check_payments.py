@@ -1,11 +1,11 @@
-"""The remote step `check_payments`: ask Razorpay what became of an order, and settle it."""
+"""The remote step `check_payments`: poll Razorpay for the payments of an order, and settle."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import datetime
 
-from shop.checkout.outcomes import RunReport
+from shop.checkout.outcomes import Counted, RunReport
 from shop.checkout.settle import settle
 from shop.checkout.steps.runner import RemoteStep
 from shop.payments import cases, inbox, polling
@@ -21,55 +21,54 @@ from shop.payments.gateway import (
 )
 from shop.payments.ledger import GatewayOrder
 
+Poll = tuple[GatewayOrder, datetime]  # with the time of the claim, before the call
 
-class CheckPayments(RemoteStep[tuple[GatewayOrder, datetime], Listing[PaymentFact]]):
+
+class CheckPayments(RemoteStep[Poll, Listing[PaymentFact]]):
     name = "check_payments"
     reports_money = True
 
-    def claim(self, *, limit: int, now: datetime) -> list[tuple[GatewayOrder, datetime]]:
+    def claim(self, *, limit: int, now: datetime) -> list[Poll]:
         return [(row, now) for row in polling.claim_due(limit=limit, now=now)]
 
-    def call(self, gateway: Gateway, work: tuple[GatewayOrder, datetime]) -> Listing[PaymentFact]:
+    def call(self, gateway: Gateway, work: Poll) -> Listing[PaymentFact]:
         row, _ = work
         assert row.gateway_order_id is not None
         return gateway.fetch_payments(gateway_order_id=row.gateway_order_id)
 
-    def order_of(self, work: tuple[GatewayOrder, datetime]) -> int:
+    def order_of(self, work: Poll) -> int:
         return work[0].order_id
 
     def record(
-        self,
-        answers: Sequence[
-            tuple[tuple[GatewayOrder, datetime], Listing[PaymentFact] | GatewayError]
-        ],
-        *,
-        now: datetime,
+        self, answers: Sequence[tuple[Poll, Listing[PaymentFact] | GatewayError]], *, now: datetime
     ) -> RunReport:
         facts: list[PaymentFact] = []
-        told: list[tuple[GatewayOrder, datetime]] = []
-        failed_polls: list[tuple[GatewayOrder, GatewayError]] = []
+        succeeded: list[Poll] = []
+        failed: list[tuple[GatewayOrder, GatewayError]] = []
         unreadable: list[tuple[GatewayOrder, Unreadable]] = []
-        for (row, asked_at), answer in answers:
+        for (row, polled_at), answer in answers:
             if isinstance(answer, GatewayError):
-                failed_polls.append((row, answer))
+                failed.append((row, answer))
             else:
-                told.append((row, asked_at))
+                succeeded.append((row, polled_at))
                 facts += answer
                 unreadable += [(row, payment) for payment in answer.unreadable]
-        # It locks jobs, so it comes before any other row is touched.
+        # `settle` locks jobs, so it comes before all other writes.
         report = settle(GatewayReport(payments=tuple(facts)), via="fetch", now=now)
-        polling.poll_succeeded(told, now=now)
-        polling.poll_failed(failed_polls, now=now)
-        refused = sum(isinstance(error, Declined) for _, error in failed_polls)
-        _keep(unreadable, now=now)
-        report.counts.update(
-            asked=len(told), failed_polls=len(failed_polls) - refused, refused=refused
-        )
+        polling.poll_succeeded(succeeded, now=now)
+        polling.poll_failed(failed, now=now)
+        _keep_unreadable(unreadable, now=now)
+        refused = sum(isinstance(error, Declined) for _, error in failed)
+        report.count(Counted.POLLED, len(succeeded))
+        report.count(Counted.POSTPONED, len(failed) - refused)
+        report.count(Counted.REFUSED, refused)
         return report
 
 
-def _keep(unreadable: Sequence[tuple[GatewayOrder, Unreadable]], *, now: datetime) -> None:
-    """A case for each payment that we cannot read; what Razorpay said of it is in the inbox."""
+def _keep_unreadable(
+    unreadable: Sequence[tuple[GatewayOrder, Unreadable]], *, now: datetime
+) -> None:
+    """Open a case for each unreadable payment, and keep in the inbox what Razorpay sent."""
     inbox.keep_unreadable([payment for _, payment in unreadable], now=now)
     cases.open_cases(
         [

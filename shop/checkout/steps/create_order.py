@@ -12,19 +12,18 @@ from shop.checkout.holds import Held
 from shop.checkout.jobs import CheckoutJob
 from shop.checkout.outcomes import Advance, Fail, Outcome
 from shop.checkout.states import State, Step
-from shop.checkout.steps.base import JobStep, out_of_stock
+from shop.checkout.steps.base import out_of_stock, pipeline_step
 from shop.payments import ledger
 
 
 def create_order(batch: Sequence[CheckoutJob], now: datetime) -> list[Outcome]:
     """
-    Place the orders of the batch and hold their units: each whole, or not at all.
+    Place the orders of the batch and hold their units: each order whole, or not at all.
 
-    Addresses, then stock rows are locked once for the batch, in key and in variant order, so two
-    batches cannot deadlock. Units are given out in the order in which the jobs fell due, but first
-    to those that take over units which the buyer held already, as far as the limits of `holds`
-    allow. A job whose order stands already finds it done. The number of statements does not depend
-    on the number of jobs.
+    Addresses and then stock rows are locked once for the batch, by key and by variant, so two
+    batches cannot deadlock. Units go to jobs in the order in which they became due, but first to
+    jobs that take over units which the buyer holds already; the limits of `holds` apply. A job that
+    has its order already advances. The number of statements does not depend on the number of jobs.
     """
     fresh = [job for job in batch if job.order_id is None]
     holds.lock_addresses(fresh)
@@ -58,22 +57,22 @@ def _lock_units(
     fresh: Sequence[CheckoutJob],
 ) -> tuple[dict[int, stock.StockLevel], Counter[int]]:
     """
-    The stock rows of all variants that these jobs ask for, locked, and the free units of each.
-    Units that a job takes over are released, so they are among the free ones.
+    Lock the stock rows of all variants that these jobs ask for; returns them and the free units of
+    each. Units that a job takes over are released here, so they count as free.
     """
-    handed_over = stock.held_by({order_id for job in fresh for order_id in job.takes_over})
-    asked_for = {line.variant_id for job in fresh for line in job.frozen_lines}
-    levels = stock.lock_levels(asked_for.union(*handed_over.values()))
+    taken_over = stock.held_by({order_id for job in fresh for order_id in job.takes_over})
+    wanted = {line.variant_id for job in fresh for line in job.frozen_lines}
+    levels = stock.lock_levels(wanted.union(*taken_over.values()))
     free = Counter({variant_id: level.free for variant_id, level in levels.items()})
-    for order_id in stock.release(handed_over):
-        free.update(handed_over[order_id])
+    for order_id in stock.release(taken_over):
+        free.update(taken_over[order_id])
     return levels, free
 
 
 def _take(
     job: CheckoutJob, free: Counter[int], held: Counter[int], unpaid: Held, *, now: datetime
 ) -> Fail | None:
-    """Move the job's units from `free` to `held`, or say which line cannot be had, or why not."""
+    """Move the job's units from `free` to `held`, or return why that is not possible."""
     lines = job.frozen_lines
     for line in lines:
         if free[line.variant_id] < line.units:
@@ -97,4 +96,4 @@ def _draft(job: CheckoutJob) -> orders.Draft:
     )
 
 
-CREATE_ORDER = JobStep(Step.CREATE_ORDER, State.VALIDATED, create_order)
+CREATE_ORDER = pipeline_step(Step.CREATE_ORDER, create_order)

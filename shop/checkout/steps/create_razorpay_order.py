@@ -1,10 +1,10 @@
 """
-The remote step that makes an order payable: one Razorpay order for it, whatever goes wrong.
+The remote step `create_razorpay_order`: make one Razorpay order for each of ours.
 
-The receipt is the order's number, committed before any call. `GatewayOrder.create_sent_at` says
-whether to search Razorpay before an order is created there: it is set before the call and cleared
-only by an answer that leaves no doubt. The list of orders lags (8 seconds were
-measured), so an empty look-up proves nothing until `RECEIPT_LAG_SECONDS` have passed.
+The receipt is the order's number, committed before any call. `GatewayOrder.create_sent_at` is set
+before a create call and cleared only by an answer that leaves no doubt; while it is set, the step
+searches Razorpay before it creates. Razorpay's list of orders lags (8 seconds were measured), so an
+empty search proves nothing until `RECEIPT_LAG_SECONDS` have passed.
 """
 
 from __future__ import annotations
@@ -41,26 +41,26 @@ CONFIRMING = "We are confirming your order with the payment service."
 GIVEN_UP = "The payment service did not answer in time. Nothing was charged; please try again."
 REJECTED = "The payment service refused this order. Nothing was charged."
 
-# While the gateway does not answer, a checkout is tried so often: the breaker keeps calls few.
-MAX_PAUSE = timedelta(seconds=4)
+# The longest pause while Razorpay does not answer. The circuit breaker keeps the calls few.
+MAX_RETRY_PAUSE = timedelta(seconds=4)
 
-# Which of several orders with our receipt to adopt: one with money on it, else the first.
+# Of several orders with our receipt, adopt one with money on it, else the first.
 ADOPT_FIRST = {"paid": 0, "attempted": 1, "created": 2}
 
 
 @dataclass(frozen=True, slots=True)
 class Creation:
-    """One order to be made payable, with all that the call needs."""
+    """One Razorpay order to create, with all that the call needs."""
 
     job: CheckoutJob
     row: GatewayOrder
     receipt: str
-    create_sent_before_at: datetime | None  # a call may have reached Razorpay then
+    create_sent_before_at: datetime | None  # an earlier create call
     claimed_at: datetime
 
     @property
     def lag_ends_at(self) -> datetime | None:
-        """When an empty look-up proves that no earlier call made an order; None: none went out."""
+        """From then on an empty search proves that no earlier call made an order; None: no call."""
         if self.create_sent_before_at is None:
             return None
         return self.create_sent_before_at + timedelta(seconds=settings.RECEIPT_LAG_SECONDS)
@@ -68,7 +68,7 @@ class Creation:
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """Orders at Razorpay with our receipt, the one to adopt first. Never empty."""
+    """Razorpay orders with our receipt, the one to adopt first. Never empty."""
 
     orders: tuple[RemoteOrder, ...]
 
@@ -79,10 +79,10 @@ class CreateRazorpayOrder(RemoteStep[Creation, Found]):
 
     def claim(self, *, limit: int, now: datetime) -> list[Creation]:
         claimed = jobs.claim_due(State.ORDERED, limit=limit, now=now)
-        asked = ledger.begin_create([_order_id(job) for job in claimed], now=now)
-        # One whose row is locked is tried again when its claim lapses.
+        begun = ledger.begin_create([_order_id(job) for job in claimed], now=now)
+        # A job whose row is locked is missing; it is due again when its claim lapses.
         return [
-            Creation(job, *asked[_order_id(job)], now) for job in claimed if job.order_id in asked
+            Creation(job, *begun[_order_id(job)], now) for job in claimed if job.order_id in begun
         ]
 
     def call(self, gateway: Gateway, work: Creation) -> Found:
@@ -91,9 +91,9 @@ class CreateRazorpayOrder(RemoteStep[Creation, Found]):
         return Found((_create(gateway, work),))
 
     def probe(self, gateway: Gateway, work: Creation) -> Found:
-        """Look before creating: a lost answer to a look-up costs nothing, one to a create a lag."""
+        """Search before creating: a lost answer to a create call costs a wait for the lag."""
         try:
-            if made_id := work.row.gateway_order_id:  # a webhook told of it
+            if made_id := work.row.gateway_order_id:  # known from a webhook
                 found = Listing([gateway.fetch_order(gateway_order_id=made_id)])
             else:
                 found = gateway.find_orders(receipt=work.receipt)
@@ -116,12 +116,9 @@ class CreateRazorpayOrder(RemoteStep[Creation, Found]):
     def record(
         self, answers: Sequence[tuple[Creation, Found | GatewayError]], *, now: datetime
     ) -> RunReport:
-        report = jobs.apply(
-            [(work.job, _outcome(work, answer, now=now)) for work, answer in answers], now=now
-        )
-        _keep_order_ids(
-            answers, now=now
-        )  # after the jobs, as everywhere: job rows are locked first
+        outcomes = [(work.job, _outcome(work, answer, now=now)) for work, answer in answers]
+        report = jobs.apply(outcomes, now=now)
+        _keep_order_ids(answers, now=now)  # after the jobs: their rows are locked first everywhere
         return report
 
 
@@ -147,7 +144,7 @@ def _create(gateway: Gateway, work: Creation) -> RemoteOrder:
 
 
 def _usable(found: Iterable[RemoteOrder], work: Creation) -> tuple[RemoteOrder, ...]:
-    """Those with our receipt that ask for our money, in the order in which to adopt them."""
+    """The orders with our receipt and amount, in the order in which to adopt them."""
     wanted = (work.receipt, work.row.amount_paise, work.row.currency)
     right = [
         order for order in found if (order.receipt, order.amount_paise, order.currency) == wanted
@@ -165,8 +162,8 @@ def _keep_order_ids(
     answers: Sequence[tuple[Creation, Found | GatewayError]], *, now: datetime
 ) -> None:
     """
-    Keep the ids of what was found, whatever became of the job meanwhile, and whether a create
-    call is still unaccounted for.
+    Keep the ids of the orders found, also where the job has changed since, and whether a create
+    call is still unconfirmed.
     """
     ledger.adopt(
         [
@@ -185,7 +182,7 @@ def _keep_order_ids(
 
 
 def _first_poll_at(orders: Sequence[RemoteOrder], *, now: datetime) -> datetime | None:
-    """At once if a buyer has been at one of them, as after a long outage; else by the ladder."""
+    """Now if a buyer has tried to pay one, as after a long outage; else by the poll schedule."""
     if any(order.status != "created" for order in orders):
         return now
     return polling.next_poll_at(placed_at=now, now=now)
@@ -201,9 +198,9 @@ def _outcome(work: Creation, answer: Found | GatewayError, *, now: datetime) -> 
         case Declined():
             return Fail("gateway_rejected", REJECTED, {"reason": answer.code}, str(answer))
         case Unreachable():
-            return _retry(work, BUSY, answer, at=now + MAX_PAUSE, now=now)
+            return _retry(work, BUSY, answer, at=now + MAX_RETRY_PAUSE, now=now)
         case NothingAsked(because=GatewayError() as error):
-            return _retry(work, BUSY, error, at=now + MAX_PAUSE, now=now)
+            return _retry(work, BUSY, error, at=now + MAX_RETRY_PAUSE, now=now)
         case NothingAsked():
             return _retry(work, CONFIRMING, answer, at=work.lag_ends_at, now=now)
         case _:
@@ -213,7 +210,7 @@ def _outcome(work: Creation, answer: Found | GatewayError, *, now: datetime) -> 
 def _retry(
     work: Creation, buyer_sees: str, error: GatewayError, *, at: datetime | None, now: datetime
 ) -> Outcome:
-    """Try again with growing pauses, `at` at the latest, while the order may hold its units."""
+    """Retry with backoff, at `at` at the latest, until the hold on the units ends."""
     held_until = work.row.created_at + timedelta(seconds=settings.HOLD_SECONDS)
     if work.job.hold_until is not None:
         held_until = min(held_until, work.job.hold_until)
@@ -233,5 +230,5 @@ def _give_up(batch: Sequence[CheckoutJob], _now: datetime) -> list[Outcome]:
     return [Fail("gateway_unavailable", GIVEN_UP, last_error=job.last_error) for job in batch]
 
 
-# A local step: while the gateway is left alone hardly anybody is claimed, and so told by `_later`.
+# A local step, as `_retry` sees claimed jobs alone, and few are claimed while Razorpay is down.
 GIVE_UP = _GiveUp("give_up", State.ORDERED, _give_up)

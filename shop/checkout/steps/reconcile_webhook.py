@@ -1,4 +1,4 @@
-"""The local step `reconcile_webhook`: from the inbox through the ledger to the checkouts."""
+"""The local step `reconcile_webhook`: read the events of the inbox and settle what they report."""
 
 from __future__ import annotations
 
@@ -7,14 +7,14 @@ from datetime import datetime, timedelta
 
 from shop.checkout import settle_failures
 from shop.checkout.jobs import MAX_ATTEMPTS, MAX_RETRY_PAUSE, retry_pause
-from shop.checkout.outcomes import RunReport
+from shop.checkout.outcomes import Counted, RunReport
 from shop.checkout.settle import settle
 from shop.payments import inbox, ledger
 from shop.payments.gateway import GatewayReport
 from shop.payments.inbox import InboxEvent, Reading
 from shop.payments.razorpay import webhooks
 
-# After this time, a refund or a dispute whose payment nobody has told us of is shown to people.
+# After this time, a refund or dispute of a payment that is still unknown is shown to staff.
 PAYMENT_COMES_WITHIN = timedelta(minutes=5)
 
 
@@ -25,28 +25,33 @@ class ReconcileWebhook:
         return inbox.lock_due(limit=limit, now=now)
 
     def process(self, items: Sequence[InboxEvent], *, now: datetime) -> RunReport:
-        """Settle what all these events say at once, so that three of one payment lock once."""
+        """Settle all events together, so that three events of one payment lock its job once."""
         readings = [(event, webhooks.read(bytes(event.body))) for event in items]
         gateway_report = GatewayReport.joined(reading.gateway_report for _, reading in readings)
         ours = ledger.find(fact.gateway_order_id for fact in gateway_report.payments)
         report = settle(gateway_report, via="webhook", now=now, ours=ours)
-        alone = {it for _, reading in readings for it in _payments_alone_in(reading.gateway_report)}
-        known = set(ours) | set(ledger.orders_of_payments(alone))
+        unexplained = {
+            payment_id
+            for _, reading in readings
+            for payment_id in _payments_without_order(reading.gateway_report)
+        }
+        known = set(ours) | set(ledger.orders_of_payments(unexplained))
         whose = _whose(readings, known=known)
         done = []
-        ask: dict[str, int] = {}
+        to_resolve: dict[str, int] = {}
         for event, reading in readings:
             if _awaits_its_payment(event, reading, known=known, now=now):
-                report.counts["early"] += 1
+                report.count(Counted.EARLY)
                 inbox.put_off(event, until=now + _pause(event, now=now))
                 continue
             result = _result(reading, known=known, whose=whose)
             if result == "":
                 result = inbox.RESOLVING
-                ask.setdefault(reading.gateway_order_id, event.pk)
+                to_resolve.setdefault(reading.gateway_order_id, event.pk)
             done.append((event, reading, result))
-        report.counts.update(handled=len(done), unknown=len(ask))
-        inbox.handled(done, ask=list(ask.values()), now=now)
+        report.count(Counted.HANDLED, len(done))
+        report.count(Counted.UNKNOWN, len(to_resolve))
+        inbox.handled(done, ask=list(to_resolve.values()), now=now)
         retried = [event for event, _, _ in done if event.attempts]
         settle_failures.close_cases(_orders_concerned(retried), now=now)
         return report
@@ -62,38 +67,38 @@ class ReconcileWebhook:
         )
         settle_failures.open_cases(_orders_concerned([item]), error=error, now=now)
         report = RunReport()
-        report.counts["raised"] += 1
+        report.count(Counted.RAISED)
         return report
 
     def on_locked(self, item: InboxEvent, *, until: datetime, now: datetime) -> RunReport:
         inbox.put_off(item, until=until)
         report = RunReport()
-        report.counts["locked"] += 1
+        report.count(Counted.LOCKED)
         return report
 
 
 def _awaits_its_payment(
     event: InboxEvent, reading: Reading, *, known: set[str], now: datetime
 ) -> bool:
-    """A refund or a dispute may overtake the report of its payment."""
-    unknown = _payments_alone_in(reading.gateway_report) - known
+    """Whether its refund or dispute may have overtaken the report of the payment."""
+    unknown = _payments_without_order(reading.gateway_report) - known
     return bool(unknown) and now < event.received_at + PAYMENT_COMES_WITHIN
 
 
 def _pause(event: InboxEvent, *, now: datetime) -> timedelta:
-    """About as long as it has waited already: nothing went wrong, so no attempt is counted."""
+    """As long as the event has waited already. Nothing went wrong, so no attempt counts."""
     return min(max(now - event.received_at, timedelta(seconds=1)), MAX_RETRY_PAUSE)
 
 
-def _payments_alone_in(gateway_report: GatewayReport) -> set[str]:
-    """Those that a refund or a dispute is of, and of which nothing else says whose they are."""
-    told = {fact.gateway_payment_id for fact in gateway_report.refunds}
-    told |= {fact.gateway_payment_id for fact in gateway_report.disputes}
-    return told - {fact.id for fact in gateway_report.payments}
+def _payments_without_order(gateway_report: GatewayReport) -> set[str]:
+    """Payments that a refund or dispute names, while the report does not say of which order."""
+    named = {fact.gateway_payment_id for fact in gateway_report.refunds}
+    named |= {fact.gateway_payment_id for fact in gateway_report.disputes}
+    return named - {fact.id for fact in gateway_report.payments}
 
 
 def _orders_concerned(events: Sequence[InboxEvent]) -> set[int]:
-    """The orders of ours that these events name, as far as they can be read."""
+    """Our orders that these events name, as far as the events can be read."""
     bodies = [bytes(event.body) for event in events]
     rows = ledger.find(name for body in bodies for name in webhooks.orders_named_in(body))
     payments = {name for body in bodies for name in webhooks.payments_named_in(body)}
@@ -103,10 +108,11 @@ def _orders_concerned(events: Sequence[InboxEvent]) -> set[int]:
 
 def _whose(readings: Sequence[tuple[InboxEvent, Reading]], *, known: set[str]) -> dict[str, str]:
     """
-    What is known of the orders that we do not know: `NOT_OURS`, `ASKING`, or nothing yet ("").
+    For each unknown Razorpay order, the result that its events get: `inbox.NOT_OURS`,
+    `inbox.RESOLVING`, or "" if Razorpay has to be asked whose order it is.
 
-    An order entity says its receipt, so most events of other shops on the account cost no call.
-    One that is replayed is asked about anew.
+    An order entity has its receipt, so most events of other shops on the account cost no call.
+    A replayed event is always asked about again.
     """
     unknown = [
         (event, reading)
@@ -120,18 +126,18 @@ def _whose(readings: Sequence[tuple[InboxEvent, Reading]], *, known: set[str]) -
     whose: dict[str, str] = {}
     for event, reading in unknown:
         is_theirs = reading.receipt and reading.receipt not in ours
-        remembered = "" if event.result else found.get(reading.gateway_order_id, "")
-        told = inbox.NOT_OURS if is_theirs else remembered
-        whose[reading.gateway_order_id] = whose.get(reading.gateway_order_id) or told
+        known_result = "" if event.result else found.get(reading.gateway_order_id, "")
+        result = inbox.NOT_OURS if is_theirs else known_result
+        whose[reading.gateway_order_id] = whose.get(reading.gateway_order_id) or result
     return whose
 
 
 def _result(reading: Reading, *, known: set[str], whose: dict[str, str]) -> str:
-    """What the event came to; empty if Razorpay has to be asked whose order it is of."""
+    """A line on the outcome of the event; empty if Razorpay has to be asked whose order it is."""
     if reading.problem:
         return reading.problem
     if reading.gateway_report == GatewayReport():
         return "no money in it"
-    if unknown := _payments_alone_in(reading.gateway_report) - known:
-        return f"{inbox.UNREADABLE}: nothing says whose the payment {min(unknown)} is"
+    if unknown := _payments_without_order(reading.gateway_report) - known:
+        return f"{inbox.UNREADABLE}: nothing says of which order the payment {min(unknown)} is"
     return whose.get(reading.gateway_order_id, "settled")

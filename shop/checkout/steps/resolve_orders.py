@@ -1,8 +1,9 @@
 """
-The remote step `resolve_orders`: whose is a Razorpay order that a webhook names and we do not know?
+The remote step `resolve_orders`: find out whose Razorpay order an unknown one in a webhook is.
 
 It may be a duplicate of ours: made by a create call whose answer was lost, and listed only after we
-had looked. Or it is of another shop on the same account; then it is remembered and costs no more.
+had searched. Or it belongs to another shop on the same account; that is kept, so the next webhook
+about it needs no call.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from django.conf import settings
 
 from shop import backoff
 from shop.checkout import jobs
-from shop.checkout.outcomes import RunReport
+from shop.checkout.outcomes import Counted, RunReport
 from shop.checkout.steps.runner import RemoteStep
 from shop.payments import inbox, ledger
 from shop.payments.gateway import Declined, Gateway, GatewayError, RemoteOrder
@@ -24,7 +25,7 @@ from shop.payments.ledger import GatewayOrder
 MAX_ATTEMPTS = 14  # with pauses that double: more than two hours
 FIRST_RETRY_PAUSE = timedelta(seconds=1)
 MAX_RETRY_PAUSE = timedelta(hours=3)
-NO_ANSWER = f"{inbox.UNREADABLE}: Razorpay does not say whose order it is of"
+NO_ANSWER = f"{inbox.UNREADABLE}: Razorpay does not say whose order it is"
 OTHER_AMOUNT = f"{inbox.UNREADABLE}: its order has a receipt of ours, and another amount"
 
 
@@ -33,8 +34,8 @@ class ResolveOrders(RemoteStep[InboxEvent, RemoteOrder]):
 
     def claim(self, *, limit: int, now: datetime) -> list[InboxEvent]:
         """
-        A tenth of a second's call budget at most: another shop on the account may be busy. Orders
-        that were recorded meanwhile need no call.
+        At most a tenth of a second's call budget: another shop on the account may be busy. Orders
+        that were recorded since the webhook came need no call.
         """
         share = max(1, settings.GATEWAY_REQUESTS_PER_SECOND // 10)
         due = inbox.claim_unresolved(limit=min(limit, share), now=now)
@@ -46,12 +47,12 @@ class ResolveOrders(RemoteStep[InboxEvent, RemoteOrder]):
         return gateway.fetch_order(gateway_order_id=work.gateway_order_id)
 
     def order_of(self, work: InboxEvent) -> int:
-        return 0  # none of ours yet: the breaker counts all of these once
+        return 0  # no order of ours yet: the breaker counts these calls as one
 
     def record(
         self, answers: Sequence[tuple[InboxEvent, RemoteOrder | GatewayError]], *, now: datetime
     ) -> RunReport:
-        """Locks the jobs of the orders found, in id order, before it adopts a duplicate."""
+        """Locks the jobs of the orders found, in id order, before it adopts duplicates."""
         found = [answer for _, answer in answers if isinstance(answer, RemoteOrder)]
         rows = ledger.of_receipts({order.receipt for order in found if order.receipt})
         jobs.lock(order_ids=[row.order_id for row in rows.values()])
@@ -65,7 +66,7 @@ class ResolveOrders(RemoteStep[InboxEvent, RemoteOrder]):
         inbox.handle_again(ids, now=now)
         report = RunReport()
         for event, answer in answers:
-            report.counts[_note(event, answer, ours=ids, rows=rows, now=now)] += 1
+            report.count(_note(event, answer, ours=ids, rows=rows, now=now))
         return report
 
 
@@ -80,21 +81,21 @@ def _note(
     ours: set[str],
     rows: dict[str, GatewayOrder],
     now: datetime,
-) -> str:
-    """Write down what the answer says of an order that is not adopted. Returns what it came to."""
+) -> Counted:
+    """Write down the answer about an order that is not adopted. Returns how it counts."""
     of_order = [event.gateway_order_id]
     if isinstance(answer, RemoteOrder) and answer.id in ours:
-        return "adopted"
+        return Counted.ADOPTED
     if isinstance(answer, RemoteOrder) and answer.receipt in rows:
         inbox.resolved(of_order, OTHER_AMOUNT)
-        return "other amount"
+        return Counted.OTHER_AMOUNT
     if isinstance(answer, RemoteOrder | Declined):
         inbox.resolved(of_order, inbox.NOT_OURS)
-        return "not ours"
+        return Counted.NOT_OURS
     if event.attempts >= MAX_ATTEMPTS:
         inbox.resolved(of_order, NO_ANSWER)
-        return "given up"
+        return Counted.GIVEN_UP
     attempts = event.attempts + 1  # as read before this attempt was counted
     pause = backoff.exponential(attempts, first=FIRST_RETRY_PAUSE, longest=MAX_RETRY_PAUSE)
     inbox.retry_resolve(event, at=now + pause, last_error=str(answer))
-    return "put off"
+    return Counted.POSTPONED

@@ -1,7 +1,7 @@
 """
-How steps run: local ones in one transaction, remote ones around calls that take their time.
+How steps run: local ones in one transaction, remote ones in short transactions around calls.
 
-A run takes whatever is due, up to a bound. What a step decided is carried out by `jobs.apply`.
+A run takes the rows that are due, up to a limit, and processes them as one batch.
 """
 
 from __future__ import annotations
@@ -43,11 +43,11 @@ Answer = TypeVar("Answer")
 Clock = Callable[[], datetime]
 OnFullBatch = Callable[[], None]
 
-# An answer waits so long for its neighbours, to be recorded with them. One alone does not wait.
+# The first answer waits this long for others, to be recorded with them; a lone one does not wait.
 GATHER_SECONDS = 0.01
 
-# Items that are tried one by one, because a row of one of them is locked, each wait this long for
-# it: a batch of a hundred that all need the row takes five seconds. Then they wait their turn.
+# Where items run one by one because of a locked row, each waits this long for a lock, so a batch of
+# a hundred takes five seconds at most. Items still without their lock are due again later.
 LOCK_WAIT_MS = 50
 LOCKED_RETRY = timedelta(seconds=5)
 
@@ -59,38 +59,38 @@ class LocalStep(Protocol[Item]):
     def name(self) -> str: ...
 
     def lock_due(self, *, limit: int, now: datetime) -> list[Item]:
-        """What is due, longest first, locked; what others have locked is passed over."""
+        """The due items, longest due first, locked. Items locked by others are skipped."""
 
     def process(self, items: Sequence[Item], *, now: datetime) -> RunReport:
-        """Do the work of the step for all of them, or raise."""
+        """Do the step for all items, or raise."""
 
     def on_error(self, item: Item, *, error: str, now: datetime) -> RunReport:
-        """The step raised over this one: count an attempt, and back off or give it up."""
+        """The step raised for this item: count an attempt, and retry later or give up."""
 
     def on_locked(self, item: Item, *, until: datetime, now: datetime) -> RunReport:
-        """A row that this one needs is locked: try again at `until`. Counts no attempt."""
+        """Another transaction holds a row of this item: retry at `until`. Counts no attempt."""
 
 
 def run_local(step: LocalStep[Item], *, now: datetime, on_full_batch: OnFullBatch) -> RunReport:
     """
-    Carry what is due at `step` through it, in one transaction.
+    Run `step` for its due items, in one transaction.
 
-    `ask_for_help` is called, before the work, when there may be more than one batch of it. If the
-    batch raises, or waits for a lock for too long, its items are tried one by one, so that a bad
-    one, or one that needs a locked row, cannot stop its neighbours.
+    `on_full_batch` is called, before the work, if there may be more than one batch. If the batch
+    raises, or waits for a lock for too long, its items run one by one, so that an item that raises
+    or needs a locked row cannot stop the others.
 
-    :raises OperationalError, InterfaceError: the database is away, or gave up a statement that took
-        too long. No item is to blame: all stay due as they were.
+    :raises OperationalError, InterfaceError: the database is unavailable, or cancelled a statement
+        that took too long. This counts no attempt; all items stay due.
     """
     try:
         return _run_batch(step, now=now, on_full_batch=on_full_batch)
     except (OperationalError, InterfaceError) as error:
         if not errors.is_locked(error):
             raise
-        logger.warning("a batch of %s needs a locked row; trying one by one: %s", step.name, error)
+        logger.warning("a batch of %s needs a locked row; running one by one: %s", step.name, error)
         return _run_one_by_one(step, now=now)
-    except Exception:  # whatever a step can raise must not stop the other items
-        logger.exception("a batch of %s raised; trying one by one", step.name)
+    except Exception:  # a step can raise anything, and must not stop the other items
+        logger.exception("a batch of %s raised; running one by one", step.name)
         return _run_one_by_one(step, now=now)
 
 
@@ -100,7 +100,9 @@ def _run_batch(step: LocalStep[Item], *, now: datetime, on_full_batch: OnFullBat
         due = step.lock_due(limit=limit, now=now)
         if len(due) == limit:
             on_full_batch()
-        return step.process(due, now=now) if due else RunReport()
+        report = step.process(due, now=now) if due else RunReport()
+    report.rows = len(due)
+    return report
 
 
 def _run_one_by_one(step: LocalStep[Item], *, now: datetime) -> RunReport:
@@ -112,6 +114,7 @@ def _run_one_by_one(step: LocalStep[Item], *, now: datetime) -> RunReport:
             if not due:
                 break
             report.add(_run_one(step, due[0], now=now))
+            report.rows += 1
     return report
 
 
@@ -119,47 +122,47 @@ def _run_one(step: LocalStep[Item], item: Item, *, now: datetime) -> RunReport:
     try:
         with transaction.atomic():
             report = step.process([item], now=now)
-            connection.check_constraints()  # else foreign keys wait for the commit of all items
+            connection.check_constraints()  # foreign keys would be checked at the last commit
             return report
     except (OperationalError, InterfaceError) as error:
         if not errors.is_locked(error):
             raise
-        logger.warning("%s puts %s off, which needs a locked row: %s", step.name, item, error)
+        logger.warning("%s postpones %s, which needs a locked row: %s", step.name, item, error)
         instruments.LOCKED.labels(step.name).inc()
         return step.on_locked(item, until=now + LOCKED_RETRY, now=now)
     except Exception:  # see run_local
-        logger.exception("%s raised over %s", step.name, item)
+        logger.exception("%s raised for %s", step.name, item)
         return step.on_error(item, error=redacted(traceback.format_exc()), now=now)
 
 
 class RemoteStep(Protocol[Work, Answer]):
-    """A step that calls the gateway, in three phases."""
+    """A step that calls the gateway, in three phases: claim, call, record."""
 
     name: str
-    reports_money: bool = False  # its answers are settled; one that cannot be is a case
-    for_buyers: bool = False  # a buyer waits for it: it goes first, see `pressure.allow`
+    reports_money: bool = False  # its answers are settled; where that raises, a case is opened
+    for_buyers: bool = False  # buyers wait for it: see `circuit_breaker.acquire`
 
     def claim(self, *, limit: int, now: datetime) -> list[Work]:
-        """Take what is due, so that nobody else does. Runs in a short transaction of its own."""
+        """Claim due work, so that no other worker takes it. Runs in a short transaction."""
 
     def call(self, gateway: Gateway, work: Work) -> Answer:
-        """Ask the gateway. Runs outside any transaction, in a thread, without the database."""
+        """Call the gateway. Runs outside any transaction, in a thread, without the database."""
 
     def probe(self, gateway: Gateway, work: Work) -> Answer:
-        """As `call`, while calls go unanswered: a read first, where a lost answer is costly."""
+        """As `call`, while calls go unanswered: reads first where a lost answer is costly."""
         return self.call(gateway, work)
 
     def order_of(self, work: Work) -> int:
-        """The order that the call is about: its unanswered calls count once in the breaker."""
+        """The order that the call is about. The breaker counts its unanswered calls once."""
 
     def on_gateway_unavailable(self, *, now: datetime) -> None:
-        """The gateway is left alone for a while: tell buyers who wait for this step, if any do."""
+        """The breaker lets no call pass: tell the buyers who wait for this step, if any."""
         return
 
     def record(
         self, answers: Sequence[tuple[Work, Answer | GatewayError]], *, now: datetime
     ) -> RunReport:
-        """Write down what came back. Runs in a transaction of its own."""
+        """Write the answers down. Runs in a transaction of its own."""
 
 
 def run_remote(
@@ -171,13 +174,12 @@ def run_remote(
     on_full_batch: OnFullBatch,
 ) -> RunReport:
     """
-    Claim what is due and what `pressure` allows, call the gateway for each at once, and record each
-    answer as it comes.
+    Claim due work, as much as the circuit breaker allows, call the gateway for all of it at once,
+    and record each answer as it comes.
 
-    Answers that arrive together are recorded together. No transaction is open during a call; what
-    is claimed and never recorded, because we died, is due again when the claim lapses.
-
-    An answer whose checkout needs a locked row is left: it is due again when the claim lapses.
+    Answers that arrive together are recorded together. No transaction is open during a call. Work
+    whose answer is not recorded, because the worker dies or a row is locked, is due again when its
+    claim lapses.
 
     :raises OperationalError, InterfaceError: some answers could not be recorded, in two tries. All
         others are.
@@ -196,21 +198,21 @@ def run_remote(
     call = step.probe if allowed.is_uncertain else step.call
     calls = {threads.submit(_call, call, gateway, work): work for work in works}
     report = RunReport()
-    trouble: Exception | None = None
+    not_recorded: Exception | None = None
     for answers in _as_completed(calls):
         try:
             report.add(_record_in_two_tries(step, answers, clock=clock))
-            told = [(f"order {step.order_of(work)}", answer) for work, answer in answers]
             circuit_breaker.record_results(
-                told,
+                [(f"order {step.order_of(work)}", answer) for work, answer in answers],
                 for_buyers=step.for_buyers,
                 ends_limit=allowed.is_past_limit,
                 now=clock(),
             )
         except (OperationalError, InterfaceError) as error:
-            trouble = error
-    if trouble:
-        raise trouble
+            not_recorded = error
+    if not_recorded:
+        raise not_recorded
+    report.rows = len(works)
     return report
 
 
@@ -220,7 +222,7 @@ def _record_in_two_tries(
     *,
     clock: Clock,
 ) -> RunReport:
-    """An answer that is lost costs a buyer a minute: a restart is waited out once."""
+    """A lost answer costs a buyer the rest of the claim, a minute, so try a new connection once."""
     try:
         return _record(step, answers, clock=clock)
     except (OperationalError, InterfaceError):
@@ -236,7 +238,7 @@ def _call(
         return call(gateway, work)
     except GatewayError as error:
         return error
-    except Exception as error:  # a bug of ours, maybe after the request went out
+    except Exception as error:  # a bug of ours, perhaps after the request was sent
         logger.exception("the call for %s raised", work)
         return OutcomeUnknown(repr(error))
 
@@ -244,7 +246,7 @@ def _call(
 def _as_completed(
     calls: dict[Future[Answer | GatewayError], Work],
 ) -> Iterable[list[tuple[Work, Answer | GatewayError]]]:
-    """Groups of answers: the first that comes, and those that follow on its heels."""
+    """Groups of answers: the next one, and those that come within `GATHER_SECONDS` of it."""
     pending = set(calls)
     while pending:
         first, pending = wait(pending, return_when=FIRST_COMPLETED)
@@ -258,7 +260,7 @@ def _record(
     *,
     clock: Clock,
 ) -> RunReport:
-    """Record together; if that raises, one by one. What cannot be recorded is due again later."""
+    """Record answers together; if that raises, one by one. The rest is due again later."""
     try:
         with transaction.atomic():
             return _record_and_close_cases(step, answers, now=clock())
@@ -300,13 +302,15 @@ def _record_and_close_cases(
 ) -> RunReport:
     report = step.record(answers, now=now)
     if step.reports_money:
-        told = [work for work, answer in answers if not isinstance(answer, GatewayError)]
-        settle_failures.close_cases([step.order_of(work) for work in told], now=now)
+        order_ids = [
+            step.order_of(work) for work, answer in answers if not isinstance(answer, GatewayError)
+        ]
+        settle_failures.close_cases(order_ids, now=now)
     return report
 
 
 def _open_case(step: RemoteStep[Work, Answer], work: Work, *, error: str, now: datetime) -> None:
-    """People see at the first failure that money is not where it belongs."""
+    """Show staff, at the first failure, that a report of money was not applied."""
     if step.reports_money:
         with transaction.atomic():
             settle_failures.open_cases([step.order_of(work)], error=error, now=now)

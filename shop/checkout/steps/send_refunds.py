@@ -1,6 +1,6 @@
 """
-The remote step `send_refunds`: ask Razorpay for the refunds that are due, each once, and what
-became of those that it has not finished.
+The remote step `send_refunds`: send each due refund to Razorpay once, and poll those that it has
+not finished.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from datetime import datetime, timedelta
 
 from shop import backoff
-from shop.checkout.outcomes import RunReport
+from shop.checkout.outcomes import Counted, RunReport
 from shop.checkout.settle import settle
 from shop.checkout.steps.runner import RemoteStep
 from shop.payments import refunds
@@ -38,12 +38,12 @@ class SendRefunds(RemoteStep[Refund, GatewayReport]):
 
     def call(self, gateway: Gateway, work: Refund) -> GatewayReport:
         """
-        What Razorpay then has of refunds of this payment. Only what is due to be sent is sent.
+        Send the refund if it is due; returns the refunds that Razorpay has of its payment.
 
-        From the second attempt on, look first: how long Razorpay remembers a key is not written
-        anywhere. After a refusal, look too: money may have gone back without us.
+        From the second attempt on, fetch them first: Razorpay does not document how long it
+        remembers a key. After a refusal, fetch them too: money may have gone back without us.
 
-        :raises Declined: refused, and there is no refund that is ours or that makes it needless.
+        :raises Declined: refused, and no refund there is ours or has left less than ours.
         """
         payment_id = work.payment.gateway_payment_id
         if work.status != RefundStatus.DUE:
@@ -76,34 +76,36 @@ class SendRefunds(RemoteStep[Refund, GatewayReport]):
         gateway_report = GatewayReport.joined(
             answer for _, answer in answers if isinstance(answer, GatewayReport)
         )
-        rejected = [it for refund, answer in answers if (it := _rejected(refund, answer))]
+        verdicts = (_rejected(refund, answer) for refund, answer in answers)
+        rejected = [verdict for verdict in verdicts if verdict]
+        given_up = {refund.pk for refund, _ in rejected}
         report = settle(gateway_report, via="fetch", rejected=rejected, now=now)
         for refund, answer in answers:
             if isinstance(answer, GatewayReport):
-                looked = refund.status != RefundStatus.DUE
-                report.counts["asked about" if looked else "sent"] += 1
-                # Only what is as it was before is under our claim now.
+                was_due = refund.status == RefundStatus.DUE
+                report.count(Counted.SENT if was_due else Counted.POLLED)
+                # Both write only where our claim still stands: `settle` has changed nothing.
                 if _is_confirmed(refund, answer):
                     refunds.finish(refund)
                 else:
                     refunds.postpone(refund, until=now + _poll_pause(refund), last_error="")
-            elif refund not in [it.refund for it in rejected]:
-                report.counts["put off"] += 1
+            elif refund.pk not in given_up:
+                report.count(Counted.POSTPONED)
                 refunds.postpone(refund, until=now + _retry_pause(refund), last_error=str(answer))
-        report.counts["given up"] += len(rejected)
+        report.count(Counted.GIVEN_UP, len(rejected))
         return report
 
 
 def _refuse_unreadable(found: Listing[RefundFact]) -> None:
-    """:raises OutcomeUnknown: a refund of the payment cannot be read, and may be ours."""
+    """:raises OutcomeUnknown: a refund of the payment is unreadable, and may be ours."""
     for refund in found.unreadable:
         raise OutcomeUnknown(f"{refund.id} cannot be read: {refund.problem}")
 
 
 def _covers(found: Sequence[RefundFact], refund: Refund) -> bool:
-    """Whether ours is among them, or they have left less than it is."""
-    gone_paise = sum(fact.amount_paise for fact in found if fact.status != "failed")
-    left_paise = refund.payment.amount_paise - gone_paise
+    """Whether ours is among these, or they leave less of the payment than ours needs."""
+    refunded_paise = sum(fact.amount_paise for fact in found if fact.status != "failed")
+    left_paise = refund.payment.amount_paise - refunded_paise
     return _is_among(found, refund) or left_paise < refund.amount_paise
 
 
@@ -112,16 +114,19 @@ def _is_among(found: Sequence[RefundFact], refund: Refund) -> bool:
 
 
 def _is_confirmed(refund: Refund, gateway_report: GatewayReport) -> bool:
-    """Whether Razorpay says, too, that it ended as we believe. What is pending has not ended."""
-    told = {fact.status for fact in gateway_report.refunds if fact.id == refund.gateway_refund_id}
-    return refund.status != RefundStatus.PENDING and refund.status in told
+    """Whether the refund has ended, and Razorpay reports the same end as our row."""
+    reported = {
+        fact.status for fact in gateway_report.refunds if fact.id == refund.gateway_refund_id
+    }
+    return refund.status != RefundStatus.PENDING and refund.status in reported
 
 
 def _rejected(refund: Refund, answer: GatewayReport | GatewayError) -> RejectedRefund | None:
     """
-    A refusal may be an empty balance, which fills up: so even that is asked again for a day. What
-    has gone back without us, in whole or in part, will not go back again. What Razorpay has is in
-    its hands.
+    Why a due refund is given up; None if it is not.
+
+    A refusal may mean an empty balance, which fills up, so it is retried for a day. Money that has
+    gone back without us, in whole or in part, will not go back again.
     """
     if refund.status != RefundStatus.DUE:
         return None

@@ -1,4 +1,4 @@
-"""The local step `validate_cart`: whether the shop still sells these lines at these prices."""
+"""The local step `validate_cart`: check that the shop still sells the lines at these prices."""
 
 from __future__ import annotations
 
@@ -10,16 +10,16 @@ from shop import stock
 from shop.checkout.jobs import CheckoutJob
 from shop.checkout.outcomes import Advance, Fail, Outcome
 from shop.checkout.states import State, Step
-from shop.checkout.steps.base import JobStep, out_of_stock
+from shop.checkout.steps.base import out_of_stock, pipeline_step
 from shop.money import SMALLEST_CHARGE_PAISE, format_inr
 
 
 def validate_cart(batch: Sequence[CheckoutJob], now: datetime) -> list[Outcome]:
     """
-    See whether the shop still sells these lines at the prices the buyer saw.
+    Check that the shop still sells these lines at the prices that the buyer saw.
 
-    One query for the batch, no lock: units are only promised by the next step. Units that a
-    checkout takes over from the one that it superseded are free for it alone (one more query).
+    One query for the batch, no lock: the next step holds the units. Units that a checkout takes
+    over from the one that it superseded count as free for it alone (one more query).
     """
     offers = stock.offers(line.variant_id for job in batch for line in job.frozen_lines)
     held = stock.held_by({order_id for job in batch for order_id in job.takes_over})
@@ -63,4 +63,4 @@ def _refusal(
     return None
 
 
-VALIDATE_CART = JobStep(Step.VALIDATE_CART, State.QUEUED, validate_cart)
+VALIDATE_CART = pipeline_step(Step.VALIDATE_CART, validate_cart)
