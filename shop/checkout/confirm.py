@@ -1,4 +1,4 @@
-"""The browser comes back from paying. It brings a hint, not a fact."""
+"""Confirm: the browser returns from the payment form. Its fields are a hint, no proof of money."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from shop.payments.razorpay import signatures
 
 
 class SignatureInvalid(Exception):
-    """These three fields were not made by Razorpay for an order of this checkout."""
+    """The three fields are not Razorpay's for an order of this checkout."""
 
 
 def confirm(
@@ -27,10 +27,10 @@ def confirm(
     now: datetime,
 ) -> None:
     """
-    Have Razorpay asked about the order at once. A repeat asks again.
+    Note the return, and have Razorpay polled about the order now. A repeat polls again.
 
-    The signature says that a payment was authorised, not that it was captured, nor how much: so it
-    moves nothing. It is checked against the order id in our own database.
+    The signature proves that a payment was authorised, not that it was captured nor its amount, so
+    it makes no transition. It is checked against the Razorpay order id in our own database.
 
     :raises SignatureInvalid: it is not genuine for any Razorpay order of this checkout.
     """

@@ -1,4 +1,4 @@
-"""A guest registers or signs in: their cart, checkouts and orders become the account's."""
+"""Hand a guest's cart, checkouts and orders over to an account, at registration or sign-in."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ def register(*, email: str, password: str, guest_id: int | None, now: datetime) 
     """
     Open an account, and hand the guest's cart, checkouts and orders over to it.
 
-    The cart keeps its id and its version: a checkout that was posted from it is still about it.
+    The cart keeps its id and its version, so checkouts that were posted from it stay valid.
 
-    :raises EmailTaken: the address has an account already. The guest stays as they were.
+    :raises EmailTaken: the address has an account already. The guest keeps everything.
     """
     with transaction.atomic():
         user = accounts.register(email=email, password=password, now=now)
@@ -31,10 +31,10 @@ def register(*, email: str, password: str, guest_id: int | None, now: datetime) 
 
 def merge_guest(*, guest_id: int, into_id: int, now: datetime) -> None:
     """
-    Hand a guest's belongings over to an account that signs in; the lines of the carts are added.
+    Hand a guest's cart, checkouts and orders over to an account at sign-in; the carts are merged.
 
-    Someone who is no guest, or was switched off, keeps what they have: two accounts are never
-    merged, and a repeat finds nothing more to hand over.
+    Does nothing for a user who is no guest or is inactive: two accounts are never merged, and a
+    repeat changes nothing.
     """
     with transaction.atomic():
         if _take_over(guest_id, into_id):
@@ -43,10 +43,10 @@ def merge_guest(*, guest_id: int, into_id: int, now: datetime) -> None:
 
 def _take_over(guest_id: int, into_id: int) -> bool:
     """
-    End the guest and move what is theirs, but for the cart. False if there is no such guest.
+    End the guest and move their checkouts, orders and keys. False if there is no such guest.
 
-    Locks: the guest's user row, then their jobs in id order; the carts come after. Whoever posts a
-    checkout locks the user row first too, so no checkout is posted between these statements.
+    Locks: the guest's user row, then their jobs in id order; the carts come after. A POST locks the
+    user row first too, so no checkout is posted between these statements.
     """
     if not accounts.end_guest(guest_id):
         return False

@@ -1,9 +1,9 @@
 """
-From a buyer's POST to a durable checkout, and back out again by cancelling.
+Start a checkout from a buyer's POST, durably; and cancel it for the buyer.
 
-No lock is taken on the cart: one statement reads it whole, whoever inserts looks whether it is
-still of that version, and a unique index lets a cart have one open checkout. Of twenty equal POSTs
-one inserts, the others find what it inserted.
+The cart is not locked. One statement reads it whole, the insert checks that it still has that
+version, and a unique index allows one open checkout for each cart. Of twenty equal POSTs one
+inserts a checkout, and the others find it.
 """
 
 from __future__ import annotations
@@ -30,11 +30,11 @@ from shop.checkout.states import OPEN, State
 from shop.db import fast
 from shop.orders import FrozenLine
 
-TRIES = 5  # to win or lose the race of equal POSTs; each try finds what beat the last one
+MAX_TRIES = 5  # of a POST; each finds what another POST committed since the last
 
 
 class IdempotencyKey(models.Model):
-    """A key a buyer sent, and the checkout it stands for. Forgotten after `KEEP_KEYS_DAYS`."""
+    """A key that a buyer sent, and its checkout. Deleted after `KEEP_KEYS_DAYS`."""
 
     owner = models.ForeignKey(
         settings.AUTH_USER_MODEL,
@@ -58,7 +58,7 @@ class IdempotencyKey(models.Model):
 
 
 class CheckoutRefused(Exception):
-    """A POST that leaves nothing behind, in words for the buyer."""
+    """A POST that started no checkout, with a sentence for the buyer."""
 
     def __init__(self, code: str, message: str, **details: Any) -> None:
         super().__init__(message)
@@ -68,7 +68,7 @@ class CheckoutRefused(Exception):
 
 
 class KeyReused(CheckoutRefused):
-    """The key stands for another request. A new checkout needs a new key."""
+    """The key was used for another request. A new checkout needs a new key."""
 
     def __init__(self) -> None:
         super().__init__(
@@ -88,7 +88,7 @@ class CartEmpty(CheckoutRefused):
 
 
 class CartChanged(CheckoutRefused):
-    """The page shows a cart that the server does not have; `cart` is the true one."""
+    """The buyer's page shows another cart than the server's, which is `cart`."""
 
     def __init__(self, cart: Contents) -> None:
         super().__init__("cart_changed", "Your cart has changed. Please check it and order again.")
@@ -96,7 +96,7 @@ class CartChanged(CheckoutRefused):
 
 
 class TooManyUnits(CheckoutRefused):
-    """More than a buyer may hold unpaid, who has one open checkout."""
+    """More units than a buyer may hold unpaid."""
 
     def __init__(self, cart: Contents) -> None:
         limit = settings.HELD_UNITS_PER_BUYER
@@ -120,8 +120,8 @@ class CartNotFound(CheckoutRefused):
 
 class PaymentInProgress(CheckoutRefused):
     """
-    Money of an older checkout of this buyer is known or signed for, and not settled: the buyer
-    might pay for the same goods twice.
+    Money of an older checkout of this buyer is known or signed for, and not settled. The buyer
+    could pay for the same goods twice.
     """
 
     def __init__(self, job: CheckoutJob) -> None:
@@ -145,7 +145,7 @@ class CannotCancel(CheckoutRefused):
 
 @dataclass(frozen=True, slots=True)
 class Terms:
-    """What the buyer asks for beside the goods."""
+    """The buyer's request apart from the goods."""
 
     payment_method: str
     currency: str
@@ -167,7 +167,7 @@ class Terms:
 
 @dataclass(frozen=True, slots=True)
 class ClientView:
-    """What the buyer's page says it shows. None where it does not say."""
+    """The cart as the buyer's page shows it. None: the request does not say."""
 
     cart_id: int | None = None
     cart_version: int | None = None
@@ -184,8 +184,8 @@ class ClientView:
 @dataclass(frozen=True, slots=True)
 class Started:
     job_id: uuid.UUID
-    replayed: bool = False  # by its key: the very same request came before
-    made: Snapshot | None = None  # where this request made it: as it stands
+    replayed: bool = False  # the same request with the same key came before
+    made: Snapshot | None = None  # if this request inserted it
 
 
 def start(
@@ -198,22 +198,22 @@ def start(
     address_key: int | None = None,
 ) -> Started:
     """
-    Make the buyer's cart a checkout, durably, or find the one it already is.
+    Start a checkout of the buyer's cart, durably, or find the one that exists.
 
-    The same key and request again give the same checkout, whatever became of it. Without a key, or
-    with a new one, the open checkout of these lines, prices and terms is found; any other open one
-    is cancelled, and its units are kept for the new one as far as both ask for the same products.
-    Locks: the buyer's user row, the unsettled jobs in id order, then stock rows. A refusal leaves
-    nothing behind but, of an empty or a stale cart, a line for operations (`carts.note_refused`):
-    no job, no units, no key. `address_key`: where the buyer calls from, as
-    `holds.address_key` has it.
+    The same key and request always give the same checkout. Without a key, or with a new one, the
+    open checkout of these lines, prices and terms is found; any other open one is cancelled, and
+    its units are kept for the new one as far as both have the same products. A refusal writes
+    nothing, except for empty, stale and too large carts a line for operations
+    (`carts.note_refused`). `address_key`: of the caller, from `holds.address_key`.
 
-    :raises Refused: with a code and a sentence; see the subclasses. `CartChanged` also for a cart
-        that others change faster than `TRIES` looks at it.
+    Locks: the buyer's user row, the unsettled jobs in id order, then stock rows.
+
+    :raises CheckoutRefused: with a code and a sentence; see the subclasses. `CartChanged` also if
+        the cart changes during each of `MAX_TRIES` tries.
     :raises NoSuchBuyer: the buyer's account is gone, or the guest was merged into an account.
     """
     request_hash = _hash([terms.to_json(), seen.to_json()])
-    for _ in range(TRIES):
+    for _ in range(MAX_TRIES):
         refusal: CheckoutRefused | None = None
         try:
             cart = carts.read(owner_id, now=now)
@@ -223,10 +223,10 @@ def start(
                 return Started(job.pk, made=snapshots.of_new(job))
             return Started(_open(job, key=key, request_hash=request_hash, now=now))
         except IntegrityError:
-            pass  # an equal POST was faster, this very one came before, or the cart changed: look
+            pass  # an equal POST was faster, the key is known, or the cart changed: try again
         except CheckoutRefused as refused:
             refusal = refused
-        # Only now: looking for every fresh key first would cost each POST a query.
+        # Not before: to look for each new key first would cost each POST a query.
         if replay := _replay(owner_id, key, request_hash):
             return replay
         if refusal:
@@ -236,9 +236,9 @@ def start(
     raise CartChanged(carts.read(owner_id, now=now))
 
 
-# One statement and its commit for a buyer without an unsettled checkout who comes with a new key,
-# which is nearly everybody. It changes nothing where that is not so. A cart that is of another
-# version by now may have been bought meanwhile.
+# The common case in one statement: a buyer without an unsettled checkout, and a new key. It inserts
+# nothing in any other case, nor if the cart's version has changed since it was read, as it does
+# when the cart is bought.
 _INSERT_FIRST = f"""
     WITH made AS (
         {{insertion}}
@@ -266,9 +266,9 @@ _INSERT_FIRST = f"""
 
 def _insert_first(job: CheckoutJob, *, key: str, request_hash: str) -> bool:
     """
-    Write the job if nothing stands in its way; False, and nothing written, if something does.
+    Insert the job and its key in the common case; in any other, write nothing and return False.
 
-    :raises IntegrityError: the same key came at the same time. Nothing is changed then.
+    :raises IntegrityError: the same key came at the same time. Nothing is written then.
     """
     statement = _INSERT_FIRST.format(insertion=fast.insertion(CheckoutJob, rows="json_to_record"))
     given = fast.as_json_object(fast.values(job))
@@ -280,9 +280,11 @@ def _insert_first(job: CheckoutJob, *, key: str, request_hash: str) -> bool:
 
 def _open(job: CheckoutJob, *, key: str, request_hash: str, now: datetime) -> uuid.UUID:
     """
+    Find the open checkout that equals `job`, or insert it; keep the key with it.
+
     :raises IntegrityError: the key is known, an equal POST was faster, or the cart has changed
-        since it was read. Nothing is changed then.
-    :raises NoSuchBuyer: the guest was merged since the cart was read. Nothing is changed then.
+        since it was read. Nothing is written then.
+    :raises NoSuchBuyer: the guest was merged since the cart was read. Nothing is written then.
     """
     with transaction.atomic():
         accounts.lock_active(job.owner_id)
@@ -329,8 +331,8 @@ def _check(cart: Contents, seen: ClientView, job: CheckoutJob) -> None:
 def _was_posted(job: CheckoutJob, version: int) -> bool:
     """
     Whether the buyer has an open checkout of that version of the cart, with these lines, prices and
-    terms. Then a repeat is no surprise, though the cart has another version by now: a line that was
-    out of stock when it was posted may be held for this buyer since.
+    terms. Then this is a repeat, although the cart has another version now: a line that was out of
+    stock at the first POST may be held for this buyer since.
     """
     posted = CheckoutJob.objects.filter(
         owner_id=job.owner_id,
@@ -356,7 +358,7 @@ def _find_or_insert(new: CheckoutJob, *, now: datetime) -> uuid.UUID:
     for job in mine:
         if job.pk in money:
             raise PaymentInProgress(job)
-    # Only now: settle may have emptied the cart while we waited for the locks.
+    # After the locks: `settle` may have emptied the cart while we waited for them.
     if not carts.is_of_version(new.cart_id, new.cart_version):
         raise IntegrityError("the cart has changed since it was read")
     _supersede(open_ones, new, now=now)
@@ -366,19 +368,19 @@ def _find_or_insert(new: CheckoutJob, *, now: datetime) -> uuid.UUID:
 
 def _supersede(open_ones: Sequence[CheckoutJob], new: CheckoutJob, *, now: datetime) -> None:
     """
-    Cancel these checkouts in favour of `new`. What they hold of its products stays held until it
-    holds its own: a buyer who corrects an address does not lose the last unit. The new hold ends
-    when the old one had to; if too little is left of it, the units are free at once.
+    Cancel these checkouts in favour of `new`. Units that they hold of its products stay held until
+    it holds its own, so a buyer who corrects an address does not lose the last unit. The new hold
+    ends when the old one had to. If that leaves too little time to pay, the units are released.
     """
     if not open_ones:
         return
     held = stock.held_by({order_id for job in open_ones for order_id in job.holding_order_ids})
     products = {line.variant_id for line in new.frozen_lines}
     shared = {order_id for order_id, units in held.items() if products & units.keys()}
-    new.hold_until = holds.inherited(
+    new.hold_until = holds.inherited_hold_until(
         job for job in open_ones if not shared.isdisjoint(job.holding_order_ids)
     )
-    new.takes_over = sorted(shared) if holds.may_go_on(new.hold_until, now=now) else []
+    new.takes_over = sorted(shared) if holds.leaves_time_to_pay(new.hold_until, now=now) else []
     cancelled = Advance(State.CANCELLED, "superseded by a newer checkout", keeps_units=True)
     jobs.apply([(job, cancelled) for job in open_ones], now=now)
     stock.release(held.keys() - set(new.takes_over))
@@ -417,10 +419,10 @@ def _new_job(
 
 def cancel(*, owner_id: int, job_id: uuid.UUID, now: datetime) -> CheckoutJob:
     """
-    End an unpaid checkout at the buyer's wish and release its units. A repeat changes nothing.
+    Cancel an unpaid checkout for the buyer and release its units. A repeat changes nothing.
 
     :raises CheckoutJob.DoesNotExist: not this buyer's.
-    :raises CannotCancel: money is known or signed for, or it ended otherwise.
+    :raises CannotCancel: its money is known or signed for, or it has ended in another way.
     """
     with transaction.atomic():
         job = CheckoutJob.objects.select_for_update(no_key=True).get(pk=job_id, owner_id=owner_id)
