@@ -93,7 +93,7 @@ def _send(task: str, ids: dict[str, str], *, flag: str, **options: Any) -> None:
     Redis, which throttles go on asking; and its `flag` is lowered, or nobody else would ring.
     """
     global _broker_avoided_until  # noqa: PLW0603 - of this process
-    headers = {"request_id": logs.present_request_id()}
+    headers = {"request_id": logs.current_request_id()}
     try:
         # What Celery would find out for each message stands still: how the arguments look in
         # Flower, and that the queue, which its worker declares, is there.

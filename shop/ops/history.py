@@ -1,14 +1,14 @@
 """
-What happened in a stretch of time: how many checkouts came how far, how fast, and why not.
+The history of a time range: how far checkouts came, how fast, and why they ended unpaid.
 
-Every statement is bounded by the range, on an index by time, and by a cap where it has to look at
-the rows one by one; what was capped says so.
+Each statement reads the rows of the range by an index on time. Where it must read them one by one,
+it reads at most `MAX_READ`, and `is_capped` says so.
 """
 
 from __future__ import annotations
 
 import json
-from collections import defaultdict
+from collections import Counter
 from collections.abc import Iterable
 from datetime import UTC, datetime
 
@@ -17,9 +17,9 @@ from shop.checkout.states import State
 from shop.ops.ranges import Range
 from shop.ops.rows import Row, select
 
-MAX_TIMED = 50_000  # checkouts whose times are looked at, the latest ones
+MAX_READ = 50_000  # the latest rows of the range
 MAX_SESSIONS = 20
-SAMPLED_EVENTS = 200  # webhooks of which the body is read
+SAMPLED_EVENTS = 200  # webhooks whose body is read
 SHARES = (0.5, 0.95, 0.99)
 
 ENTERED = {
@@ -34,7 +34,7 @@ ENDED = ("paid", "failed", "expired", "cancelled")
 
 
 def _bucket(column: str) -> str:
-    """In which bucket a time lies, counted from 0; takes the start and the width in seconds."""
+    """SQL for the number of the bucket, from 0; with the values `since` and `width` (seconds)."""
     return f"floor(extract(epoch FROM {column} - %(since)s::timestamptz) / %(width)s)::int"
 
 
@@ -45,7 +45,7 @@ def _values(span: Range, **more: object) -> dict[str, object]:
 
 # --- checkouts -----------------------------------------------------------------------------------
 
-# What became of those that started in the range. Payable once means: `expires_at` is set.
+# What became of the checkouts that started in the range. One that was payable has `expires_at`.
 _STARTED = f"""
     SELECT {_bucket("created_at")} AS bucket, count(*) AS started, count(expires_at) AS payable,
            count(*) FILTER (WHERE state = 'paid') AS paid,
@@ -56,22 +56,21 @@ _STARTED = f"""
     WHERE created_at >= %(since)s AND created_at < %(until)s
     GROUP BY 1
 """
-_MOVED = f"""
-    SELECT {_bucket("at")} AS bucket, new, count(*) AS moves
+_ENTERED = f"""
+    SELECT {_bucket("at")} AS bucket, new, count(*) AS transitions
     FROM shop_transition WHERE at >= %(since)s AND at < %(until)s AND new = ANY(%(states)s)
     GROUP BY 1, 2
 """
 
 
 def checkouts(span: Range) -> Row:
-    """Series by bucket, the sums, how many of those that ended were paid, and the funnel."""
-    buckets = len(span.starts)
-    series = {name: [0] * buckets for name in SERIES}
+    """Series by bucket, their sums, the share of ended checkouts that were paid, and the funnel."""
+    series = {name: [0] * len(span.starts) for name in SERIES}
     started = select(_STARTED, _values(span))
     for row in started:
         series["started"][row["bucket"]] = row["started"]
-    for row in select(_MOVED, _values(span, states=[state.value for state in ENTERED])):
-        series[ENTERED[State(row["new"])]][row["bucket"]] = row["moves"]
+    for row in select(_ENTERED, _values(span, states=[state.value for state in ENTERED])):
+        series[ENTERED[State(row["new"])]][row["bucket"]] = row["transitions"]
     totals = {name: sum(values) for name, values in series.items()}
     ended = sum(totals[name] for name in ENDED)
     return {
@@ -85,7 +84,7 @@ def checkouts(span: Range) -> Row:
 
 
 def _funnel(started: Iterable[Row]) -> Row:
-    """Of the checkouts that started in the range, whenever the rest happened to them."""
+    """The checkouts that started in the range, whenever they reached the later stages."""
     steps = ("started", "payable", "paid", "abandoned", "failed")
     sums = dict.fromkeys(steps, 0)
     for row in started:
@@ -100,19 +99,19 @@ def _funnel(started: Iterable[Row]) -> Row:
 
 
 def share(part: int, whole: int) -> float | None:
-    """None of nothing."""
+    """None if `whole` is 0."""
     return part / whole if whole else None
 
 
 _REASONS = """
-    SELECT move.new AS ended, CASE move.new
-               WHEN 'failed' THEN job.error_code ELSE move.because END AS reason,
+    SELECT last.new AS ended, CASE last.new
+               WHEN 'failed' THEN job.error_code ELSE last.because END AS reason,
            count(*) AS checkouts
     FROM (
         SELECT job_id, new, because FROM shop_transition
         WHERE at >= %(since)s AND at < %(until)s AND new IN ('failed', 'cancelled', 'expired')
-        ORDER BY at DESC LIMIT %(most)s
-    ) AS move JOIN shop_checkoutjob job ON job.id = move.job_id
+        ORDER BY at DESC LIMIT %(max)s
+    ) AS last JOIN shop_checkoutjob job ON job.id = last.job_id
     GROUP BY 1, 2
     UNION ALL
     SELECT 'payment failed', coalesce(nullif(error_code, ''), 'unknown'), count(*)
@@ -124,8 +123,8 @@ _REASONS = """
 
 
 def reasons(span: Range) -> list[Row]:
-    """Why checkouts ended unpaid, and why payments failed, the most frequent first."""
-    return select(_REASONS, _values(span, most=MAX_TIMED))
+    """Why checkouts ended unpaid, and why payments failed; the most frequent first."""
+    return select(_REASONS, _values(span, max=MAX_READ))
 
 
 _TIMES = f"""
@@ -134,42 +133,35 @@ _TIMES = f"""
     FROM (
         SELECT job_id, at, {_bucket("at")} AS bucket FROM shop_transition
         WHERE at >= %(since)s AND at < %(until)s AND new = %(state)s
-        ORDER BY at DESC LIMIT %(most)s
+        ORDER BY at DESC LIMIT %(max)s
     ) AS reached JOIN shop_checkoutjob job ON job.id = reached.job_id
     GROUP BY GROUPING SETS ((bucket), ())
 """
 
 
 def times(span: Range) -> Row:
-    """From the POST until payable, and until paid: percentiles of all and of each bucket."""
-    return {name: _times(span, state) for state, name in _TIMED.items()}
-
-
-_TIMED = {State.AWAITING_PAYMENT: "payable", State.PAID: "paid"}
-
-
-def _times(span: Range, state: State) -> Row:
-    most = MAX_TIMED
-    rows = select(_TIMES, _values(span, shares=list(SHARES), state=state.value, most=most))
-    found = {row["bucket"]: row for row in rows if row["checkouts"]}
-    whole = found.pop(None, {"checkouts": 0, "seconds": [None] * len(SHARES)})
-    p50, p95, p99 = whole["seconds"]
-    of_buckets = [found[n]["seconds"] if n in found else (None,) * 3 for n in _numbers(span)]
+    """Seconds from the POST until payable, and until paid: percentiles of all and by bucket."""
     return {
-        "checkouts": whole["checkouts"],
-        "is_capped": whole["checkouts"] >= most,
-        "p50": p50,
-        "p95": p95,
-        "p99": p99,
-        "series": {
-            "p50": [seconds[0] for seconds in of_buckets],
-            "p95": [seconds[1] for seconds in of_buckets],
-        },
+        "payable": _times(span, State.AWAITING_PAYMENT),
+        "paid": _times(span, State.PAID),
     }
 
 
-def _numbers(span: Range) -> range:
-    return range(len(span.starts))
+def _times(span: Range, state: State) -> Row:
+    rows = select(_TIMES, _values(span, shares=list(SHARES), state=state.value, max=MAX_READ))
+    found = {row["bucket"]: row for row in rows if row["checkouts"]}
+    none = {"checkouts": 0, "seconds": [None] * len(SHARES)}
+    whole = found.pop(None, none)
+    by_bucket = [found.get(n, none)["seconds"] for n in range(len(span.starts))]
+    return {
+        "checkouts": whole["checkouts"],
+        "is_capped": whole["checkouts"] >= MAX_READ,
+        **dict(zip(("p50", "p95", "p99"), whole["seconds"], strict=True)),
+        "series": {
+            "p50": [seconds[0] for seconds in by_bucket],
+            "p95": [seconds[1] for seconds in by_bucket],
+        },
+    }
 
 
 # --- webhooks ------------------------------------------------------------------------------------
@@ -182,7 +174,7 @@ _LAG = """
     FROM (
         SELECT received_at, handled_at FROM shop_inboxevent
         WHERE received_at >= %(since)s AND received_at < %(until)s
-        ORDER BY received_at DESC LIMIT %(most)s
+        ORDER BY received_at DESC LIMIT %(max)s
     ) AS event
 """
 _SAMPLE = """
@@ -190,40 +182,40 @@ _SAMPLE = """
     WHERE received_at >= %(since)s AND received_at < %(until)s
     ORDER BY received_at DESC LIMIT %(sampled)s
 """
-_HEARD = """
+_CAPTURED = """
     SELECT captured_via AS via, count(*) AS payments FROM shop_payment
     WHERE captured_at >= %(since)s AND captured_at < %(until)s GROUP BY 1
 """
 
 
 def webhooks(span: Range) -> Row:
-    """How late events come and are handled, and how much money we heard of without one."""
-    values = _values(span, shares=list(SHARES), most=MAX_TIMED, sampled=SAMPLED_EVENTS)
+    """The delays of webhooks, and how many captures were found by polling instead (`missed`)."""
+    values = _values(span, shares=list(SHARES), max=MAX_READ, sampled=SAMPLED_EVENTS)
     [lag] = select(_LAG, values)
     handling = lag["handling"] or [None] * len(SHARES)
-    on_the_way = sorted(_delays(select(_SAMPLE, values)))
-    heard = {row["via"]: row["payments"] for row in select(_HEARD, values)}
+    delivery = sorted(_delivery_seconds(select(_SAMPLE, values)))
+    captured = {row["via"]: row["payments"] for row in select(_CAPTURED, values)}
     return {
         "received": lag["received"],
         "handled": lag["handled"],
         "handling_p50": handling[0],
         "handling_p95": handling[1],
         "handling_longest": lag["longest"],
-        "delivery_p50": _percentile(on_the_way, 0.5),
-        "delivery_p95": _percentile(on_the_way, 0.95),
-        "captured_by_webhook": heard.get("webhook", 0),
-        "missed": heard.get("fetch", 0),
+        "delivery_p50": _percentile(delivery, 0.5),
+        "delivery_p95": _percentile(delivery, 0.95),
+        "captured_by_webhook": captured.get("webhook", 0),
+        "missed": captured.get("fetch", 0),
     }
 
 
-def _delays(events: Iterable[Row]) -> Iterable[float]:
-    """Seconds between what an event says of its making and its coming, where it says so."""
+def _delivery_seconds(events: Iterable[Row]) -> Iterable[float]:
+    """From the event's own `created_at` until it was received, where its body has one."""
     for event in events:
         try:
-            made_at = datetime.fromtimestamp(json.loads(bytes(event["body"]))["created_at"], UTC)
+            sent_at = datetime.fromtimestamp(json.loads(bytes(event["body"]))["created_at"], UTC)
         except (ValueError, KeyError, TypeError, OverflowError, RecursionError):
             continue
-        yield max((event["received_at"] - made_at).total_seconds(), 0.0)
+        yield max((event["received_at"] - sent_at).total_seconds(), 0.0)
 
 
 def _percentile(ordered: list[float], wanted: float) -> float | None:
@@ -253,11 +245,11 @@ _CARTS = """
                ) AS is_posted
         FROM (
             SELECT * FROM shop_cart WHERE updated_at >= %(since)s AND updated_at < %(until)s
-            LIMIT %(most)s
+            LIMIT %(max)s
         ) AS cart JOIN shop_user owner ON owner.id = cart.owner_id
     ) AS seen
 """
-# The sessions whose storefront and server disagreed, the latest first.
+# The sessions whose storefront showed another cart than the server, the latest first.
 _SESSIONS = """
     SELECT event.owner_id AS session, owner.is_guest, cart.id AS cart, event.stale, event.refused,
            event.last_kind, event.last_at, cart.created_at, cart.updated_at,
@@ -272,7 +264,7 @@ _SESSIONS = """
                count(*) FILTER (WHERE starts_with(kind, %(refused)s)) AS refused
         FROM (
             SELECT owner_id, kind, at FROM shop_syncevent
-            WHERE at >= %(since)s AND at < %(until)s ORDER BY at DESC LIMIT %(most)s
+            WHERE at >= %(since)s AND at < %(until)s ORDER BY at DESC LIMIT %(max)s
         ) AS latest GROUP BY owner_id ORDER BY last_at DESC LIMIT %(sessions)s
     ) AS event
     JOIN shop_user owner ON owner.id = event.owner_id
@@ -282,9 +274,9 @@ _SESSIONS = """
 
 
 def carts(span: Range) -> Row:
-    """Carts in use, how many came to a POST, and where storefront and server disagreed."""
-    values = _values(span, most=MAX_TIMED, refused=REFUSED, sessions=MAX_SESSIONS)
-    kinds: defaultdict[str, int] = defaultdict(int)
+    """Carts in use, how many were posted, and sessions whose storefront showed another cart."""
+    values = _values(span, max=MAX_READ, refused=REFUSED, sessions=MAX_SESSIONS)
+    kinds: Counter[str] = Counter()
     series = {"stale": [0] * len(span.starts), "refused": [0] * len(span.starts)}
     for row in select(_SYNC, values):
         kinds[row["kind"]] += row["events"]
@@ -294,14 +286,10 @@ def carts(span: Range) -> Row:
     return {
         **seen,
         "posted_of_active": share(seen["posted"], seen["active"]),
-        "is_capped": seen["active"] >= MAX_TIMED,
-        "empty_attempts": kinds.get(f"{REFUSED}cart_empty", 0),
-        "changed_attempts": kinds.get(f"{REFUSED}cart_changed", 0),
+        "is_capped": seen["active"] >= MAX_READ,
+        "empty_attempts": kinds[f"{REFUSED}cart_empty"],
+        "changed_attempts": kinds[f"{REFUSED}cart_changed"],
         "stale_reports": sum(series["stale"]),
-        "kinds": [
-            {"kind": kind, "events": events}
-            for kind, events in sorted(kinds.items(), key=lambda it: -it[1])
-        ],
         "series": series,
         "sessions": select(_SESSIONS, values),
     }

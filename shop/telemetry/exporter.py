@@ -1,10 +1,10 @@
 """
-METRICS_PORT: what a process without an address of its own shows to its neighbours.
+The HTTP server on METRICS_PORT, for processes that are no web server: workers and the sweeper.
 
-    GET /metrics          what the processes of this machine have counted
+    GET /metrics          the counts of the processes on this machine
     GET /health/worker    200 while the heartbeats of that process are fresh, else 503
 
-Nothing here asks for a password: the port is for a network of one's own.
+It needs no password, so the port must not be reachable from outside the private network.
 """
 
 from __future__ import annotations
@@ -30,18 +30,18 @@ HEALTH = "/health/"
 
 
 class Counted(Collector):
-    """What the processes of this machine have counted."""
+    """The counts of all processes on this machine."""
 
     def collect(self) -> Iterable[Metric]:
         return metric_files.read(Path(settings.METRICS_DIR))
 
 
 def serve() -> WSGIServer | None:
-    """Answer on METRICS_PORT, in a thread, for as long as the process runs. Not if it is 0."""
+    """Serve METRICS_PORT in a daemon thread. None, and no server, if METRICS_PORT is 0."""
     if not settings.METRICS_PORT:
         return None
     host = os.environ.get("HOST", "127.0.0.1")
-    server = make_server(host, settings.METRICS_PORT, application(), _Server, _Silent)
+    server = make_server(host, settings.METRICS_PORT, application(), _Server, _Handler)
     threading.Thread(target=server.serve_forever, name="metrics port", daemon=True).start()
     return server
 
@@ -55,17 +55,17 @@ def application() -> Callable[..., Iterable[bytes]]:
         path = str(environ.get("PATH_INFO", ""))
         if not path.startswith(HEALTH):
             return show_metrics(environ, start_response)
-        works = _works(path.removeprefix(HEALTH))
-        status = "200 OK" if works else "503 Service Unavailable"
+        is_fresh = _is_fresh(path.removeprefix(HEALTH))
+        status = "200 OK" if is_fresh else "503 Service Unavailable"
         start_response(status, [("Content-Type", "text/plain")])
-        return [b"ok\n" if works else b"silent\n"]
+        return [b"ok\n" if is_fresh else b"silent\n"]
 
     return answer
 
 
-def _works(process: str) -> bool:
+def _is_fresh(process: str) -> bool:
     try:
-        return heartbeats.works(process, now=timezone.now())
+        return heartbeats.are_fresh(process, now=timezone.now())
     except Error:
         return False
     finally:
@@ -76,6 +76,6 @@ class _Server(ThreadingMixIn, WSGIServer):
     daemon_threads = True
 
 
-class _Silent(WSGIRequestHandler):
-    def log_message(self, *_words: object) -> None:
-        """A probe leaves no line in the log."""
+class _Handler(WSGIRequestHandler):
+    def log_message(self, *_arguments: object) -> None:
+        """Do not log requests: probes come every few seconds."""

@@ -1,7 +1,8 @@
 """
-Signs of life of what nobody sees: the sweeper, and a task that has gone through each queue.
+Heartbeats of the sweeper and of each queue, one row each, updated in place.
 
-A row each, rewritten in place. What its age means, `shop/ops/health.py` says.
+A queue's heartbeat comes from its canary: a task that the sweeper sends through the queue, and that
+a worker has finished.
 """
 
 from __future__ import annotations
@@ -15,14 +16,14 @@ from django.db import connection, models
 SWEEPER = "sweeper"
 CANARY = "canary."  # with the name of a queue
 
-# The heartbeats of each process that serves no requests.
+# The heartbeats of each process that is no web server.
 OF_PROCESS = {
     "sweeper": [SWEEPER],
     "worker": [f"{CANARY}checkout", f"{CANARY}webhooks"],
     "gateway": [f"{CANARY}gateway"],
 }
 SWEEPER_LATE_AFTER = timedelta(seconds=30)
-CANARIES_MISSED = 3  # periods without one, until a queue counts as one that nobody works on
+MISSED_CANARIES = 3  # a queue is late after this many periods without one
 
 
 class Heartbeat(models.Model):
@@ -37,12 +38,12 @@ class Heartbeat(models.Model):
 
     @property
     def queue(self) -> str:
-        """The queue through which the canary comes; empty: this is no canary."""
+        """The queue whose canary this is; empty for the sweeper."""
         return self.name.removeprefix(CANARY) if self.name.startswith(CANARY) else ""
 
 
-# The setting holds for this statement alone. A beat that a crash of Postgres takes back is no loss,
-# and so the sweeper does not make the disk sync once a second.
+# synchronous_commit is off for this statement only, so that the sweeper does not sync the disk
+# every second. A crash of Postgres may lose a heartbeat, which does no harm.
 _BEAT = """
     WITH unsynced AS (SELECT set_config('synchronous_commit', 'off', true))
     INSERT INTO shop_heartbeat (name, at) SELECT %s::text, %s::timestamptz FROM unsynced
@@ -51,36 +52,33 @@ _BEAT = """
 
 
 def beat(name: str, *, now: datetime) -> None:
-    """Say that `name` lives. One statement; the latest of several that say so counts."""
+    """Record a heartbeat of `name`. One statement; an older `now` changes nothing."""
     with connection.cursor() as cursor:
         cursor.execute(_BEAT, [name, now])
 
 
 def ages(queues: Collection[str], *, now: datetime) -> dict[str, timedelta | None]:
-    """
-    How long ago the sweeper, and the canary of each of these queues, were last heard of; None:
-    never.
-    """
+    """The age of the heartbeats of the sweeper and of these queues; None if there was none yet."""
     return _ages([SWEEPER, *(CANARY + queue for queue in queues)], now=now)
 
 
-def works(process: str, *, now: datetime) -> bool:
-    """Whether every heartbeat of this process is fresh; False for one that has none."""
+def are_fresh(process: str, *, now: datetime) -> bool:
+    """Whether all heartbeats of this process are fresh; False for an unknown process."""
     ages = _ages(OF_PROCESS.get(process, []), now=now)
     return bool(ages) and not any(is_late(name, age) for name, age in ages.items())
 
 
 def _ages(names: list[str], *, now: datetime) -> dict[str, timedelta | None]:
-    heard = dict(Heartbeat.objects.filter(name__in=names).values_list("name", "at"))
-    return {name: now - heard[name] if name in heard else None for name in names}
+    latest = dict(Heartbeat.objects.filter(name__in=names).values_list("name", "at"))
+    return {name: now - latest[name] if name in latest else None for name in names}
 
 
 def is_late(name: str, age: timedelta | None) -> bool:
-    """Whether somebody should look why."""
+    """Whether the heartbeat is missing or too old."""
     return age is None or age > late_after(name)
 
 
 def late_after(name: str) -> timedelta:
     if name == SWEEPER:
         return SWEEPER_LATE_AFTER
-    return timedelta(seconds=settings.CANARY_SECONDS * CANARIES_MISSED)
+    return timedelta(seconds=settings.CANARY_SECONDS * MISSED_CANARIES)

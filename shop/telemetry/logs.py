@@ -1,9 +1,9 @@
 """
-Logs: one line of JSON each, with the request, the task and the checkout that it belongs to.
+Logs: one JSON object a line, with the ids of its request, task and checkout.
 
-Whoever writes uses the standard library's `logging`, with `extra` for fields. The ids come from
-context variables, which follow a request through its ring into the task and its gateway calls.
-Tracebacks are the interpreter's own: they never show values of variables.
+Use the standard library's `logging`, with `extra` for fields. The ids come from context variables.
+They follow a request through its Celery message into the task and its gateway calls. Tracebacks
+come from the interpreter, so they never show values of variables.
 """
 
 from __future__ import annotations
@@ -21,31 +21,31 @@ from structlog.typing import EventDict, WrappedLogger
 
 from shop.telemetry.redaction import redacted_value
 
-# Of others that ask for it: enough to find it again, nothing that could break a log or a header.
+# A caller's request id: searchable, and unable to break a log line or a header.
 SANE_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
 
-# What libraries hang on their records: the request with all it holds, a task with its message.
+# Objects that libraries attach to records: the whole request, a task with its message.
 DROPPED = ("request", "data", "status_code", "server_time")
 
 
 def request_id(given: str) -> str:
-    """The id that the caller sent, if it is fit to be one; else a new one."""
+    """The caller's id if it is valid, else a new one."""
     return given if SANE_ID.fullmatch(given) else uuid.uuid4().hex
 
 
 def begin(**ids: str) -> None:
-    """All that this thread writes from now on carries these ids, and none of an earlier time."""
+    """Add these ids, and no others, to all that this thread logs from now on."""
     structlog.contextvars.clear_contextvars()
     structlog.contextvars.bind_contextvars(**{name: value for name, value in ids.items() if value})
 
 
 def end() -> None:
-    """What this thread writes belongs to nobody."""
+    """Add no ids to what this thread logs from now on."""
     structlog.contextvars.clear_contextvars()
 
 
-def present_request_id() -> str:
-    """The request that this thread works for, or that rang for its task; empty if there is none."""
+def current_request_id() -> str:
+    """The request that this thread handles, or that notified its task; empty if there is none."""
     return str(structlog.contextvars.get_contextvars().get("request_id", ""))
 
 
@@ -62,7 +62,7 @@ def redact(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
     }
 
 
-# The order matters: a traceback is text before it is looked through, the time need not be.
+# A traceback becomes text before `redact`. The time is added after it, because it needs none.
 _PROCESSORS: list[Any] = [
     structlog.contextvars.merge_contextvars,
     structlog.stdlib.add_log_level,
@@ -80,7 +80,7 @@ def _to_json(event: EventDict, *, default: Callable[[Any], Any], **_options: obj
 
 
 def formatter() -> structlog.stdlib.ProcessorFormatter:
-    """One line of JSON for a record of the standard library, whoever wrote it."""
+    """One JSON line for any record of the standard library."""
     return structlog.stdlib.ProcessorFormatter(
         foreign_pre_chain=_PROCESSORS,
         processors=[
@@ -91,14 +91,14 @@ def formatter() -> structlog.stdlib.ProcessorFormatter:
 
 
 class Lines(io.TextIOBase):
-    """A text stream whose lines become lines of the log: for programs that print what they do."""
+    """A text stream whose lines are logged, for code that prints."""
 
     def __init__(self, logger: logging.Logger) -> None:
         self._logger = logger
-        self._begun = ""
+        self._rest = ""
 
     def write(self, text: str) -> int:
-        *lines, self._begun = (self._begun + text).split("\n")
+        *lines, self._rest = (self._rest + text).split("\n")
         for line in lines:
             if line.strip():
                 self._logger.info("%s", line.strip())
@@ -106,7 +106,7 @@ class Lines(io.TextIOBase):
 
 
 def config(level: str) -> dict[str, Any]:
-    """For Django's LOGGING."""
+    """The value of Django's LOGGING."""
     return {
         "version": 1,
         "disable_existing_loggers": False,
@@ -116,12 +116,12 @@ def config(level: str) -> dict[str, Any]:
         "handlers": {"console": {"class": "logging.StreamHandler", "formatter": "json"}},
         "root": {"handlers": ["console"], "level": level},
         "loggers": {
-            # Django's own: its console handler would write past the formatter above.
+            # Without Django's own console handler, which would not use the formatter above.
             "django": {"handlers": [], "level": "NOTSET", "propagate": True},
             "django.server": {"handlers": [], "level": "NOTSET", "propagate": True},
-            # One line for each request and each task is ours; theirs would be a second.
+            # RequestLog and tasks/signals.py already log one line for each request and task.
             "django.request": {"level": "ERROR"},
-            # Whoever knocks under a false name gets 400, and may not fill our logs with it.
+            # A request with an unknown Host header gets 400, without a traceback in the log.
             "django.security.DisallowedHost": {"level": "CRITICAL"},
             "celery.worker.strategy": {"level": "WARNING"},
             "celery.app.trace": {"level": "WARNING"},

@@ -1,9 +1,9 @@
 """
-A second net under logs and kept errors: what must not be read there is taken out of the text.
+Redaction: removes secrets and personal data from log lines and stored errors.
 
-The first net is not to write it down. This one catches what a library, a traceback or Razorpay's
-words bring along: known secrets letter by letter, and whatever looks like a token, a card, a phone
-number or an e-mail address. It would rather hide a harmless number than show a harmful one.
+The shop does not log such values; this is the second defence, for what a library, a traceback or
+an error of Razorpay contains. It hides the secrets of the settings, and everything that looks like
+a token, a card, a phone number or an e-mail address. It may hide a harmless number.
 """
 
 from __future__ import annotations
@@ -12,9 +12,9 @@ import re
 from collections.abc import Iterable, Mapping
 
 HIDDEN = "[redacted]"
-MIN_SECRET = 6  # "unset" and the like are words, not secrets
+MIN_SECRET = 6  # characters; shorter values are words such as "unset"
 
-# Whatever goes by one of these names.
+# Values with one of these names are always hidden.
 NAMES = frozenset(
     {
         *("authorization", "cookie", "set-cookie", "password", "passwd", "passphrase", "secret"),
@@ -45,14 +45,14 @@ _secrets: tuple[str, ...] = ()
 
 
 def learn(secrets: Iterable[str]) -> None:
-    """Hide these from now on, in this process. Called by the settings, which know them."""
+    """Hide these values from now on, in this process. The settings call it."""
     global _secrets  # noqa: PLW0603 - of this process
-    known = {it for it in secrets if len(it) >= MIN_SECRET}
+    known = {secret for secret in secrets if len(secret) >= MIN_SECRET}
     _secrets = tuple(sorted(known, key=len, reverse=True))
 
 
 def redacted(text: str) -> str:
-    """The text without what must not be read in it. A repeat changes nothing."""
+    """The text without secrets and personal data. A repeat changes nothing."""
     for secret in _secrets:
         if secret in text:
             text = text.replace(secret, HIDDEN)
@@ -70,7 +70,7 @@ def redacted(text: str) -> str:
 
 
 def redacted_value(value: object, name: str = "") -> object:
-    """The same for anything that a log line can hold, under the name that it has there."""
+    """The same for any value of a log line, which has the key `name` there."""
     if name.lower() in NAMES:
         return HIDDEN
     match value:

@@ -1,10 +1,9 @@
 """
-OpenTelemetry, for shops that have somewhere to send traces: requests, tasks, queries and calls to
-Razorpay, joined through the ring.
+OpenTelemetry traces of requests, tasks, queries and calls to Razorpay.
 
-Off, and not even imported, without `OTEL_EXPORTER_OTLP_ENDPOINT`. The standard variables hold
-(`OTEL_SERVICE_NAME`, `OTEL_TRACES_SAMPLER`, …). Spans carry statements without their values, and
-addresses without headers.
+A trace follows a request through its Celery messages. Without `OTEL_EXPORTER_OTLP_ENDPOINT` tracing
+is off, and the library is not imported. The standard variables apply (`OTEL_SERVICE_NAME`,
+`OTEL_TRACES_SAMPLER`, …). Spans contain statements without values, and URLs without headers.
 """
 
 from __future__ import annotations
@@ -19,10 +18,10 @@ ENDPOINT = "OTEL_EXPORTER_OTLP_ENDPOINT"
 
 def start() -> None:
     """
-    Trace this process from now on, if anybody wants traces. Call once, after any fork and before
-    Django loads its middleware.
+    Trace this process if an endpoint is set. Call once, after any fork and before Django loads its
+    middleware.
 
-    :raises ImproperlyConfigured: they are wanted, and requirements-otel.txt is not installed.
+    :raises ImproperlyConfigured: an endpoint is set, and requirements-otel.txt is not installed.
     """
     if not os.environ.get(ENDPOINT) or settings.ROLE == "flower":
         return

@@ -175,13 +175,13 @@ def test_a_range_is_chosen_and_stays_after_a_reload(staff: Staff, busy: RunningS
     page = staff().page
 
     page.get_by_role("link", name="24h").click()
-    expect(page.locator("[data-per]").first).to_have_text("every 15 min")
+    expect(page.locator("[data-per]").first).to_have_text("per 15 min")
     page.reload()
 
-    expect(page.locator("[data-per]").first).to_have_text("every 15 min")
+    expect(page.locator("[data-per]").first).to_have_text("per 15 min")
     expect(page.get_by_role("link", name="24h")).to_have_attribute("aria-current", "true")
     page.go_back()
-    expect(page.locator("[data-per]").first).to_have_text("a minute")
+    expect(page.locator("[data-per]").first).to_have_text("per minute")
 
 
 def test_a_range_of_ones_own_is_on_the_shops_clock(staff: Staff, busy: RunningShop):

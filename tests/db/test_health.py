@@ -128,7 +128,7 @@ def test_who_has_fallen_silent_makes_it_degraded_and_still_ready(client, redis, 
 def test_who_was_never_heard_of_makes_it_degraded(client, redis):
     checks = client.get("/health/ready").json()["checks"]
 
-    assert checks["sweeper"] == checks["canary.webhooks"] == "never heard of"
+    assert checks["sweeper"] == checks["canary.webhooks"] == "no heartbeat yet"
 
 
 def test_a_canary_that_came_through_says_so(now):

@@ -201,7 +201,7 @@ def test_a_task_that_raises_keeps_no_secret_in_the_log_or_in_the_row(written, mo
     def crash(*_arguments, **_more):
         raise ValueError(f"{environment.KEY_SECRET} {EMAIL} {CARD} Bearer {TOKEN}")
 
-    monkeypatch.setattr(base.JobStep, "carry", crash)
+    monkeypatch.setattr(base.JobStep, "process", crash)
 
     checkout_tasks.validate_cart(checkout_id=str(job.pk))
 

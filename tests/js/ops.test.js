@@ -38,8 +38,8 @@ test("an age counts from now, and is never negative", () => {
 test("numbers are grouped as in India, times are on the shop's clock", () => {
   assert.equal(count(1234567), "12,34,567");
   assert.equal(clocks("Asia/Kolkata").exact(Date.UTC(2026, 10, 22, 18, 35, 9)), "00:05:09");
-  assert.equal(perBucket(60), "a minute");
-  assert.equal(perBucket(900), "every 15 min");
+  assert.equal(perBucket(60), "per minute");
+  assert.equal(perBucket(900), "per 15 min");
 });
 
 // --- chart data -----------------------------------------------------------------------------------------

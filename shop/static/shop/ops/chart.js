@@ -143,7 +143,7 @@ export class Chart {
       width: isBar ? 0 : 2,
       fill: isBar ? colour : undefined,
       paths: isBar ? uPlot.paths.bars({ size: [0.8, 40] }) : uPlot.paths.linear(),
-      points: { show: isBar ? false : undefined, size: 5 },
+      points: { show: isBar ? false : this.drawing?.log, size: 4 },
       spanGaps: false,
       // The legend shows the own value of a stacked bar, not the sum that is drawn.
       value: (/** @type {any} */ _plot, /** @type {number | null} */ value, /** @type {number} */ _series, /** @type {number | null} */ place) => {

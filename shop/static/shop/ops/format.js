@@ -37,10 +37,7 @@ export const age = (at, nowMs) =>
   at ? duration(Math.max(0, (nowMs - Date.parse(at)) / 1000)) : NOTHING;
 
 /** @param {number} seconds */
-export function perBucket(seconds) {
-  if (seconds === 60) return "a minute";
-  return `every ${duration(seconds)}`;
-}
+export const perBucket = (seconds) => (seconds === 60 ? "per minute" : `per ${duration(seconds)}`);
 
 /** @param {string} timeZone @param {Intl.DateTimeFormatOptions} options */
 const formatter = (timeZone, options) =>

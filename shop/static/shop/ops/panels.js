@@ -43,8 +43,8 @@ export function tiles({ span, current }) {
   const { queues, stock } = current;
   /** @type {[name: string, value: string, beside: string][]} */
   const shown = [
-    ["Started", count(checkouts?.totals.started), `${rate(checkouts?.totals.started, minutes)} a minute`],
-    ["Paid", count(checkouts?.totals.paid), `${rate(checkouts?.totals.paid, minutes)} a minute`],
+    ["Started", count(checkouts?.totals.started), `${rate(checkouts?.totals.started, minutes)} per minute`],
+    ["Paid", count(checkouts?.totals.paid), `${rate(checkouts?.totals.paid, minutes)} per minute`],
     ["Success", percent(checkouts?.success), `of ${count(checkouts?.ended)} that ended`],
     ["Failure", percent(checkouts?.failure), `${count(checkouts?.totals.failed)} failed`],
     ["To payable", duration(times?.payable.p95), "p95"],
