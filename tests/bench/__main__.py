@@ -25,12 +25,12 @@ from shop.addresses import data_dir_of
 from tests.bench import machine, pakka, plan, profiles, report
 from tests.bench.benchmark import Benchmark
 from tests.bench.gateway_process import GatewayProcess
-from tests.bench.grown import grow
 from tests.bench.pakka import PROCESSES, Pakka
 from tests.bench.shops import BenchError
 from tests.bench.soak import figures as soak_figures
 from tests.bench.soak import soak, through
 from tests.bench.upkeep import upkeep
+from tests.support.old_rows import grow
 from workers.stack.server import ServiceError
 from workers.stack.supervised import last_lines
 

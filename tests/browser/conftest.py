@@ -11,27 +11,17 @@ import pytest
 from playwright.sync_api import Browser, sync_playwright
 
 from tests.browser.user import BrowserUser, NewUser
-from tests.support.process_settings import UNHURRIED, changed
+from tests.support.process_settings import FAST_STACK
 from tests.support.running_shop import RunningShop
 from workers.stack.stack import Stack
 
-# What the tests' own environment sets for Django must not reach the stack: it chooses for itself.
-UNSET = ("DATA_DIR", "RAZORPAY_BASE_URL", "LOG_LEVEL", "SECRET_KEY")
-PORTS = ("PORT", "FLOWER_PORT", "STANDIN_PORT")
-QUICK = {
-    "GATEWAY_TIMEOUT_SECONDS": "2",
-    "STANDIN_RECEIPT_LAG_SECONDS": "0",
-    "STANDIN_LIST_LAG_SECONDS": "0",
-}
-CHANGED = changed(CANARY_SECONDS=2, CLAIM_SECONDS=6, RECEIPT_LAG_SECONDS=2, **UNHURRIED)
 PLENTY_UNITS = 1000
 
 
 @pytest.fixture(scope="package")
 def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
     """The real processes, as `make up` starts them."""
-    environment = dict.fromkeys((*UNSET, *PORTS), "") | QUICK | CHANGED
-    with Stack(tmp_path_factory.mktemp("browser-stack"), environment) as running:
+    with Stack(tmp_path_factory.mktemp("browser-stack"), FAST_STACK) as running:
         yield running
 
 

@@ -18,8 +18,8 @@ from shop.checkout.jobs import CheckoutJob
 from shop.checkout.steps.reconcile_webhook import ReconcileWebhook
 from shop.payments.inbox import InboxEvent
 from shop.payments.ledger import GatewayOrder, Payment
-from tests.bench.grown import grow
 from tests.support.events import deliver
+from tests.support.old_rows import grow
 from tests.support.shop import fill_cart, make_buyer, make_payable, make_variant, post_checkout, run
 
 pytestmark = pytest.mark.django_db(transaction=True)

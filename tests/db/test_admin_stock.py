@@ -6,7 +6,7 @@ from django.db import IntegrityError, transaction
 from shop.accounts import User
 from shop.catalogue import Variant
 from shop.stock import StockLevel
-from tests.db.test_refunds import pay_and_hear
+from tests.support.payments import pay_and_poll
 from tests.support.shop import make_checkout, make_payable, make_variant, stock_of
 
 pytestmark = pytest.mark.django_db
@@ -22,7 +22,7 @@ def admin(client):
 def test_stock_that_orders_took_cannot_be_deleted(standing, admin, gateway, standin, now):
     job = make_payable(make_checkout(now=now), gateway, now=now)
     if standing == "sold":
-        pay_and_hear(job, gateway, standin, now=now)
+        pay_and_poll(job, gateway, standin, now=now)
     level = StockLevel.objects.get()
     url = f"/admin/shop/stocklevel/{level.pk}/delete/"
 

@@ -8,8 +8,8 @@ from shop.accounts import User
 from shop.api.auth import tokens
 from shop.operations.audit_log import AuditEntry
 from shop.payments.refunds import Refund
-from tests.db.test_refunds import pay_and_hear
 from tests.support.api import Caller
+from tests.support.payments import pay_and_poll
 from tests.support.shop import make_checkout, make_payable, reload
 
 pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("redis")]
@@ -18,7 +18,7 @@ pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("redis")]
 @pytest.fixture
 def paid(gateway, standin, now):
     job = make_payable(make_checkout(now=now), gateway, now=now)
-    pay_and_hear(job, gateway, standin, now=now)
+    pay_and_poll(job, gateway, standin, now=now)
     return reload(job)
 
 

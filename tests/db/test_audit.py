@@ -20,8 +20,8 @@ from shop.payments.cases import CaseKind
 from shop.payments.ledger import GatewayOrder, Payment
 from shop.payments.refunds import Refund, RefundReason
 from shop.stock import StockLevel
-from tests.db.test_refunds import pay_and_hear
 from tests.support.events import deliver
+from tests.support.payments import pay_and_poll
 from tests.support.shop import (
     make_checkout,
     make_payable,
@@ -37,7 +37,7 @@ pytestmark = pytest.mark.django_db
 @pytest.fixture
 def paid(gateway, standin, now):
     job = make_payable(make_checkout(now=now), gateway, now=now)
-    pay_and_hear(job, gateway, standin, now=now)
+    pay_and_poll(job, gateway, standin, now=now)
     return reload(job)
 
 
@@ -62,7 +62,7 @@ def test_the_books_agree_whatever_has_happened(paid, gateway, standin, settings,
     cancelled = make_payable(make_checkout(now=now), gateway, now=now)
     start.cancel(owner_id=cancelled.owner_id, job_id=cancelled.pk, now=now)
     settings.LATE_PAYMENT = "refund"
-    pay_and_hear(cancelled, gateway, standin, now=now)
+    pay_and_poll(cancelled, gateway, standin, now=now)
     for decide in (actions.accept_money, actions.give_back, None):
         job = make_payable(make_checkout(now=now), gateway, now=now)
         row = GatewayOrder.objects.get(order=job.order)
@@ -178,7 +178,7 @@ def test_an_audit_costs_the_same_for_one_order_and_for_many(
         list(books.books())
     for _ in range(3):
         job = make_payable(make_checkout(now=now), gateway, now=now)
-        pay_and_hear(job, gateway, standin, now=now)
+        pay_and_poll(job, gateway, standin, now=now)
 
     with django_assert_num_queries(len(counted)):
         list(books.books())

@@ -18,8 +18,8 @@ from shop.payments.cases import Case
 from shop.payments.gateway import Listing
 from shop.payments.ledger import GatewayOrder, Payment
 from shop.payments.refunds import Refund
-from tests.db.test_refunds import pay_and_hear
 from tests.support.events import deliver
+from tests.support.payments import pay_and_poll
 from tests.support.shop import (
     make_checkout,
     make_payable,
@@ -65,7 +65,7 @@ def pay(job, standin, *, now, **changes):
 def test_who_cancelled_and_pays_all_the_same_reads_so(payable, gateway, standin, now):
     start.cancel(owner_id=payable.owner_id, job_id=payable.pk, now=now)
 
-    pay_and_hear(payable, gateway, standin, now=now)
+    pay_and_poll(payable, gateway, standin, now=now)
 
     told = shown(payable, now=now)
     assert (told["status"], told["paid_late"]) == ("paid", True)
@@ -80,7 +80,7 @@ def test_who_pays_after_the_time_to_pay_reads_so(payable, gateway, standin, sett
     run(EXPIRE, now=late + FINAL_POLL_GRACE)
     assert reload(payable).state == State.EXPIRED
 
-    pay_and_hear(payable, gateway, standin, now=late)
+    pay_and_poll(payable, gateway, standin, now=late)
 
     assert (
         "after the time to pay had run out; your order is confirmed"
@@ -93,13 +93,13 @@ def test_a_checkout_that_the_shop_ended_is_not_said_to_be_cancelled_by_its_buyer
 ):
     actions.cancel(payable.pk, by=by())
 
-    pay_and_hear(payable, gateway, standin, now=now)
+    pay_and_poll(payable, gateway, standin, now=now)
 
     assert "after this checkout had ended;" in shown(payable, now=now)["message"]
 
 
 def test_who_pays_in_time_reads_nothing_of_the_kind(payable, gateway, standin, now):
-    pay_and_hear(payable, gateway, standin, now=now)
+    pay_and_poll(payable, gateway, standin, now=now)
 
     told = shown(payable, now=now)
     assert (told["paid_late"], told["message"]) == (False, "Paid. Thank you for your order!")

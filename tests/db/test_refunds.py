@@ -12,9 +12,9 @@ from shop.checkout.steps.reconcile_webhook import ReconcileWebhook
 from shop.checkout.steps.send_refunds import SendRefunds
 from shop.payments import polling, refunds
 from shop.payments.cases import Case
-from shop.payments.ledger import GatewayOrder
 from shop.payments.refunds import Refund, RefundReason, RefundStatus
 from tests.support.events import deliver
+from tests.support.payments import pay_and_poll
 from tests.support.shop import make_checkout, make_payable, reload, run, run_remote
 
 pytestmark = pytest.mark.django_db
@@ -27,18 +27,10 @@ def staff():
     return User.objects.create_superuser("staff@example.com", "x")
 
 
-def pay_and_hear(job, gateway, standin, *, now):
-    gateway_order_id = GatewayOrder.objects.get(order=job.order).gateway_order_id
-    payment = standin.pay(gateway_order_id)
-    polling.poll_now([job.order_id], now=now)
-    run_remote(CheckPayments(), gateway, now=now)
-    return payment
-
-
 @pytest.fixture
 def paid(gateway, standin, now):
     job = make_payable(make_checkout(now=now), gateway, now=now)
-    pay_and_hear(job, gateway, standin, now=now)
+    pay_and_poll(job, gateway, standin, now=now)
     return reload(job)
 
 
@@ -48,7 +40,7 @@ def late(gateway, standin, settings, now):
     settings.LATE_PAYMENT = "refund"
     job = make_payable(make_checkout(now=now), gateway, now=now)
     start.cancel(owner_id=job.owner_id, job_id=job.pk, now=now)
-    pay_and_hear(job, gateway, standin, now=now)
+    pay_and_poll(job, gateway, standin, now=now)
     return reload(job)
 
 

@@ -13,8 +13,8 @@ from shop.payments import cases, polling, refunds
 from shop.payments.cases import Case
 from shop.payments.ledger import GatewayOrder, Payment
 from shop.payments.refunds import Refund, RefundReason
-from tests.db.test_refunds import pay_and_hear
 from tests.support.events import deliver
+from tests.support.payments import pay_and_poll
 from tests.support.shop import make_checkout, make_payable, reload, run, run_remote
 
 pytestmark = pytest.mark.django_db
@@ -31,7 +31,7 @@ def by(now):
 @pytest.fixture
 def paid(gateway, standin, now):
     job = make_payable(make_checkout(now=now), gateway, now=now)
-    pay_and_hear(job, gateway, standin, now=now)
+    pay_and_poll(job, gateway, standin, now=now)
     return reload(job)
 
 

@@ -12,8 +12,8 @@ from shop.operations.audit_log import ActionRequest
 from shop.payments.cases import Case
 from shop.payments.ledger import Payment
 from shop.payments.refunds import Refund
-from tests.db.test_refunds import pay_and_hear
 from tests.support.events import deliver
+from tests.support.payments import pay_and_poll
 from tests.support.shop import make_checkout, make_payable, reload, run, run_remote
 
 pytestmark = pytest.mark.django_db
@@ -30,7 +30,7 @@ def by(now):
 @pytest.fixture
 def paid(gateway, standin, now):
     job = make_payable(make_checkout(now=now), gateway, now=now)
-    pay_and_hear(job, gateway, standin, now=now)
+    pay_and_poll(job, gateway, standin, now=now)
     return reload(job)
 
 
@@ -40,7 +40,7 @@ def refunded(gateway, standin, settings, now):
     settings.LATE_PAYMENT = "refund"
     job = make_payable(make_checkout(now=now), gateway, now=now)
     start.cancel(owner_id=job.owner_id, job_id=job.pk, now=now)
-    pay_and_hear(job, gateway, standin, now=now)
+    pay_and_poll(job, gateway, standin, now=now)
     run_remote(STEP, gateway, now=now)
     hear(standin, "processed", now=now)
     assert reload(job).state == State.REFUNDED

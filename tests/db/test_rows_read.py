@@ -22,9 +22,9 @@ from shop.checkout.steps.validate_cart import VALIDATE_CART
 from shop.payments import inbox
 from shop.payments.ledger import GatewayOrder
 from shop.payments.razorpay.client import RazorpayGateway
-from tests.bench.grown import grow
 from tests.support.api import Caller, granted
 from tests.support.events import event_body
+from tests.support.old_rows import grow
 from tests.support.shop import (
     fill_cart,
     make_buyer,

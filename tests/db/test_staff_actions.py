@@ -22,8 +22,8 @@ from shop.payments.inbox import InboxEvent
 from shop.payments.ledger import GatewayOrder, Payment
 from shop.payments.razorpay import webhooks
 from shop.payments.refunds import Refund, RefundReason, RefundRefused, RefundStatus
-from tests.db.test_refunds import pay_and_hear
 from tests.support.events import deliver
+from tests.support.payments import pay_and_poll
 from tests.support.shop import (
     make_checkout,
     make_payable,
@@ -56,7 +56,7 @@ def payable(variant, gateway, now):
 
 @pytest.fixture
 def paid(payable, gateway, standin, now):
-    pay_and_hear(payable, gateway, standin, now=now)
+    pay_and_poll(payable, gateway, standin, now=now)
     return reload(payable)
 
 

@@ -9,7 +9,6 @@ from typing import Any
 
 from redis import Redis
 
-from tests.journey.test_signals import metrics
 from tests.support.buyers import until
 from tests.support.running_shop import RunningShop
 
@@ -108,7 +107,7 @@ def test_a_message_that_is_not_ours_is_dropped_and_counted_and_ends_no_worker(
     worker = running_shop.stack.pids("worker")
 
     def counted() -> float:
-        return metrics(running_shop)["pakka_foreign_messages_total", ""]
+        return running_shop.metrics()["pakka_foreign_messages_total", ""]
 
     def is_drained() -> bool:
         return not redis.llen(QUEUE) and not redis.hlen("unacked")

@@ -8,7 +8,7 @@ import subprocess
 import sys
 
 from shop.addresses import REPOSITORY
-from tests.journey.conftest import UNSET
+from tests.support.process_settings import UNSET
 
 MAX_SECONDS = 900  # on a machine that has much else to do; alone it takes about three minutes
 

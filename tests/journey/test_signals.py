@@ -5,10 +5,8 @@ from __future__ import annotations
 import json
 import time
 
-from prometheus_client.parser import text_string_to_metric_families
-
-from tests.journey.conftest import CANARY_SECONDS
 from tests.support.buyers import ADDRESS, until
+from tests.support.process_settings import CANARY_SECONDS
 from tests.support.running_shop import RunningShop
 
 Login = tuple[str, str]
@@ -19,16 +17,6 @@ TOKEN = "a-planted-token-0123456789"
 
 def health(running_shop: RunningShop) -> dict:
     return running_shop.http.get(f"{running_shop.stack.base_url}/health/ready", timeout=20).json()
-
-
-def metrics(running_shop: RunningShop) -> dict[tuple[str, str], float]:
-    """{(name, label values in the order of their names): value}, read anew."""
-    text = running_shop.http.get(f"{running_shop.stack.base_url}/metrics", timeout=20).text
-    return {
-        (sample.name, " ".join(sample.labels[name] for name in sorted(sample.labels))): sample.value
-        for family in text_string_to_metric_families(text)
-        for sample in family.samples
-    }
 
 
 def login(running_shop: RunningShop) -> Login:
@@ -44,26 +32,26 @@ def test_a_worker_that_takes_no_tasks_is_seen_and_so_is_its_recovery(running_sho
         assert health(running_shop)["status"] == "degraded"
         until(
             lambda: (
-                metrics(running_shop)["pakka_canary_age_seconds", "gateway"] > 3 * CANARY_SECONDS
+                running_shop.metrics()["pakka_canary_age_seconds", "gateway"] > 3 * CANARY_SECONDS
             )
         )
-        assert metrics(running_shop)["pakka_canary_age_seconds", "webhooks"] < 3 * CANARY_SECONDS
+        assert running_shop.metrics()["pakka_canary_age_seconds", "webhooks"] < 3 * CANARY_SECONDS
     finally:
         running_shop.stack.thaw("gateway")
 
     until(lambda: health(running_shop)["status"] == "ok")
-    assert metrics(running_shop)["pakka_postgres_up", ""] == 1
+    assert running_shop.metrics()["pakka_postgres_up", ""] == 1
 
 
 def test_one_scrape_of_a_web_process_has_the_counts_of_all_processes(running_shop: RunningShop):
     [buyer] = running_shop.arrive(1)
-    before = metrics(running_shop)
+    before = running_shop.metrics()
     checkout = buyer.wait(buyer.post(), "awaiting_payment")
     running_shop.pay(checkout)
     buyer.wait(checkout, "paid")
 
     def grown() -> set[str]:
-        after = metrics(running_shop)
+        after = running_shop.metrics()
         return {f"{name} {labels}" for (name, labels), value in after.items()
                 if value > before.get((name, labels), 0)}  # fmt: skip
 
@@ -85,17 +73,17 @@ def test_one_scrape_of_a_web_process_has_the_counts_of_all_processes(running_sho
 
 def test_a_restarted_worker_does_not_take_its_counts_along(running_shop: RunningShop):
     key = ("pakka_task_seconds_count", "ok workers.canary")
-    until(lambda: metrics(running_shop).get(key, 0) > 0)
-    before = metrics(running_shop)[key]
+    until(lambda: running_shop.metrics().get(key, 0) > 0)
+    before = running_shop.metrics()[key]
 
     running_shop.stack.kill("gateway")
     running_shop.stack.kill("worker")
-    between = metrics(running_shop)[key]
+    between = running_shop.metrics()[key]
     running_shop.stack.restart("gateway")
     running_shop.stack.restart("worker")
 
     assert between >= before
-    until(lambda: metrics(running_shop)[key] > between)
+    until(lambda: running_shop.metrics()[key] > between)
 
 
 def test_one_id_leads_from_the_request_to_the_call_to_razorpay(running_shop: RunningShop):

@@ -24,10 +24,9 @@ import requests
 from redis import Redis
 
 from shop.addresses import REPOSITORY
-from tests.journey.conftest import GUESTS_ONLY, UNSET
 from tests.prove import crashing
 from tests.support.buyers import until
-from tests.support.process_settings import UNHURRIED, changed
+from tests.support.process_settings import GUESTS_ONLY, UNHURRIED, UNSET, changed
 from workers import procfile
 from workers.stack import process_tree
 from workers.stack.stack import Stack
@@ -95,7 +94,7 @@ class Ground:
         self.restocked: Counter[int] = Counter()
         self.never_answered: dict[str, float] = {}  # Razorpay orders, and since when (monotonic)
         self.largest_bytes: Counter[str] = Counter()  # resident, of each kind of process
-        environment = dict.fromkeys(UNSET, "") | QUICK | CHANGED | GUESTS_ONLY | settings
+        environment = UNSET | QUICK | CHANGED | GUESTS_ONLY | settings
         environment[crashing.DIRECTORY] = str(self.orders)
         self.stack = Stack(
             self.data_dir,

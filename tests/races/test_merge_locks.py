@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 
 import pytest
 
@@ -10,10 +10,12 @@ from shop.accounts import User
 from shop.carts import Cart
 from shop.checkout.guests import merge_guest
 from shop.checkout.jobs import CheckoutJob
-from tests.races.test_lock_order import NOW, assert_order
+from tests.support.lock_order import assert_order
 from tests.support.shop import fill_cart, make_buyer, make_variant, post_checkout
 
 pytestmark = pytest.mark.django_db(transaction=True)
+
+NOW = datetime(2026, 11, 22, 6, 30, tzinfo=UTC)
 
 
 @pytest.fixture

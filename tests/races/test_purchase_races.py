@@ -18,9 +18,9 @@ from shop.checkout.steps.reconcile_webhook import ReconcileWebhook
 from shop.operations import books
 from shop.payments.ledger import GatewayOrder
 from shop.payments.refunds import Refund
-from tests.races.test_lock_order import somebody_waits
 from tests.support.buyers import until
 from tests.support.events import deliver
+from tests.support.lock_order import somebody_waits
 from tests.support.shop import (
     fill_cart,
     make_buyer,

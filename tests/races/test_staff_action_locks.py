@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
+
 import pytest
 
 from shop.accounts import User
@@ -12,8 +14,8 @@ from shop.operations import actions
 from shop.operations.audit_log import ActionRequest
 from shop.payments.ledger import GatewayOrder
 from shop.stock import StockLevel
-from tests.races.test_lock_order import NOW, assert_order
 from tests.support.events import deliver
+from tests.support.lock_order import assert_order
 from tests.support.shop import (
     fill_cart,
     make_buyer,
@@ -26,6 +28,8 @@ from tests.support.shop import (
 )
 
 pytestmark = pytest.mark.django_db(transaction=True)
+
+NOW = datetime(2026, 11, 22, 6, 30, tzinfo=UTC)
 
 
 @pytest.fixture

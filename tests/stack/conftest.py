@@ -1,14 +1,13 @@
 import os
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from shop.addresses import REPOSITORY
-
-StartScript = Callable[..., subprocess.Popen[str]]
+from tests.support.processes import StartScript
 
 
 @pytest.fixture

@@ -12,7 +12,7 @@ import pytest
 import requests
 
 from shop.addresses import REPOSITORY
-from tests.stack.conditions import eventually
+from tests.support.processes import eventually
 
 OF_THE_SHOP = re.compile(
     "DATABASE_URL|REDIS_URL|CELERY_|RAZORPAY_|SECRET_KEY|DEBUG|ROLE|(FLOWER_|STANDIN_|)PORT"

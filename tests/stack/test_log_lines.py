@@ -6,9 +6,8 @@ import json
 
 import pytest
 
-from tests.journey.conftest import UNSET
 from tests.support.buyers import until
-from tests.support.process_settings import changed
+from tests.support.process_settings import UNSET, changed
 from tests.support.running_shop import MUG, RunningShop
 from workers import procfile
 from workers.stack.environment import STANDIN
@@ -22,7 +21,8 @@ SECRETS = ("RAZORPAY_KEY_ID", "RAZORPAY_KEY_SECRET", "RAZORPAY_WEBHOOK_SECRETS")
 def logs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[str]]:
     """What each process wrote while it started, sold something, and was asked to stop."""
     environ = (
-        dict.fromkeys((*UNSET, *SECRETS), "")
+        UNSET
+        | dict.fromkeys(SECRETS, "")
         | changed(CANARY_SECONDS=1)
         | {
             "DEBUG": "0",

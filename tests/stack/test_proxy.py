@@ -19,9 +19,8 @@ import pytest
 import requests
 from redis import Redis
 
-from tests.journey.conftest import UNSET
 from tests.support.buyers import Buyer, until
-from tests.support.process_settings import changed
+from tests.support.process_settings import UNSET, changed
 from tests.support.proxy import Proxy, free_ports
 from tests.support.running_shop import MUG
 from workers.stack.stack import Stack
@@ -42,12 +41,16 @@ def ports() -> list[int]:
 def stack(tmp_path_factory: pytest.TempPathFactory, ports: list[int]) -> Iterator[Stack]:
     """Web and Flower with the settings that compose gives them."""
     own_secrets = ("RAZORPAY_KEY_ID", "RAZORPAY_KEY_SECRET", "RAZORPAY_WEBHOOK_SECRETS")
-    environ = dict.fromkeys((*UNSET, *own_secrets), "") | {
-        "DEBUG": "0",
-        "PUBLIC_URL": f"http://127.0.0.1:{ports[0]}",
-        "TRUSTED_PROXIES": "1",
-        "FLOWER_URL_PREFIX": "flower",
-    }
+    environ = (
+        UNSET
+        | dict.fromkeys(own_secrets, "")
+        | {
+            "DEBUG": "0",
+            "PUBLIC_URL": f"http://127.0.0.1:{ports[0]}",
+            "TRUSTED_PROXIES": "1",
+            "FLOWER_URL_PREFIX": "flower",
+        }
+    )
     # A day: a window of a minute could end during a test.
     environ |= changed(THROTTLE_RATES={"guest": f"{GUESTS}/day"})
     names = ["web", "flower"]

@@ -12,8 +12,7 @@ from redis import Redis as RedisClient
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
 from shop.addresses import SUPERUSER, celery_broker_url, postgres_url, redis_url, run_dir
-from tests.stack.conditions import eventually, none_lives
-from tests.stack.conftest import StartScript
+from tests.support.processes import StartScript, eventually, none_lives
 from workers.stack import process_tree
 from workers.stack.server import DIE_WITH_PARENT
 from workers.stack.services import Postgres, Redis, ServiceError, Services

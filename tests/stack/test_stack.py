@@ -7,46 +7,12 @@ from pathlib import Path
 import pytest
 import requests
 
-from tests.stack.conditions import eventually, none_lives
-from tests.stack.conftest import StartScript
+from tests.support import small_stack
+from tests.support.processes import StartScript, eventually, none_lives
+from tests.support.small_stack import ELSEWHERE
 from workers.stack.stack import Stack, StackError, Stopped
 from workers.stack.supervised import pause_seconds
 
-MANAGE = """
-import sys
-print("manage", *sys.argv[1:])
-sys.exit(sys.argv[1] == "fail")
-"""
-SERVER = """
-import http.server, os, signal, subprocess, sys
-
-class Answer(http.server.BaseHTTPRequestHandler):
-    def do_GET(self):
-        self.send_response(int(os.environ.get("ANSWER", "200")))
-        self.end_headers()
-        self.wfile.write(str(os.getpid()).encode())
-
-child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(1000)"])
-
-def end(*_):
-    print("ended in order", flush=True)
-    child.kill()
-    sys.exit()
-
-signal.signal(signal.SIGTERM, end)
-print("serving", flush=True)
-http.server.ThreadingHTTPServer(("127.0.0.1", int(os.environ["PORT"])), Answer).serve_forever()
-"""
-PROCFILE = """
-# comment: with a colon
-web: exec python server.py
-idle: exec python -c "import time; time.sleep(1000)"
-"""
-ELSEWHERE = {
-    "DATABASE_URL": "postgres://elsewhere/shop",
-    "REDIS_URL": "redis://elsewhere",
-    "RAZORPAY_BASE_URL": "http://127.0.0.1:9",
-}
 HOLD_STACK = """
 import sys
 from pathlib import Path
@@ -65,8 +31,7 @@ def root(tmp_path: Path) -> Path:
     """A small program of two processes in the place of the shop."""
     directory = tmp_path / "root"
     directory.mkdir()
-    for name, text in (("manage.py", MANAGE), ("server.py", SERVER), ("Procfile", PROCFILE)):
-        (directory / name).write_text(text)
+    small_stack.write_into(directory)
     return directory
 
 

@@ -12,8 +12,9 @@ from pathlib import Path
 import pytest
 
 from shop.addresses import REPOSITORY
-from tests.stack.conditions import none_lives
-from tests.stack.test_stack import ELSEWHERE, MANAGE, PROCFILE, SERVER
+from tests.support import small_stack
+from tests.support.processes import none_lives
+from tests.support.small_stack import ELSEWHERE
 from workers.stack import process_tree
 
 STOP_SECONDS = 10
@@ -22,21 +23,21 @@ MAX_GAP_SECONDS = 0.0001
 
 WAITING = """
 import threading
-from workers import stopping
+from workers import stop_signals
 
 stop_asked = threading.Event()
-stopping.set_on_signals(stop_asked)
+stop_signals.set_on_signals(stop_asked)
 print("up", flush=True)
 stop_asked.wait()
 """
 STACK = """
 import sys
 from pathlib import Path
-from workers import stopping
+from workers import stop_signals
 from workers.stack.stack import Stack
 
 stack = Stack(Path(sys.argv[1]), root=Path(sys.argv[2]))
-stopping.set_on_signals(stack.stop_asked)
+stop_signals.set_on_signals(stack.stop_asked)
 try:
     stack.start()
     stack.wait_ready()
@@ -88,8 +89,7 @@ def test_a_process_stops_however_many_signals_come_at_once(start: Start):
 
 
 def test_a_stack_stops_however_many_signals_come_at_once(start: Start, tmp_path: Path):
-    for name, text in (("manage.py", MANAGE), ("server.py", SERVER), ("Procfile", PROCFILE)):
-        (tmp_path / name).write_text(text)
+    small_stack.write_into(tmp_path)
 
     for _ in range(5):
         process = start(STACK, tmp_path / "data", tmp_path, **ELSEWHERE)

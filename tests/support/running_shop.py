@@ -6,6 +6,7 @@ from typing import Any, Self
 
 import psycopg
 import requests
+from prometheus_client.parser import text_string_to_metric_families
 
 from tests.support.buyers import Buyer, Json, together
 from workers.stack.stack import Stack
@@ -53,6 +54,17 @@ class RunningShop:
         )
         answer.raise_for_status()
         return list(answer.json().values())
+
+    def metrics(self) -> dict[tuple[str, str], float]:
+        """{(name, label values in the order of their names): value}, from one scrape."""
+        text = self.http.get(f"{self.stack.base_url}/metrics", timeout=20).text
+        return {
+            (sample.name, " ".join(sample.labels[name] for name in sorted(sample.labels))): (
+                sample.value
+            )
+            for family in text_string_to_metric_families(text)
+            for sample in family.samples
+        }
 
     def rows(self, query: str, *values: Any) -> list[tuple[Any, ...]]:
         return self.database.execute(query, values).fetchall()

@@ -1,6 +1,7 @@
 """The rules of the code that a program can check."""
 
 import ast
+import re
 from collections.abc import Iterator
 from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
@@ -122,6 +123,17 @@ def test_the_stack_imports_nothing_of_the_shop_but_addresses(module):
     imported = modules_imported(SOURCES[module])
     allowed = ("workers", "shop.addresses")
     assert not [name for name in imported if not any(is_in(name, it) for it in allowed)]
+
+
+def test_no_test_imports_a_test():
+    """What several tests use is in `tests/support`, or in a module of their directory."""
+    found = [
+        f"{path.relative_to(ROOT)}: {name}"
+        for path in sorted((ROOT / "tests").rglob("*.py"))
+        for name in names_imported(path)
+        if re.search(r"^tests\.(.*\.)?(test_\w+|conftest)\b", name)
+    ]
+    assert not found
 
 
 @pytest.mark.parametrize("module", in_domain())

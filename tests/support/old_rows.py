@@ -12,8 +12,6 @@ from typing import Any
 
 import psycopg
 
-from tests.bench.shops import BenchError
-
 DAYS = 90
 CHECKOUTS_PER_BUYER = 10
 
@@ -61,12 +59,12 @@ _TEMPLATE = """
 
 
 def grow(database_url: str, *, checkouts: int) -> None:
-    """:raises BenchError: no checkout has been paid that could be copied."""
+    """:raises LookupError: no checkout has been paid that could be copied."""
     buyers = max(1, checkouts // CHECKOUTS_PER_BUYER)
     with psycopg.connect(database_url, row_factory=psycopg.rows.dict_row) as database:
         template = database.execute(_TEMPLATE).fetchone()
         if template is None:
-            raise BenchError("nothing to copy: no checkout has been paid by a webhook")
+            raise LookupError("nothing to copy: no checkout has been paid by a webhook")
         # The copies fit together by construction; each foreign key would be looked up otherwise.
         database.execute("SET session_replication_role = replica")
         for table, (which, changes) in _BUYERS.items():
@@ -106,7 +104,7 @@ def _copy(
         template,
     ).rowcount
     if made < copies:
-        raise BenchError(f"{table}: {made} rows copied, at least {copies} expected")
+        raise LookupError(f"{table}: {made} rows copied, at least {copies} expected")
 
 
 def _aged(column: str, data_type: str, copies: int) -> str:

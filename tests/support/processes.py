@@ -1,13 +1,16 @@
-"""Waiting for what is bound to come, with an end to the patience."""
+"""Processes that tests start: whether they live, and waiting for what they do."""
 
+import subprocess
 import time
 from collections.abc import Callable
 
 from workers.stack import process_tree
 
+StartScript = Callable[..., subprocess.Popen[str]]  # the fixture `start_script`
+
 
 def eventually(condition: Callable[[], object], *, within_seconds: float = 15) -> bool:
-    """Whether `condition` becomes true in time."""
+    """Whether `condition` becomes true within `within_seconds`."""
     deadline = time.monotonic() + within_seconds
     while not condition():
         if time.monotonic() > deadline:
