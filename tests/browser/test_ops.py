@@ -1,4 +1,4 @@
-"""The operations page: live, for staff, on a desk and on a phone."""
+"""The operations page in a browser: live figures, for staff, on a desktop and on a phone."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def sign_in(user: BrowserUser, email: str) -> None:
 
 @pytest.fixture
 def staff(new_user: NewUser, running_shop: RunningShop) -> Staff:
-    """Makes people who may look, and no more, at the operations page with its figures."""
+    """Opens the operations page as a staff user without a group."""
     make_user(running_shop, "looks@example.com", is_staff=True)
 
     def arrive(query: str = "", **options: object) -> BrowserUser:
@@ -65,7 +65,8 @@ def busy(running_shop: RunningShop) -> RunningShop:
     buyers = running_shop.arrive(4)
     posted = running_shop.post_all(buyers[:3])
     ready = [
-        buyer.wait(it, "awaiting_payment") for buyer, it in zip(buyers[:3], posted, strict=True)
+        buyer.wait(checkout, "awaiting_payment")
+        for buyer, checkout in zip(buyers[:3], posted, strict=True)
     ]
     running_shop.pay(ready[0])
     buyers[0].wait(ready[0], "paid")
@@ -84,23 +85,25 @@ def tile(page: Page, name: str):
 
 
 def number(page: Page, name: str) -> int:
-    return int(tile(page, name).evaluate("it => it.firstChild.textContent.replaceAll(',', '')"))
+    return int(tile(page, name).evaluate("tile => tile.firstChild.textContent.replaceAll(',', '')"))
 
 
-# --- what is seen --------------------------------------------------------------------------------
+# --- content -------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(("color_scheme", "screen"), [("light", DESK), ("dark", PHONE)])
-def test_axe_finds_no_fault_and_nothing_is_against_the_policy(
+def test_axe_finds_no_violation_and_the_content_policy_holds(
     staff: Staff, busy: RunningShop, color_scheme: str, screen: dict[str, int]
 ):
-    """`SCREENSHOTS=docs/screenshots` takes the pictures for the documents on the way."""
+    """`SCREENSHOTS=docs/screenshots` also takes the pictures for the documents."""
     user = staff(color_scheme=color_scheme, viewport=screen, reduced_motion="reduce")
 
     expect(user.page.locator("canvas")).to_have_count(3)
     violations = Axe().run(user.page, context=".ops").response["violations"]
 
-    assert [(it["id"], [node["html"] for node in it["nodes"]]) for it in violations] == []
+    assert [
+        (violation["id"], [node["html"] for node in violation["nodes"]]) for violation in violations
+    ] == []
     if folder := os.environ.get("SCREENSHOTS"):
         name = PICTURES[color_scheme, screen["width"]]
         user.page.screenshot(path=Path(folder) / name)
@@ -129,7 +132,7 @@ def test_every_panel_has_its_figures(staff: Staff, busy: RunningShop):
         expect(page.locator(f"[data-{panel}]")).to_contain_text(words)
 
 
-# --- live ----------------------------------------------------------------------------------------
+# --- polling -------------------------------------------------------------------------------------
 
 
 def test_a_checkout_shows_without_a_reload(staff: Staff, busy: RunningShop):
@@ -144,7 +147,7 @@ def test_a_checkout_shows_without_a_reload(staff: Staff, busy: RunningShop):
     assert page.evaluate("window.isTheSamePage")
 
 
-def test_figures_that_are_stale_say_so_until_they_are_not(staff: Staff, busy: RunningShop):
+def test_stale_figures_are_marked_until_they_are_fresh(staff: Staff, busy: RunningShop):
     user = staff()
     user.forgiven += ("/ops/data.json",)
     user.page.route("**/ops/data.json*", lambda route: route.abort())
@@ -156,7 +159,7 @@ def test_figures_that_are_stale_say_so_until_they_are_not(staff: Staff, busy: Ru
     expect(trouble).to_be_hidden(timeout=SOON_MS)
 
 
-def test_who_was_signed_out_meanwhile_is_told_where_to_sign_in(staff: Staff, busy: RunningShop):
+def test_a_signed_out_user_gets_a_link_to_sign_in(staff: Staff, busy: RunningShop):
     user = staff()
     user.forgiven += ("/ops/data.json",)
 
@@ -184,7 +187,7 @@ def test_a_range_is_chosen_and_stays_after_a_reload(staff: Staff, busy: RunningS
     expect(page.locator("[data-per]").first).to_have_text("per minute")
 
 
-def test_a_range_of_ones_own_is_on_the_shops_clock(staff: Staff, busy: RunningShop):
+def test_a_custom_range_is_in_the_shops_time_zone(staff: Staff, busy: RunningShop):
     page = staff().page
     page.get_by_text("Custom").click()
     page.get_by_role("textbox", name="From").fill("2026-01-01T10:00")
@@ -196,7 +199,7 @@ def test_a_range_of_ones_own_is_on_the_shops_clock(staff: Staff, busy: RunningSh
     assert number(page, "Started") == 0
 
 
-def test_a_range_that_is_none_is_explained(staff: Staff, busy: RunningShop):
+def test_an_invalid_range_is_explained(staff: Staff, busy: RunningShop):
     user = staff()
     user.forgiven += ("/ops/data.json",)
 
@@ -218,16 +221,16 @@ def test_a_table_is_downloaded_for_the_range_on_the_page(staff: Staff, busy: Run
     assert sum(int(line.split(",")[2]) for line in lines[1:]) >= 3
 
 
-# --- who may look --------------------------------------------------------------------------------
+# --- access --------------------------------------------------------------------------------------
 
 
-def test_who_is_not_signed_in_comes_back_after_signing_in(staff: Staff):
+def test_an_anonymous_user_comes_back_after_signing_in(staff: Staff):
     page = staff("?range=7d").page
 
     expect(page).to_have_url(re.compile(r"/ops/\?range=7d$"))
 
 
-def test_who_is_staff_no_more_is_refused(staff: Staff, running_shop: RunningShop):
+def test_a_user_who_is_no_longer_staff_is_refused(staff: Staff, running_shop: RunningShop):
     user = staff()
     user.forgiven += ("/ops/",)
     make_user(running_shop, "looks@example.com", is_staff=False)

@@ -1,4 +1,4 @@
-"""What Prometheus reads: the rows as they stand, and what processes have counted."""
+"""What Prometheus reads: the current state of the rows, and the counts of the processes."""
 
 from __future__ import annotations
 
@@ -67,10 +67,10 @@ def scrape(now=None) -> Samples:
     return samples(metrics.exposition(now=now or timezone.now()).decode())
 
 
-# --- who may see them ---
+# --- access ---
 
 
-def test_without_a_token_they_are_for_developers(client, settings):
+def test_without_a_token_metrics_are_for_developers(client, settings):
     settings.METRICS_TOKEN, settings.DEBUG = "", True
     assert client.get("/metrics").status_code == 200
 
@@ -89,16 +89,16 @@ def test_without_a_token_they_are_for_developers(client, settings):
         ("", 403),
     ],
 )
-def test_with_a_token_they_are_for_whoever_has_it(client, settings, given, status):
+def test_with_a_token_set_metrics_require_it(client, settings, given, status):
     settings.METRICS_TOKEN, settings.DEBUG = "the-token-of-prometheus", True
 
     assert client.get("/metrics", HTTP_AUTHORIZATION=given).status_code == status
 
 
-# --- what stands in the database ---
+# --- the current state ---
 
 
-def test_checkouts_are_counted_by_state_and_a_quiet_shop_has_none_that_are_stuck(now):
+def test_checkouts_are_counted_by_state_and_none_is_stuck(now):
     make_checkout(now=now)
     place_order(make_checkout(now=now), now=now)
 
@@ -107,10 +107,10 @@ def test_checkouts_are_counted_by_state_and_a_quiet_shop_has_none_that_are_stuck
     assert seen["pakka_checkouts", ("ordered",)] == 2
     assert seen["pakka_checkouts", ("queued",)] == 0
     assert seen["pakka_checkout_overdue_seconds", ("ordered",)] == 3
-    assert sum(it for (name, _), it in seen.items() if name == "pakka_checkouts_stuck") == 0
+    assert sum(value for (name, _), value in seen.items() if name == "pakka_checkouts_stuck") == 0
 
 
-def test_a_checkout_that_nobody_moves_is_stuck_and_so_is_one_that_is_tried_in_vain(now):
+def test_overdue_and_retrying_checkouts_are_stuck(now):
     for attempts in (0, 0, 5):
         job = make_checkout(now=now)
         CheckoutJob.objects.filter(pk=job.pk).update(
@@ -123,7 +123,7 @@ def test_a_checkout_that_nobody_moves_is_stuck_and_so_is_one_that_is_tried_in_va
     assert seen["pakka_checkouts_stuck", ("retrying", "queued")] == 1
 
 
-def test_units_are_held_and_lapse(gateway, now):
+def test_held_and_lapsed_units_are_counted(gateway, now):
     mug = make_variant()
     job = make_payable(make_checkout(mug, now=now, quantity=3), gateway, now=now)
 
@@ -135,7 +135,7 @@ def test_units_are_held_and_lapse(gateway, now):
     assert seen["pakka_stock_lapsed_units", ()] == 3
 
 
-def test_money_that_waits_for_a_person_is_counted(gateway, now):
+def test_open_cases_and_reviews_are_counted(gateway, now):
     job = make_payable(make_checkout(now=now), gateway, now=now)
     case = cases.Open(job.order_id, cases.CaseKind.DISPUTE, "disp_1", "a bank wants it back")
     cases.open_cases([case], now=now)
@@ -148,7 +148,7 @@ def test_money_that_waits_for_a_person_is_counted(gateway, now):
     assert seen["pakka_checkouts", ("in_review",)] == 1
 
 
-def test_refunds_have_an_age(gateway, standin, now):
+def test_unconfirmed_refunds_have_an_age(gateway, standin, now):
     job = make_payable(make_checkout(now=now), gateway, now=now)
     payment = Payment.objects.create(
         gateway_payment_id="pay_1",
@@ -168,7 +168,7 @@ def test_refunds_have_an_age(gateway, standin, now):
     assert seen["pakka_refund_oldest_seconds", ("due",)] == 7200
 
 
-def test_webhooks_wait_and_die(now):
+def test_waiting_and_dead_webhooks_are_counted(now):
     for number in range(3):
         deliver({"id": f"pay_{number}", "status": "captured"}, now=now)
     event = inbox.InboxEvent.objects.all()[0]
@@ -180,7 +180,7 @@ def test_webhooks_wait_and_die(now):
     assert seen["pakka_webhook_oldest_seconds", ()] == 7
 
 
-def test_money_of_which_no_webhook_tells_is_an_alarm(gateway, standin, now):
+def test_captures_without_webhooks_raise_an_alert(gateway, standin, now):
     jobs = [make_payable(make_checkout(now=now), gateway, now=now) for _ in range(3)]
     for job in jobs:
         standin.pay(GatewayOrder.objects.get(order=job.order).gateway_order_id)
@@ -198,12 +198,14 @@ def test_the_breaker_is_in_one_state(now):
         [(str(n), OutcomeUnknown("no answer")) for n in range(9)], now=now
     )
 
-    breaker = {labels: it for (name, labels), it in scrape(now=now).items() if "breaker" in name}
+    breaker = {
+        labels: value for (name, labels), value in scrape(now=now).items() if "breaker" in name
+    }
 
     assert breaker == {("closed",): 0, ("open",): 1, ("half_open",): 0}
 
 
-def test_who_was_never_heard_of_is_as_old_as_time(now):
+def test_a_missing_heartbeat_has_an_infinite_age(now):
     heartbeats.beat(heartbeats.SWEEPER, now=now)
 
     seen = scrape(now=now + timedelta(seconds=4))
@@ -212,7 +214,7 @@ def test_who_was_never_heard_of_is_as_old_as_time(now):
     assert seen["pakka_canary_age_seconds", ("gateway",)] == float("inf")
 
 
-def test_queues_and_forgeries_are_counted_in_redis(redis, client):
+def test_queued_messages_and_forged_webhooks_are_counted(redis, client):
     redis.lpush("gateway", "a", "b")
     client.post("/api/webhooks/razorpay/", b"{}", content_type="application/json")
 
@@ -222,7 +224,7 @@ def test_queues_and_forgeries_are_counted_in_redis(redis, client):
     assert (seen["pakka_redis_up", ()], seen["pakka_webhooks_forged_total", ()]) == (1, 1)
 
 
-def test_without_redis_the_rest_is_still_told(redis):
+def test_without_redis_the_other_metrics_are_shown(redis):
     redis_client.avoid(ConnectionError("gone"))
     try:
         seen = scrape()
@@ -233,20 +235,20 @@ def test_without_redis_the_rest_is_still_told(redis):
     assert seen["pakka_postgres_up", ()] == 1
 
 
-def test_without_postgres_the_rest_is_still_told(monkeypatch):
+def test_without_postgres_the_other_metrics_are_shown(monkeypatch):
     from django.db import OperationalError
 
-    def away(**_):
+    def fail(**_):
         raise OperationalError("gone")
 
-    monkeypatch.setattr(current, "stock", away)
+    monkeypatch.setattr(current, "stock", fail)
 
     seen = scrape()
 
     assert (seen["pakka_postgres_up", ()], seen["pakka_redis_up", ()]) == (0, 1)
 
 
-def test_two_scrapes_in_a_row_ask_postgres_once(now):
+def test_two_scrapes_in_a_row_query_postgres_once(now):
     scrape(now=now)
 
     with CaptureQueriesContext(connection) as queries:
@@ -255,8 +257,8 @@ def test_two_scrapes_in_a_row_ask_postgres_once(now):
     assert not queries.captured_queries
 
 
-def test_what_is_done_is_not_read(now):
-    """Whatever the size of the tables: each of our own queries can be served by an index."""
+def test_a_scrape_reads_no_finished_rows(now):
+    """An index can serve each of our own queries, so the size of the tables does not matter."""
     cache.forget()
     with CaptureQueriesContext(connection) as queries:
         list(metrics.gauges(now=now))
@@ -272,11 +274,11 @@ def test_what_is_done_is_not_read(now):
                 assert f"Seq Scan on shop_{table}" not in plan, plan
 
 
-# --- what processes count ---
+# --- counts of the processes ---
 
 
 @pytest.mark.django_db(transaction=True)
-def test_moves_and_the_time_to_get_there_are_counted(gateway, now):
+def test_transitions_and_their_times_are_counted(gateway, now):
     before = scrape()
     job = make_payable(make_checkout(now=now), gateway, now=now + timedelta(seconds=0))
 
@@ -309,7 +311,7 @@ def test_gateway_calls_are_counted_by_operation_and_outcome(gateway, standin, no
     assert scrape()[key] - before.get(key, 0) == 1
 
 
-def test_carts_in_use_are_counted_by_whose_they_are(now):
+def test_carts_in_use_are_counted_by_kind_of_owner(now):
     fill_cart(make_buyer(now=now), make_variant(), now=now)
     fill_cart(make_buyer(now=now), make_variant(), now=now - timedelta(hours=2))
     account = User.objects.create(email="asha@example.com", created_at=now)
@@ -321,7 +323,7 @@ def test_carts_in_use_are_counted_by_whose_they_are(now):
     assert found["pakka_carts_used_1h", ("account",)] == 1
 
 
-def test_carts_out_of_step_are_counted_by_words_of_ours_alone(now):
+def test_stale_carts_are_counted_with_our_own_labels_only(now):
     before = scrape()
     buyer = make_buyer(now=now)
     for kind in ("reloaded", "a_word_of_theirs"):
@@ -342,7 +344,7 @@ def test_carts_out_of_step_are_counted_by_words_of_ours_alone(now):
 
 
 @pytest.mark.django_db(transaction=True)
-def test_the_lag_of_webhooks_is_counted_when_they_are_handled(now):
+def test_the_delay_of_webhooks_is_measured_when_they_are_handled(now):
     before = scrape()
     deliver({"id": "pay_1", "status": "captured"}, now=now)
 
@@ -372,7 +374,7 @@ Histogram("h", "text", ["label"], buckets=(1, 2)).labels("a").observe(1.5)
 """
 
 
-def test_the_counts_of_the_dead_stay_and_their_files_do_not(tmp_path: Path):
+def test_counts_of_ended_processes_stay_and_their_files_do_not(tmp_path: Path):
     for _ in range(3):
         subprocess.run([sys.executable, "-c", COUNT, tmp_path], check=True)
     assert len(list(tmp_path.glob("*.db"))) == 6
@@ -385,7 +387,7 @@ def test_the_counts_of_the_dead_stay_and_their_files_do_not(tmp_path: Path):
     assert {file.name for file in tmp_path.glob("*.db")} == {"counter_gone.db", "histogram_gone.db"}
 
 
-def test_the_counts_of_the_living_stay_in_their_files(tmp_path: Path):
+def test_counts_of_running_processes_stay_in_their_files(tmp_path: Path):
     living = subprocess.Popen(
         [sys.executable, "-c", f"{COUNT}\nprint(flush=True); input()", tmp_path],
         stdin=subprocess.PIPE,

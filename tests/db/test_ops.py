@@ -1,4 +1,4 @@
-"""What operations see: figures that are right, for those who may see them."""
+"""The operations page: correct figures, for staff only."""
 
 import json
 from datetime import datetime, timedelta
@@ -50,7 +50,7 @@ def fresh():
 
 @pytest.fixture
 def staff(client):
-    """Of no group: to look, being staff is enough."""
+    """A staff user without a group: being staff is enough to see the page."""
     client.force_login(User.objects.create(email="viewer@example.com", is_staff=True))
     return client
 
@@ -68,7 +68,7 @@ def paid(gateway, standin, *, now):
     return job
 
 
-# --- who may look --------------------------------------------------------------------------------
+# --- access --------------------------------------------------------------------------------------
 
 
 def test_staff_see_the_page_and_the_figures(staff):
@@ -77,7 +77,7 @@ def test_staff_see_the_page_and_the_figures(staff):
     assert staff.get(reverse("ops_table", args=["series"])).status_code == 200
 
 
-def test_who_is_not_signed_in_is_sent_to_sign_in(client):
+def test_an_anonymous_user_is_sent_to_the_login_page(client):
     answer = client.get(reverse("ops"), {"range": "24h"})
 
     assert answer.status_code == 302
@@ -100,13 +100,13 @@ def test_nothing_can_be_posted(staff):
 
 
 @pytest.mark.parametrize("wrong", [{"range": "1y"}, {"from": "soon"}, {"from": "2000-01-01"}])
-def test_a_range_that_is_none_is_refused_in_a_sentence(staff, wrong):
+def test_an_invalid_range_is_refused_with_a_sentence(staff, wrong):
     answer = staff.get(reverse("ops_data"), wrong)
 
     assert (answer.status_code, answer.json()["code"]) == (400, "bad_range")
 
 
-# --- what happened -------------------------------------------------------------------------------
+# --- history -------------------------------------------------------------------------------------
 
 
 def test_a_quiet_shop_has_no_figures_and_no_faults(staff):
@@ -117,7 +117,7 @@ def test_a_quiet_shop_has_no_figures_and_no_faults(staff):
     assert set(found["span"]["checkouts"]["series"]["started"]) == {0}
 
 
-def test_each_checkout_is_counted_where_it_came_to(gateway, standin, now):
+def test_each_checkout_is_counted_in_the_state_it_reached(gateway, standin, now):
     paid(gateway, standin, now=now)
     make_payable(make_checkout(now=now), gateway, now=now)
     start.cancel(**_owner_of(make_checkout(now=now)), now=now)
@@ -136,7 +136,7 @@ def _owner_of(job: CheckoutJob) -> dict:
     return {"owner_id": job.owner_id, "job_id": job.pk}
 
 
-def test_a_bucket_holds_what_began_in_it(now):
+def test_a_bucket_counts_the_checkouts_that_started_in_it(now):
     span = hour(now)
     for ago in (0, 1, 1, 59):
         make_checkout(now=now - ago * MINUTE)
@@ -156,7 +156,7 @@ def test_a_payable_checkout_that_ended_unpaid_is_abandoned(gateway, now):
     assert history.checkouts(hour(now))["funnel"]["abandoned_of_payable"] == 0.5
 
 
-def test_reasons_are_told_by_their_codes(now):
+def test_reasons_are_counted_by_code(now):
     for _ in range(2):
         place_order(make_checkout(make_variant(on_hand=0), now=now), now=now)
     start.cancel(**_owner_of(make_checkout(now=now)), now=now)
@@ -174,10 +174,10 @@ def test_times_are_percentiles_since_the_post(gateway, standin, now):
 
     assert found["payable"]["checkouts"] == 1
     assert (found["paid"]["p50"], found["paid"]["p99"]) == (60, 60)
-    assert [it for it in found["paid"]["series"]["p95"] if it is not None] == [60]
+    assert [p95 for p95 in found["paid"]["series"]["p95"] if p95 is not None] == [60]
 
 
-def test_webhooks_tell_how_late_they_are_handled_and_what_was_missed(gateway, standin, now):
+def test_webhooks_have_delays_and_missed_captures(gateway, standin, now):
     paid(gateway, standin, now=now - MINUTE)
     deliver({"id": "pay_2", "status": "captured"}, now=now - timedelta(seconds=30))
 
@@ -190,7 +190,7 @@ def test_webhooks_tell_how_late_they_are_handled_and_what_was_missed(gateway, st
 
 
 @pytest.mark.parametrize("body", [b"", b"\xff", b"[]", b'{"created_at": "x"}', b"[" * 100_000])
-def test_a_body_that_says_no_time_is_no_trouble(now, body):
+def test_a_webhook_body_without_a_time_is_skipped(now, body):
     inbox.receive(event_id="event", body=body, now=now)
 
     assert history.webhooks(hour(now))["delivery_p50"] is None
@@ -224,19 +224,19 @@ def test_an_attempt_on_a_cart_that_changed_is_counted(now):
 
 
 def test_a_refusal_that_cannot_be_counted_is_still_a_refusal(now, monkeypatch):
-    def away(**_fields: object) -> None:
-        raise OperationalError("away")
+    def fail(**_fields: object) -> None:
+        raise OperationalError("unavailable")
 
-    monkeypatch.setattr(SyncEvent.objects, "create", away)
+    monkeypatch.setattr(SyncEvent.objects, "create", fail)
 
     with pytest.raises(start.CartEmpty):
         post_checkout(make_buyer(now=now), now=now)
 
 
-def test_a_storefront_cannot_make_up_our_refusals():
-    told = Caller.guest().post("/api/cart/sync-events/", {"kind": f"{REFUSED}cart_empty"})
+def test_a_storefront_cannot_send_the_kinds_of_our_refusals():
+    response = Caller.guest().post("/api/cart/sync-events/", {"kind": f"{REFUSED}cart_empty"})
 
-    refused(told, 400, "invalid")
+    refused(response, 400, "invalid")
 
 
 def test_carts_are_followed_by_session(now):
@@ -261,10 +261,10 @@ def test_carts_are_followed_by_session(now):
     assert (session["stale"], session["refused"], session["checkout"]) == (1, 0, "queued")
 
 
-# --- what stands ---------------------------------------------------------------------------------
+# --- current state -------------------------------------------------------------------------------
 
 
-def test_work_that_waits_is_shown_by_step(now):
+def test_waiting_work_is_shown_by_step(now):
     make_checkout(now=now)
     deliver({"id": "pay_1", "status": "captured"}, now=now)
 
@@ -275,7 +275,7 @@ def test_work_that_waits_is_shown_by_step(now):
     assert steps["create_order"]["waiting"] == 0
 
 
-def test_messages_in_the_queues_are_counted_and_redis_away_is_said(redis):
+def test_messages_are_counted_and_an_unavailable_redis_shows(redis):
     redis.rpush("gateway", "x", "y")
     assert {"queue": "gateway", "messages": 2} in current.queues()
 
@@ -293,7 +293,7 @@ def test_messages_in_the_queues_are_counted_and_redis_away_is_said(redis):
         ({"attempts": 4, "state": "ordered"}, "Razorpay does not create its order"),
     ],
 )
-def test_what_is_stuck_says_why(now, changes, reason):
+def test_a_stuck_checkout_has_a_reason(now, changes, reason):
     job = make_checkout(now=now)
     CheckoutJob.objects.filter(pk=job.pk).update(**changes)
 
@@ -303,7 +303,7 @@ def test_what_is_stuck_says_why(now, changes, reason):
     assert (found["rows"][0]["checkout"], found["rows"][0]["reason"]) == (str(job.pk), reason)
 
 
-def test_what_is_stuck_is_counted_by_reason_beyond_what_is_listed(now, monkeypatch):
+def test_stuck_checkouts_are_counted_by_reason_beyond_the_listed_ones(now, monkeypatch):
     monkeypatch.setattr(current, "MAX_ROWS", 1)
     jobs = [make_checkout(now=now + n * MINUTE) for n in range(4)]
     CheckoutJob.objects.filter(pk=jobs[0].pk).update(attempts=3)
@@ -337,7 +337,7 @@ def test_held_units_are_shown_and_holds_past_their_end(gateway, now):
     assert (late["lapsed_holds"], late["lapsed_units"]) == (1, 2)
 
 
-def test_all_that_needs_a_person_is_called_out(gateway, now, redis):
+def test_all_that_needs_a_person_is_listed(gateway, now, redis):
     job = make_payable(make_checkout(now=now), gateway, now=now)
     case = cases.Open(job.order_id, cases.CaseKind.DISPUTE, "disp_1", "a bank wants money back")
     cases.open_cases([case], now=now)
@@ -352,7 +352,7 @@ def test_all_that_needs_a_person_is_called_out(gateway, now, redis):
 
     found = current.current(now=now + MINUTE)
 
-    texts = " · ".join(it["text"] for it in found["attention"])
+    texts = " · ".join(row["text"] for row in found["attention"])
     for part in (
         "1 open case",
         "1 webhook dead or unreadable",
@@ -363,14 +363,14 @@ def test_all_that_needs_a_person_is_called_out(gateway, now, redis):
     assert found["webhooks"]["forged"] == 3
 
 
-def test_nothing_is_called_out_where_all_is_well(now):
+def test_nothing_is_listed_if_nothing_needs_a_person(now):
     for name in (heartbeats.SWEEPER, *(heartbeats.CANARY + queue for queue in QUEUES)):
         heartbeats.beat(name, now=now)
 
     assert current.current(now=now)["attention"] == []
 
 
-# --- how they are given --------------------------------------------------------------------------
+# --- cache and CSV -------------------------------------------------------------------------------
 
 
 def test_a_figure_that_takes_too_long_is_left_out_and_named(staff, monkeypatch):
@@ -385,7 +385,7 @@ def test_a_figure_that_takes_too_long_is_left_out_and_named(staff, monkeypatch):
     assert found["span"]["carts"] is not None
 
 
-def test_an_answer_is_kept_for_a_moment(staff, django_assert_num_queries):
+def test_figures_are_cached_for_a_moment(staff, django_assert_num_queries):
     staff.get(reverse("ops_data"))
 
     with django_assert_num_queries(2):  # the session and its user
@@ -401,7 +401,7 @@ def test_the_number_of_queries_does_not_grow_with_the_shop(now, django_assert_ma
         cache.read(hour(now), now=now)
 
 
-def test_a_table_comes_as_csv_that_no_spreadsheet_runs(staff):
+def test_a_csv_has_no_cell_that_a_spreadsheet_runs(staff):
     now = timezone.now() - timedelta(minutes=2)
     job = make_checkout(now=now)
     CheckoutJob.objects.filter(pk=job.pk).update(last_error="=HYPERLINK(1)", attempts=4)
@@ -416,7 +416,7 @@ def test_a_table_comes_as_csv_that_no_spreadsheet_runs(staff):
     assert row.endswith("'=HYPERLINK(1)")
 
 
-def test_the_series_is_a_line_for_each_bucket(staff):
+def test_the_series_has_a_row_for_each_bucket(staff):
     make_checkout(now=timezone.now())
 
     lines = staff.get(reverse("ops_table", args=["series"])).content.decode().splitlines()
@@ -442,7 +442,7 @@ def test_the_series_is_a_line_for_each_bucket(staff):
         ("stock", ",Jar,1,10"),
     ],
 )
-def test_what_the_page_shows_is_there_as_csv(name, line, staff, gateway, standin):
+def test_the_figures_of_the_page_are_in_the_csv(name, line, staff, gateway, standin):
     now = timezone.now() - timedelta(minutes=2)
     job = paid(gateway, standin, now=now)
     case = cases.Open(job.order_id, cases.CaseKind.DISPUTE, "disp_1", "a bank wants money back")
@@ -451,7 +451,7 @@ def test_what_the_page_shows_is_there_as_csv(name, line, staff, gateway, standin
 
     lines = staff.get(reverse("ops_table", args=[name])).content.decode().splitlines()
 
-    assert [it for it in lines if line in it], lines
+    assert any(line in written for written in lines), lines
 
 
 def test_there_is_no_table_of_another_name(staff):

@@ -1,4 +1,4 @@
-"""What operations see of the real processes: signs of life, metrics, logs, Flower."""
+"""What operations see of the real processes: heartbeats, metrics, logs, Flower."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def login(running_shop: RunningShop) -> Login:
     return user, password
 
 
-def test_a_worker_that_takes_no_tasks_is_seen_and_so_is_its_recovery(running_shop: RunningShop):
+def test_a_hanging_worker_shows_and_so_does_its_recovery(running_shop: RunningShop):
     until(lambda: health(running_shop)["status"] == "ok")
     running_shop.stack.freeze("gateway")
     try:
@@ -71,7 +71,7 @@ def test_one_scrape_of_a_web_process_has_the_counts_of_all_processes(running_sho
     )
 
 
-def test_a_restarted_worker_does_not_take_its_counts_along(running_shop: RunningShop):
+def test_a_restarted_worker_keeps_its_counts(running_shop: RunningShop):
     key = ("pakka_task_seconds_count", "ok workers.canary")
     until(lambda: running_shop.metrics().get(key, 0) > 0)
     before = running_shop.metrics()[key]
@@ -93,7 +93,7 @@ def test_one_id_leads_from_the_request_to_the_call_to_razorpay(running_shop: Run
     del buyer.http.headers["X-Request-Id"]
     buyer.wait(checkout, "awaiting_payment")
 
-    def told(process: str, event: str) -> list[dict]:
+    def log_lines(process: str, event: str) -> list[dict]:
         lines = [
             json.loads(line)
             for line in running_shop.stack.logs(process).splitlines()
@@ -101,18 +101,18 @@ def test_one_id_leads_from_the_request_to_the_call_to_razorpay(running_shop: Run
         ]
         return [line for line in lines if line["event"] == event]
 
-    until(lambda: told("gateway", "task"))
-    [request] = told("web", "request")
+    until(lambda: log_lines("gateway", "task"))
+    [request] = log_lines("web", "request")
     assert request["checkout_id"] == checkout["id"]
-    assert {line["checkout_id"] for line in told("worker", "task")} == {checkout["id"]}
-    [call] = told("gateway", "gateway call")
+    assert {line["checkout_id"] for line in log_lines("worker", "task")} == {checkout["id"]}
+    [call] = log_lines("gateway", "gateway call")
     assert (call["operation"], call["checkout_id"]) == ("create_order", checkout["id"])
 
 
 # --- Flower ---
 
 
-def test_flower_asks_who_is_there_and_lets_nobody_act(running_shop: RunningShop):
+def test_flower_requires_a_login_and_is_read_only(running_shop: RunningShop):
     url = running_shop.stack.flower_url
     worker = f"{url}/api/worker/shutdown/worker@nowhere"
 
@@ -134,7 +134,7 @@ def test_flower_remembers_tasks_through_a_restart(running_shop: RunningShop):
     }
 
 
-def test_flower_shows_queues_and_what_tasks_came_to_and_no_secret(running_shop: RunningShop):
+def test_flower_shows_queues_and_results_and_no_secret(running_shop: RunningShop):
     checkout = plant(running_shop)
     until(lambda: len(running_shop.tasks(search=checkout["id"])) >= 4)
 
@@ -164,12 +164,12 @@ def test_no_process_writes_a_secret_into_its_log(running_shop: RunningShop):
     plant(running_shop)
 
     for name in running_shop.stack.names:
-        if name != "standin":  # it stands for Razorpay, and writes what it likes
+        if name != "standin":  # it stands for Razorpay, whose log is not ours
             assert_nothing_planted_is_in(running_shop.stack.logs(name), running_shop)
 
 
 def plant(running_shop: RunningShop) -> dict:
-    """A whole checkout, and refused requests, with what must not be read in every place."""
+    """A whole checkout, and refused requests, with secrets and personal data in every place."""
     [buyer] = running_shop.arrive(1)
     buyer.http.headers["Cookie"] = f"sessionid={TOKEN}"
     checkout = buyer.wait(buyer.post(), "awaiting_payment")

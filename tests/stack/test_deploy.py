@@ -1,4 +1,4 @@
-"""Alerts and dashboard: they can be read, and speak of metrics that are really there."""
+"""Alerts and dashboard: valid, with runbooks, and only about metrics that exist."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ DEPLOY = REPOSITORY / "deploy"
 RULES = yaml.safe_load((DEPLOY / "prometheus" / "rules.yml").read_text())
 ALERTS: list[dict[str, Any]] = [rule for group in RULES["groups"] for rule in group["rules"]]
 DASHBOARD = json.loads((DEPLOY / "grafana" / "dashboards" / "pakka.json").read_text())
-PROMETHEUS_S_OWN = {"up"}
+BUILT_IN = {"up"}
 HANDBOOK = re.compile(r"docs/operations\.md#[a-z-]+")
 
 
@@ -32,7 +32,7 @@ def expressions() -> Iterator[str]:
 
 
 def names_in(expression: str) -> set[str]:
-    """The metrics that an expression reads. :raises ValueError: it is none."""
+    """The metrics that an expression reads. :raises ValueError: it is invalid."""
     names: set[str] = set()
 
     def visit(node: object) -> bool:
@@ -45,7 +45,7 @@ def names_in(expression: str) -> set[str]:
 
 
 @pytest.mark.parametrize("alert", ALERTS, ids=lambda alert: alert["alert"])
-def test_an_alert_says_what_is_wrong_how_bad_it_is_and_where_to_read_on(alert):
+def test_an_alert_has_a_summary_a_severity_and_a_runbook(alert):
     assert set(alert) == {"alert", "expr", "for", "labels", "annotations"}
     assert re.fullmatch(r"\d+[smh]", alert["for"])
     assert alert["labels"]["severity"] in {"critical", "warning"}
@@ -53,12 +53,12 @@ def test_an_alert_says_what_is_wrong_how_bad_it_is_and_where_to_read_on(alert):
     assert HANDBOOK.fullmatch(alert["annotations"]["runbook"])
 
 
-def test_every_alert_has_a_name_and_a_page_of_its_own():
+def test_every_alert_has_its_own_name_and_runbook():
     assert len({alert["alert"] for alert in ALERTS}) == len(ALERTS)
     assert len({alert["annotations"]["runbook"] for alert in ALERTS}) == len(ALERTS)
 
 
-def test_the_handbook_has_a_runbook_for_every_alert_and_no_other():
+def test_the_handbook_has_one_runbook_for_each_alert():
     _, _, runbooks = (REPOSITORY / "docs" / "operations.md").read_text().partition("# Runbooks\n")
     called = {alert["annotations"]["runbook"].partition("#")[2] for alert in ALERTS}
 
@@ -67,7 +67,7 @@ def test_the_handbook_has_a_runbook_for_every_alert_and_no_other():
 
 @pytest.mark.django_db
 @pytest.mark.usefixtures("redis")
-def test_alerts_and_dashboard_read_only_metrics_that_are_there(now):
+def test_alerts_and_dashboard_read_only_existing_metrics(now):
     for instrument in (instruments.HTTP, instruments.GATEWAY, instruments.TASKS):
         instrument.labels(*["test"] * len(instrument._labelnames)).observe(0)
     for instrument in (instruments.BATCHES, instruments.REACHED):
@@ -84,11 +84,11 @@ def test_alerts_and_dashboard_read_only_metrics_that_are_there(now):
 
     read = {name for expression in expressions() for name in names_in(expression)}
 
-    assert read - shown - PROMETHEUS_S_OWN == set()
+    assert read - shown - BUILT_IN == set()
     assert len(read) > 25
 
 
-def test_the_dashboard_s_panels_are_laid_out_beside_each_other():
+def test_the_panels_of_the_dashboard_do_not_overlap():
     places = [panel["gridPos"] for panel in DASHBOARD["panels"]]
     cells = [
         (place["x"] + x, place["y"] + y)
@@ -101,7 +101,7 @@ def test_the_dashboard_s_panels_are_laid_out_beside_each_other():
     assert max(x for x, _ in cells) < 24
 
 
-def test_prometheus_asks_the_containers_of_compose():
+def test_prometheus_scrapes_the_containers_of_compose():
     config = yaml.safe_load((DEPLOY / "prometheus" / "prometheus.yml").read_text())
     services = yaml.safe_load((REPOSITORY / "docker-compose.yml").read_text())["services"]
     asked = set()
@@ -119,7 +119,7 @@ def test_prometheus_asks_the_containers_of_compose():
         assert (DEPLOY / "prometheus" / part).exists()
 
 
-def test_grafana_finds_its_data_and_its_dashboard():
+def test_grafana_finds_its_data_source_and_its_dashboard():
     provisioning = DEPLOY / "grafana" / "provisioning"
     [source] = yaml.safe_load((provisioning / "datasources" / "prometheus.yml").read_text())[
         "datasources"

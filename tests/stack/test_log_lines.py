@@ -1,4 +1,4 @@
-"""Every line that a process of the shop writes, from its start to its stop, is one JSON object."""
+"""Each line that a process of the shop writes, from start to stop, is one JSON object."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ SECRETS = ("RAZORPAY_KEY_ID", "RAZORPAY_KEY_SECRET", "RAZORPAY_WEBHOOK_SECRETS")
 
 @pytest.fixture(scope="module")
 def logs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[str]]:
-    """What each process wrote while it started, sold something, and was asked to stop."""
+    """The lines of each process during its start, one sale, and its stop."""
     environ = (
         UNSET
         | dict.fromkeys(SECRETS, "")
@@ -51,14 +51,14 @@ def test_every_line_of_a_process_is_json(logs: dict[str, list[str]], name: str):
         assert {"event", "level", "logger"} <= set(fields), line
 
 
-def test_the_last_words_of_a_worker_are_a_line_too(logs: dict[str, list[str]]):
+def test_the_last_message_of_a_worker_is_json_too(logs: dict[str, list[str]]):
     events = [json.loads(line)["event"] for line in logs["worker"]]
 
     assert "worker: Warm shutdown (MainProcess)" in events
 
 
-def test_what_migrate_does_is_in_the_log(logs: dict[str, list[str]]):
-    """`seed` talks to the person who calls it, in plain text."""
+def test_the_output_of_migrate_is_in_the_log(logs: dict[str, list[str]]):
+    """`seed` writes plain text, because people call it."""
     lines = [json.loads(line) for line in logs["setup"] if line.startswith("{")]
 
     done = [line["event"] for line in lines if line["logger"] == "migrate"]
