@@ -1,8 +1,4 @@
-"""
-The Celery app, where its tasks go, and the doorbell.
-
-A message only says "look": it may be lost, doubled or late. Rows say what is to be done.
-"""
+"""The Celery app and its routes. A message only says "look": the rows say what is to be done."""
 
 from __future__ import annotations
 
@@ -12,22 +8,16 @@ from django.db import close_old_connections
 from kombu import Queue
 
 from tasks import transport
+from tasks.registry import QUEUES, WORK
 
-RESULT_LINE_CHARS = 4096  # room for the ids of a whole batch, so that Flower finds each of them
-
-QUEUES = ("checkout", "gateway", "webhooks")
+RESULT_LINE_CHARS = 4096  # the ids of a whole batch fit, so Flower's search finds each of them
 
 app = Celery("pakka")
 app.config_from_object("django.conf:settings", namespace="CELERY")
 app.conf.update(
     task_queues=[Queue(name) for name in QUEUES],
     task_default_queue="checkout",
-    task_routes={
-        "checkout.create_razorpay_order": {"queue": "gateway"},
-        "checkout.*": {"queue": "checkout"},
-        "payments.reconcile_webhook": {"queue": "webhooks"},
-        "payments.*": {"queue": "gateway"},
-    },
+    task_routes={work.task: {"queue": work.queue} for work in WORK},
     worker_consumer=f"{transport.__name__}:{transport.Consumer.__name__}",
     imports=("tasks.checkout", "tasks.payments", "tasks.canary", "tasks.signals"),
 )
@@ -35,6 +25,6 @@ app.Task.resultrepr_maxsize = RESULT_LINE_CHARS
 
 
 @task_prerun.connect
-def _check_connection(**_signal: object) -> None:
-    """As Django does before a request: a connection that broke since the last task is replaced."""
+def _replace_broken_connections(**_signal: object) -> None:
+    """Replace a database connection that broke since the last task, as Django does per request."""
     close_old_connections()

@@ -14,9 +14,8 @@ from shop.checkout.states import State
 from shop.operations import audit_log
 from shop.operations.audit_log import Action, ActionRefused, ActionRequest, AuditEntry
 from tasks.app import app
-from tasks.checkout import NEXT_TASK
 from tasks.notify import notify
-from tasks.payments import CAPTURE, CHECK_PAYMENTS, RECONCILE_WEBHOOK, SEND_REFUNDS
+from tasks.registry import CAPTURE, CHECK_PAYMENTS, NEXT_TASK, RECONCILE_WEBHOOK, SEND_REFUNDS
 
 TASKS: dict[str, str] = {
     Action.POLL: CHECK_PAYMENTS,

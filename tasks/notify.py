@@ -1,16 +1,20 @@
 """
-Notify workers that rows are due, and coalesce notifications.
+Notify workers that rows are due. Notifications of a task are coalesced:
 
-A message only says "look": it may be lost, doubled or late. Rows say what is to be done.
+1. `notify` sets a flag of the task in Redis, and sends a message only if the flag was not set.
+2. The run that this message starts clears the flag (`begin_run`) before it looks for due rows. So
+   rows that fall due later are announced by a message of their own, and no notification is lost.
+3. Runs of a task in one process start a short delay apart (`tasks.batch_delay`). While one run
+   waits for its start, the flag stays set and other messages have nothing to do.
+
+A message may be lost, duplicated or late: the sweeper finds overdue rows without it.
 """
 
 from __future__ import annotations
 
 import logging
 import time
-from collections import defaultdict
 from contextlib import suppress
-from threading import Lock
 from typing import Any
 
 from django.conf import settings
@@ -20,35 +24,28 @@ from shop.db import redis_client
 from shop.db.redis_client import RedisUnavailable
 from shop.telemetry import logs
 from tasks.app import app
+from tasks.batch_delay import BatchDelay
+from tasks.registry import WORK
 
 logger = logging.getLogger(__name__)
 
-# A flag that outlives its ring, because the message was lost, keeps others from ringing for this
-# long at most. Also the longest a ring waits in a queue before a second one may join it.
-PENDING_SECONDS = 5
-_broker_avoided_until = 0.0  # by this process, on the monotonic clock
-
-
-# Runs of a task, in one process, begin so far apart: each finds what came meanwhile, and a checkout
-# costs less the more of them there are. One that is alone does not wait. Who found company will
-# find more of it: that waits longer, as far as buyers do not notice.
-BATCH_DELAY_SECONDS = 0.05
-BATCH_DELAY_SECONDS_PER_ROW = 0.015
-MAX_BATCH_DELAY_SECONDS = 0.15
-_batch_delays: dict[str, float] = {}  # of each task, in seconds, as its last run has set it
-_began: dict[str, float] = {}  # the last run of each task, on the monotonic clock
-_waiting: defaultdict[str, Lock] = defaultdict(Lock)  # held by the run that waits for its time
 CANARY = "workers.canary"
+
+# If a message is lost, its flag suppresses others for this long. A message that waits in its queue
+# for longer may be joined by a second one.
+PENDING_SECONDS = 5
+
+_broker_avoided_until = 0.0  # by this process, on the monotonic clock
+_batch_delays = {work.task: BatchDelay() for work in WORK}
 
 
 def notify(task: str, **ids: str) -> None:
     """
-    Tell a worker that rows await `task`. Call after the commit that made them due.
+    Notify a worker that rows are due for `task`. Call after the commit that made them due.
 
-    Not sent while an earlier ring of this task is unanswered: whoever answers that takes all that
-    is due. A lost ring is late, never fatal: the sweeper finds the rows by their `due_at`. A dead
-    broker costs one caller a fifth of a second every five seconds; so does a dead Redis. The id of
-    the request that we work for goes along in the message's headers.
+    Sends nothing while an earlier notification of the task is pending: its run takes all due rows.
+    An unavailable broker or Redis costs the caller a fifth of a second, once in five seconds. The
+    message's headers carry the id of the current request into the task.
     """
     if _set_pending(task, seconds=PENDING_SECONDS):
         _send(task, ids, flag=task)
@@ -56,8 +53,10 @@ def notify(task: str, **ids: str) -> None:
 
 def notify_overdue(task: str, **ids: str) -> None:
     """
-    As `ring`, for rows that should have been taken already. They have a flag of their own: the flag
-    of a lost ring would silence this one for as long as it lives. Several sweepers send one.
+    Notify a worker of rows that should have been processed by now. For the sweeper.
+
+    Uses a flag of its own, because the flag of a lost message would suppress this one. Several
+    sweepers send one message.
     """
     if _set_pending(_overdue(task), seconds=PENDING_SECONDS):
         _send(task, ids, flag=_overdue(task))
@@ -65,10 +64,10 @@ def notify_overdue(task: str, **ids: str) -> None:
 
 def send_canary(queue: str) -> None:
     """
-    Send a task that does nothing through this queue: whether it comes to its end, its row says.
+    Send a task through `queue` that only writes a heartbeat.
 
-    Sweepers that do so at once send one. Worth nothing after `CANARY_SECONDS`: canaries do not
-    pile up before a worker that is away.
+    Several sweepers send one. The message expires after `CANARY_SECONDS`, so canaries do not pile
+    up while no worker takes from the queue.
     """
     seconds = settings.CANARY_SECONDS
     flag = f"{CANARY}.{queue}"
@@ -76,27 +75,54 @@ def send_canary(queue: str) -> None:
         _send(CANARY, {"queue": queue}, flag=flag, queue=queue, expires=seconds)
 
 
-def _set_pending(name: str, *, seconds: int) -> bool:
-    """Whether we are to send: nobody has a moment ago, and neither Redis nor the broker is away."""
+def begin_run(task: str) -> bool:
+    """
+    Begin a run of `task`: wait for the batch delay, then clear the pending flag.
+
+    Call before looking for due rows. Returns False if another run of this process waits already:
+    that one takes all due rows, so this one has nothing to do.
+    """
+    if not _batch_delays[task].wait():
+        return False
+    # After the wait, not before: messages that came while we waited left their flag to this run,
+    # and from here on no run waits that could take over a later one.
+    _clear_pending(task, _overdue(task))
+    return True
+
+
+def set_batch_delay(task: str, *, rows: int, limit: int) -> None:
+    """Set the delay until the next run of `task` in this process; see `BatchDelay.set`."""
+    _batch_delays[task].set(rows=rows, limit=limit)
+
+
+def _set_pending(flag: str, *, seconds: int) -> bool:
+    """Set the flag. False if it was set, or if Redis or the broker is unavailable: do not send."""
     if time.monotonic() < _broker_avoided_until:
         return False
     try:
-        raised = redis_client.call(lambda it: it.set(_flag(name), 1, nx=True, ex=seconds))
+        is_new = redis_client.call(lambda client: client.set(_key(flag), 1, nx=True, ex=seconds))
     except RedisUnavailable:
         return False
-    return bool(raised)
+    return bool(is_new)
+
+
+def _clear_pending(*flags: str) -> None:
+    with suppress(RedisUnavailable):  # the flags expire
+        redis_client.call(lambda client: client.delete(*map(_key, flags)))
 
 
 def _send(task: str, ids: dict[str, str], *, flag: str, **options: Any) -> None:
     """
-    Send, or leave the broker alone for `REDIS_AVOIDED_SECONDS`. It may be another server than
-    Redis, which throttles go on asking; and its `flag` is lowered, or nobody else would ring.
+    Send the message. If the broker is unavailable, avoid it for `REDIS_AVOIDED_SECONDS` and clear
+    `flag`, which would suppress the notifications of other processes.
+
+    The broker may be another server than Redis, so Redis itself is not avoided: throttles use it.
     """
     global _broker_avoided_until  # noqa: PLW0603 - of this process
     headers = {"request_id": logs.current_request_id()}
     try:
-        # What Celery would find out for each message stands still: how the arguments look in
-        # Flower, and that the queue, which its worker declares, is there.
+        # Given here, because Celery would compute them for every message: the arguments as Flower
+        # shows them, and the declaration of the queue, which the worker has declared.
         app.send_task(
             task,
             kwargs=ids,
@@ -108,55 +134,13 @@ def _send(task: str, ids: dict[str, str], *, flag: str, **options: Any) -> None:
         )
     except BrokerUnavailable as error:
         _broker_avoided_until = time.monotonic() + settings.REDIS_AVOIDED_SECONDS
-        logger.warning("the broker is away: %r", error)
+        logger.warning("the broker is unavailable: %r", error)
         _clear_pending(flag)
-
-
-def begin_run(task: str) -> bool:
-    """
-    Say that we look now. Call before looking, so that a ring that comes while we work is sent.
-
-    Waits until the pace of this task (`keep_pace`) has passed since its last run began: what comes
-    meanwhile is not rung for, and shares the cost of this run. False while another run of it waits
-    here: that one will look, and find our rows too, so this one has nothing to do.
-    """
-    waiting = _waiting[task]
-    if not waiting.acquire(blocking=False):
-        return False
-    try:
-        pace_seconds = _batch_delays.get(task, BATCH_DELAY_SECONDS)
-        wait_seconds = _began.get(task, -pace_seconds) + pace_seconds - time.monotonic()
-        if wait_seconds > 0:
-            time.sleep(wait_seconds)
-        _began[task] = time.monotonic()
-    finally:
-        waiting.release()
-    # Only now: a run that came while we waited has left its flag to us, and one that rings from
-    # here on finds nobody waiting.
-    _clear_pending(task, _overdue(task))
-    return True
-
-
-def set_batch_delay(task: str, *, rows: int, limit: int) -> None:
-    """
-    Set when the next run of this task may begin, from the `rows` that this one found. Who found
-    `limit`, as many as one may take, has left some: then at once.
-    """
-    neighbours = max(0, rows - 1)
-    seconds = min(
-        BATCH_DELAY_SECONDS + BATCH_DELAY_SECONDS_PER_ROW * neighbours, MAX_BATCH_DELAY_SECONDS
-    )
-    _batch_delays[task] = seconds if rows < limit else 0.0
-
-
-def _clear_pending(*names: str) -> None:
-    with suppress(RedisUnavailable):  # they end by themselves
-        redis_client.call(lambda it: it.delete(*map(_flag, names)))
 
 
 def _overdue(task: str) -> str:
     return f"{task}.overdue"
 
 
-def _flag(name: str) -> str:
-    return f"ring:{name}"
+def _key(flag: str) -> str:
+    return f"pending:{flag}"

@@ -1,6 +1,5 @@
 """
-What is seen of tasks from outside: logs with their ids, counts and times. Celery's own signals, so
-that no task has to think of it.
+Logs and metrics of every task, from Celery's signals: tasks themselves contain no such code.
 """
 
 from __future__ import annotations
@@ -24,32 +23,32 @@ from shop.telemetry.instruments import FAILURES, TASKS, WORKER_STARTS
 
 logger = logging.getLogger("tasks")
 
-_began: ContextVar[float] = ContextVar("began")  # on the performance counter
+_started: ContextVar[float] = ContextVar("started")  # on the performance counter
 
 
 @setup_logging.connect
-def _leave_logging_alone(**_signal: object) -> None:
-    """Django has set it up. That somebody listens here keeps Celery from adding its own."""
+def _keep_django_logging(**_signal: object) -> None:
+    """Keep Celery from configuring logging: it does not if this signal has a receiver."""
 
 
-def _say_as_json(message: str, _stream: object = None) -> None:
-    """Celery's last words, of a signal handler: written at once, as a line of the log."""
+def _write_json(message: str, _stream: object = None) -> None:
+    """Write a message of Celery's signal handlers to the log at once, as a line of JSON."""
     line = {"event": message, "level": "info", "logger": "celery.apps.worker"}
     with suppress(OSError):
         os.write(sys.stdout.fileno(), orjson.dumps(line) + b"\n")
 
 
 @worker_init.connect
-def _show_metrics(sender: Any, **_signal: object) -> None:
+def _start_metrics(sender: Any, **_signal: object) -> None:
     WORKER_STARTS.labels(sender.hostname.partition("@")[0]).inc()
-    FAILURES.labels("internal_error")  # from nothing to one is no increase, from zero to one is
+    FAILURES.labels("internal_error")  # exists with 0, so that Prometheus sees the first increase
     exporter.serve()
-    worker_program.safe_say = _say_as_json  # type: ignore[attr-defined]
+    worker_program.safe_say = _write_json  # type: ignore[attr-defined]
 
 
 @worker_ready.connect
-def _keep_what_was_imported(**_signal: object) -> None:
-    """The garbage collector need not look through it again and again."""
+def _freeze_garbage_collector(**_signal: object) -> None:
+    """Exempt everything that was imported from garbage collection, to save CPU time."""
     gc.collect()
     gc.freeze()
 
@@ -59,12 +58,12 @@ def _begin(task: Task, task_id: str, kwargs: dict[str, Any], **_signal: object) 
     request_id = getattr(task.request, "request_id", None)
     ids = {name: str(value) for name, value in kwargs.items() if name.endswith("_id")}
     logs.begin(task=task.name, task_id=task_id, request_id=str(request_id or ""), **ids)
-    _began.set(time.perf_counter())
+    _started.set(time.perf_counter())
 
 
 @task_postrun.connect
 def _end(task: Task, state: str, retval: object, **_signal: object) -> None:
-    seconds = time.perf_counter() - _began.get()
+    seconds = time.perf_counter() - _started.get()
     outcome = "ok" if state == "SUCCESS" else "failed"
     TASKS.labels(task.name, outcome).observe(seconds)
     if logger.isEnabledFor(logging.INFO):

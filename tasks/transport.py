@@ -1,9 +1,9 @@
 """
-How Celery talks to the broker: two economies, and two cures. Together the economies halve what a
-task costs before it works; the cures keep a worker alive when Redis dies, and when a message comes
-that is not ours.
+Changes to how Celery's worker and kombu talk to the broker.
 
-Measured with kombu 5.7 and redis-py 8.1: docs/decisions/speed.md.
+Each method says what it changes, why, and when it can be removed. Two changes save time: together
+they halve the cost of an empty task (docs/decisions/speed.md; kombu 5.7, redis-py 8.1). The others
+keep a worker alive when Redis stops, and when a message arrives that this shop has not sent.
 """
 
 # The stubs know less than these classes have.
@@ -23,9 +23,9 @@ from redis import DataError, Redis
 from shop.telemetry.instruments import FOREIGN_MESSAGES
 
 EVENTS_EVERY_SECONDS = 0.25
-# What kombu raises over an entry of a queue that no kombu has written.
+# kombu raises these over a queue entry that kombu has not written.
 UNREADABLE = (AttributeError, DataError, LookupError, RecursionError, TypeError, ValueError)
-# The headers that our messages use, all of them text. Celery may send others; no task reads them.
+# The headers that our tasks read, all of them text. Celery sends others too.
 HEADERS = frozenset(
     {
         *("task", "id", "root_id", "parent_id", "lang", "origin", "argsrepr", "kwargsrepr"),
@@ -37,16 +37,16 @@ logger = logging.getLogger(__name__)
 
 
 class Channel(kombu_redis.Channel):
-    """
-    Keeps its client. kombu makes one for each command, six in the life of a task, at 0.4 ms each.
-
-    A client is a pool and a table of replies: threads may share it.
-    """
-
     _kept: Redis | None = None
 
     def _create_client(self, asynchronous: bool = False) -> Any:
-        if asynchronous:  # made once by kombu too
+        """
+        Keep one client for the channel. Threads may share it.
+
+        kombu makes a client for every command: six in a task, 0.4 ms each. Remove when kombu keeps
+        its client.
+        """
+        if asynchronous:  # kombu makes this one once
             return super()._create_client(asynchronous=True)
         if self._kept is None or self._kept.connection_pool is not self.pool:
             self._kept = super()._create_client()
@@ -54,15 +54,21 @@ class Channel(kombu_redis.Channel):
 
     def _get_pool(self, asynchronous: bool = False) -> Any:
         """
-        A channel whose connection is gone has no address left, and says so in a way that Celery
-        takes for what it is. kombu's AttributeError ended the worker when Redis died under it.
+        Raise ConnectionError for a channel whose connection is closed; Celery then reconnects.
+
+        kombu raises AttributeError, which ends the worker when Redis stops. Remove when
+        tests/db/test_transport.py passes without it.
         """
         if self.connection is None or self.connection.client is None:
             raise ConnectionError("the connection of this channel is closed")
         return super()._get_pool(asynchronous)
 
     def _brpop_read(self, **options: Any) -> Any:
-        """An entry that kombu cannot read has left its queue already, so it is dropped by that."""
+        """
+        Drop and count a queue entry that kombu cannot read. It has left its queue already.
+
+        In kombu the error ends the worker. Remove when kombu handles unreadable entries.
+        """
         try:
             return super()._brpop_read(**options)
         except UNREADABLE as error:
@@ -74,30 +80,34 @@ class Transport(kombu_redis.Transport):
     Channel = Channel
 
 
+# Every connection to a redis:// or rediss:// URL uses our transport.
 TRANSPORT_ALIASES |= dict.fromkeys(("redis", "rediss"), "tasks.transport:Transport")
 
 
 class Consumer(CeleryConsumer):
     """
-    Sends what Flower hears of tasks a few times a second, not thrice for each task. Rejects what is
-    not a message of ours, and goes on: Celery 5.7 ends the worker over some of them and puts them
-    back, so that they end the next one too.
+    Rejects foreign messages and batches the events for Flower.
+
+    Celery 5.7 ends the worker over some foreign messages and returns them to the queue, where they
+    end the next worker. Remove `create_task_handler`, `on_decode_error` and `on_invalid_task` when
+    tests/journey/test_foreign_messages.py passes without them.
     """
 
     def create_task_handler(self, *promise: Any) -> Callable[[Message], None]:
+        """Check each message before Celery sees it, and reject those that raise in Celery."""
         receive = super().create_task_handler(*promise)
         broker = self.app.connection_for_read()
         ours = {name for name in self.app.tasks if not name.startswith("celery.")}
-        # kombu counts KeyError among them, but here it is about the message.
-        away = {*broker.connection_errors, *broker.channel_errors} - {KeyError}
+        # kombu lists KeyError among the errors of a connection; here it concerns the message.
+        unavailable = {*broker.connection_errors, *broker.channel_errors} - {KeyError}
 
         def receive_ours(message: Message) -> None:
             try:
                 refuse_foreign(message, tasks=ours)
                 keep_our_headers(message)
                 receive(message)
-            except tuple(away):
-                raise  # Celery connects again
+            except tuple(unavailable):
+                raise  # Celery reconnects
             except Exception as error:  # noqa: BLE001 - whatever is wrong with it
                 self.reject(message, error)
 
@@ -110,13 +120,18 @@ class Consumer(CeleryConsumer):
         self.reject(message, exc)
 
     def reject(self, message: Message, error: Exception) -> None:
-        """Drop it; a broker that has dead-letter queues puts it there."""
+        """Drop the message. A broker with a dead-letter queue moves it there."""
         count_foreign(error)
         if not message.acknowledged:
             message.reject_log_error(logger, self.connection_errors)
 
     def on_send_event_buffered(self) -> Any:
-        """The timer sends them; a burst that fills the buffer does so by itself."""
+        """
+        Do not send an event to Flower at once: a timer sends all of them four times a second.
+
+        Celery sends three for each task, one by one. A full buffer is still sent at once. Remove
+        when Celery can send them together.
+        """
 
     def register_with_event_loop(self, hub: Any) -> None:
         super().register_with_event_loop(hub)
@@ -128,14 +143,15 @@ class Consumer(CeleryConsumer):
 
 
 class Foreign(Exception):
-    """A message that no process of ours has sent; says in what it differs."""
+    """The message was not sent by this shop; the text says how it differs."""
 
 
 def refuse_foreign(message: Message, *, tasks: Collection[str]) -> None:
     """
-    :raises Foreign: not a task of ours with keyword arguments, to be run at once, with no task
-        after it.
-    :raises Exception: whatever kombu raises over a body that it cannot decode.
+    Accept a message for one of `tasks` with keyword arguments only, to run now, with no callbacks.
+
+    :raises Foreign: it is another message.
+    :raises Exception: kombu cannot decode the body, and raises various errors.
     """
     task, body = message.headers.get("task"), message.payload
     if not isinstance(task, str) or task not in tasks or not message.headers.get("id"):
@@ -148,11 +164,12 @@ def refuse_foreign(message: Message, *, tasks: Collection[str]) -> None:
 
 def keep_our_headers(message: Message) -> None:
     """
-    Remove what no task of ours reads. Celery fails over some values of other headers outside the
-    task, and does not acknowledge the message then: a worker with as many of these as it has
-    threads takes no more.
+    Remove the headers that no task of ours reads.
 
-    :raises Foreign: one of ours is not text.
+    Celery raises over some values of those headers outside the task and does not acknowledge the
+    message: a worker that received as many of these as it has threads takes no more messages.
+
+    :raises Foreign: one of our headers is not text.
     """
     ours = {name: message.headers[name] for name in HEADERS & message.headers.keys()}
     if wrong := [name for name, value in ours.items() if not isinstance(value, str | None)]:
@@ -161,6 +178,6 @@ def keep_our_headers(message: Message) -> None:
 
 
 def count_foreign(error: Exception) -> None:
-    """Count and log a message that was dropped. Its content is not logged: it may be anything."""
+    """Count and log a dropped message, but not its content, which may be anything."""
     FOREIGN_MESSAGES.inc()
     logger.error("a message that is not ours was dropped: %.200r", error)

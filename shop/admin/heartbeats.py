@@ -14,8 +14,8 @@ from shop.admin.actions import ActionMixin, StaffAction
 from shop.admin.widgets import Listing, ReadOnly, pill, took
 from shop.telemetry import heartbeats
 from shop.telemetry.heartbeats import Heartbeat
-from tasks.app import QUEUES
 from tasks.control import WORKERS, restart
+from tasks.registry import QUEUES
 
 KNOWN = (heartbeats.SWEEPER, *(heartbeats.CANARY + queue for queue in QUEUES))
 

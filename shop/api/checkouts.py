@@ -41,8 +41,8 @@ from shop.checkout import status as checkout_status
 from shop.checkout.jobs import CheckoutJob
 from shop.checkout.start import CartChanged, ClientView, Terms
 from shop.money import CURRENCY
-from tasks import checkout as checkout_tasks
 from tasks.notify import notify
+from tasks.registry import VALIDATE_CART
 
 ADDRESSES = ("shipping_address", "billing_address")
 ANYTHING = "*/*"
@@ -140,7 +140,7 @@ class Checkouts(generics.GenericAPIView):
                 409, changed.code, changed.message, {"cart": cart_json(changed.cart)}
             ) from changed
         job_id = accepted.job_id
-        notify(checkout_tasks.VALIDATE_CART, checkout_id=str(job_id))
+        notify(VALIDATE_CART, checkout_id=str(job_id))
         headers = {"Location": checkout_status.links(job_id)["self"]}
         if accepted.made:
             return shown(accepted.made, status_code=status.HTTP_202_ACCEPTED, **headers)

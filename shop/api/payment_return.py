@@ -26,7 +26,7 @@ from shop.api.openapi import ETAG, PRIVATE, RETRY_AFTER, THROTTLED, WITH_BODY, r
 from shop.checkout import confirm
 from shop.checkout.jobs import CheckoutJob
 from tasks.notify import notify
-from tasks.payments import CHECK_PAYMENTS
+from tasks.registry import CHECK_PAYMENTS
 
 
 class ConfirmIn(serializers.Serializer):

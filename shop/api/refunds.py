@@ -35,7 +35,7 @@ from shop.operations.audit_log import ActionRequest, AlreadyDone
 from shop.orders import Order
 from shop.payments.refunds import Refund, RefundRefused
 from tasks.notify import notify
-from tasks.payments import SEND_REFUNDS
+from tasks.registry import SEND_REFUNDS
 
 
 class MayRefund(BasePermission):

@@ -15,7 +15,7 @@ from shop.db.redis_client import RedisUnavailable
 from shop.payments import inbox, webhook_health
 from shop.payments.razorpay import signatures
 from tasks.notify import notify
-from tasks.payments import RECONCILE_WEBHOOK
+from tasks.registry import RECONCILE_WEBHOOK
 
 MAX_EVENT_ID = 64
 

@@ -360,13 +360,6 @@ def mark_waiting(state: State, buyer_sees: str, *, now: datetime) -> None:
     )
 
 
-def overdue(states: Sequence[State], *, before: datetime) -> dict[State, uuid.UUID]:
-    """For each of these states in which jobs have been due since `before`, one such job."""
-    late = CheckoutJob.objects.filter(state__in=states, due_at__lt=before)
-    found = late.order_by("state", "due_at").distinct("state").values_list("state", "id")
-    return {State(state): job_id for state, job_id in found}
-
-
 def stuck(*, now: datetime) -> QuerySet[CheckoutJob]:
     """Checkouts at a step of ours that are long overdue, or were tried again and again."""
     at_a_step = CheckoutJob.objects.filter(state__in=sorted(WITH_TASK), due_at__isnull=False)

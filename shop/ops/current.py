@@ -29,7 +29,7 @@ from shop.payments.refunds import Refund, RefundStatus
 from shop.stock import StockLevel
 from shop.telemetry import heartbeats
 from shop.telemetry.redaction import redacted
-from tasks.app import QUEUES
+from tasks.registry import QUEUES
 
 MAX_ROWS = 50
 MAX_VARIANTS = 10

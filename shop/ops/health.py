@@ -14,7 +14,7 @@ from shop.db.redis_client import RedisUnavailable
 from shop.ops import metrics
 from shop.payments import circuit_breaker, webhook_health
 from shop.telemetry import heartbeats
-from tasks.app import QUEUES
+from tasks.registry import QUEUES
 
 
 def live(request: HttpRequest) -> HttpResponse:

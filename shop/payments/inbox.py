@@ -263,19 +263,7 @@ def handle_again(gateway_order_ids: Collection[str], *, now: datetime) -> None:
     )
 
 
-def overdue_unresolved(*, before: datetime) -> str | None:
-    """The id of an event that has been due to be asked about since `before`, if there is one."""
-    late = InboxEvent.objects.filter(resolve_at__lt=before).order_by("resolve_at")
-    return late.values_list("gateway_event_id", flat=True).first()
-
-
 def of_gateway_orders(gateway_order_ids: Collection[str]) -> QuerySet[InboxEvent]:
     """The events that tell of these Razorpay orders, as they came; unread ones are not known."""
     known = [it for it in gateway_order_ids if it]
     return InboxEvent.objects.filter(gateway_order_id__in=known).exclude(gateway_order_id="")
-
-
-def overdue(*, before: datetime) -> str | None:
-    """The id of an event that has been due since `before`, if there is one."""
-    late = InboxEvent.objects.filter(due_at__lt=before).order_by("due_at")
-    return late.values_list("gateway_event_id", flat=True).first()

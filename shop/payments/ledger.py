@@ -336,13 +336,6 @@ def claim_captures(*, limit: int, now: datetime) -> list[Payment]:
     return due
 
 
-def overdue_capture(*, before: datetime) -> str | None:
-    """The checkout of a payment that should have been captured by `before`, if there is one."""
-    late = Payment.objects.filter(capture_at__lt=before).order_by("capture_at")
-    checkout_id = late.values_list("gateway_order__order__checkout__id", flat=True).first()
-    return str(checkout_id) if checkout_id else None
-
-
 def retry_capture(payment: Payment, *, at: datetime | None) -> None:
     """Try the capture again at `at`; None: there is nothing left to capture."""
     Payment.objects.filter(pk=payment.pk).update(capture_at=at)

@@ -201,10 +201,3 @@ def schedule_final_poll(row_ids: Collection[int]) -> None:
             " WHERE id = ANY(%s)",
             [_until_final_poll().total_seconds(), fast.array(row_ids)],
         )
-
-
-def overdue(*, before: datetime) -> str | None:
-    """The checkout of an order that is due to be asked about since `before`, if there is one."""
-    late = GatewayOrder.objects.filter(poll_at__lt=before).order_by("poll_at")
-    checkout_id = late.values_list("order__checkout__id", flat=True).first()
-    return str(checkout_id) if checkout_id else None

@@ -366,10 +366,3 @@ def of_orders(order_ids: Collection[int]) -> dict[int, list[Refund]]:
     for refund in rows.select_related("payment__gateway_order").order_by("id"):
         found[refund.payment.gateway_order.order_id].append(refund)
     return found
-
-
-def overdue(*, before: datetime) -> str | None:
-    """The checkout of a refund that has been due since `before`, if there is one."""
-    late = Refund.objects.filter(due_at__lt=before).order_by("due_at")
-    checkout_id = late.values_list("payment__gateway_order__order__checkout__id", flat=True).first()
-    return str(checkout_id) if checkout_id else None

@@ -20,7 +20,7 @@ from shop.payments.ledger import GatewayOrder, Payment
 from shop.payments.refunds import Refund, RefundReason, RefundStatus
 from shop.telemetry import heartbeats
 from shop.telemetry.heartbeats import Heartbeat
-from tasks.payments import SEND_REFUNDS
+from tasks.registry import SEND_REFUNDS
 from tests.support.events import deliver
 from tests.support.shop import make_checkout, make_payable, place_order, reload, run
 
@@ -255,7 +255,7 @@ def test_what_there_is_not_is_not_found(slug, sign_in, now):
 def test_who_sends_refunds_is_rung_for(sign_in, paid, redis):
     sign_in(roles.REFUNDER).post(url_of("checkoutjob", paid, "refund"), form())
 
-    assert redis.get(f"ring:{SEND_REFUNDS}")
+    assert redis.get(f"pending:{SEND_REFUNDS}")
 
 
 def test_a_password_that_was_taken_away_opens_nothing(sign_in, payable):

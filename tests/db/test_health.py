@@ -20,12 +20,12 @@ from shop.payments.gateway import OutcomeUnknown
 from shop.payments.ledger import GatewayOrder
 from shop.payments.webhook_health import webhook_health
 from shop.telemetry import exporter, heartbeats
-from tasks.app import QUEUES
 from tasks.canary import canary
+from tasks.registry import QUEUES
 from tests.support.events import deliver
 from tests.support.shop import make_checkout, make_payable, run, run_remote
 from workers import health
-from workers.sweeper import listen
+from workers.sweeper import check_webhooks
 
 pytestmark = pytest.mark.django_db
 
@@ -159,7 +159,7 @@ def test_captures_found_only_by_polling_raise_the_alarm(gateway, standin, now):
     run_remote(CheckPayments(), gateway, now=now)
 
     assert webhook_health(now=now).captured_by_fetch == 3
-    assert listen(now=now)
+    assert check_webhooks(now=now)
 
 
 def test_one_webhook_ends_the_alarm(gateway, standin, now):
@@ -169,34 +169,34 @@ def test_one_webhook_ends_the_alarm(gateway, standin, now):
     run_remote(CheckPayments(), gateway, now=now)
 
     assert webhook_health(now=now).captured_by_webhook == 1
-    assert not listen(now=now)
+    assert not check_webhooks(now=now)
 
 
 def test_the_alarm_lasts_until_a_webhook_arrives(gateway, standin, now):
     payment = pay_three(gateway, standin, now=now)
     run_remote(CheckPayments(), gateway, now=now)
-    assert listen(now=now + timedelta(hours=1))
+    assert check_webhooks(now=now + timedelta(hours=1))
 
     deliver(payment, now=now + timedelta(hours=1))
 
-    assert not listen(now=now + timedelta(hours=1))
-    assert not listen(now=now + timedelta(hours=2))
+    assert not check_webhooks(now=now + timedelta(hours=1))
+    assert not check_webhooks(now=now + timedelta(hours=2))
 
 
 def test_a_shop_with_few_payments_gets_the_alarm_too(gateway, standin, now):
     for hours in range(3):
-        assert not listen(now=now + timedelta(hours=hours))
+        assert not check_webhooks(now=now + timedelta(hours=hours))
         pay_one(gateway, standin, now=now + timedelta(hours=hours))
         run_remote(CheckPayments(), gateway, now=now + timedelta(hours=hours))
 
-    assert listen(now=now + timedelta(hours=2))
+    assert check_webhooks(now=now + timedelta(hours=2))
 
 
 def test_the_alarm_ends_after_a_day_without_payments(gateway, standin, now):
     pay_three(gateway, standin, now=now)
     run_remote(CheckPayments(), gateway, now=now)
 
-    assert not listen(now=now + timedelta(days=1))
+    assert not check_webhooks(now=now + timedelta(days=1))
 
 
 # --- for containers ---

@@ -19,7 +19,9 @@ from shop.payments.razorpay import instrumentation
 from shop.telemetry import logs, redaction
 from tasks import checkout as checkout_tasks
 from tasks import payments, signals
+from tasks import run as runs
 from tasks.notify import notify
+from tasks.registry import CREATE_RAZORPAY_ORDER
 from tests.support import environment
 from tests.support.api import Caller
 from tests.support.events import deliver
@@ -111,7 +113,7 @@ def test_a_message_carries_the_request_id_into_the_task_and_its_calls(
 ):
     job = make_checkout(now=now)
     logs.begin(request_id="req-1")
-    notify(checkout_tasks.CREATE_RAZORPAY_ORDER, checkout_id=str(job.pk))
+    notify(CREATE_RAZORPAY_ORDER, checkout_id=str(job.pk))
     [message] = redis.lrange("gateway", 0, -1)
     headers = json.loads(message)["headers"]
     assert headers["request_id"] == "req-1"
@@ -121,7 +123,7 @@ def test_a_message_carries_the_request_id_into_the_task_and_its_calls(
     task.push_request(id="task-1", request_id=headers["request_id"])
     try:
         signals._begin(task=task, task_id="task-1", kwargs={"checkout_id": str(job.pk)})
-        future = checkout_tasks._threads().submit(
+        future = runs._threads().submit(
             gateway.create_order, receipt="r-1", amount_paise=100, currency="INR"
         )
         order = future.result(timeout=30)

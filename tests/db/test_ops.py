@@ -22,7 +22,7 @@ from shop.payments.gateway import OutcomeUnknown
 from shop.payments.inbox import InboxEvent
 from shop.payments.ledger import GatewayOrder
 from shop.telemetry import heartbeats
-from tasks.app import QUEUES
+from tasks.registry import QUEUES
 from tests.support.api import Caller, refused
 from tests.support.events import deliver
 from tests.support.shop import (

@@ -23,7 +23,7 @@ from shop.operations.audit_log import ActionRefused, ActionRequest, AuditEntry
 from shop.ops import current
 from shop.telemetry import heartbeats
 from tasks import control
-from tasks.app import QUEUES
+from tasks.registry import QUEUES
 from tests.support.buyers import until
 from workers import procfile
 from workers.stack.services import Services

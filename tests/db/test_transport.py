@@ -1,4 +1,4 @@
-"""What kombu does wrong when Redis dies under it, and our channel does not."""
+"""Our channel raises what Celery expects when Redis stops; kombu's does not."""
 
 import pytest
 from redis import Redis

@@ -21,9 +21,9 @@ from shop.orders import Order
 from shop.payments import inbox
 from shop.payments.ledger import GatewayOrder, Payment, PaymentStatus
 from shop.payments.refunds import Refund
-from tasks import checkout as checkout_tasks
-from tasks.app import QUEUES
+from tasks import registry
 from tasks.notify import notify, send_canary
+from tasks.registry import QUEUES
 from tests.support.events import deliver, event_body
 from tests.support.shop import (
     TERMS,
@@ -253,7 +253,7 @@ def test_two_payments_that_two_workers_read_pay_once_and_one_goes_back(gateway, 
 
 
 def test_rings_from_everywhere_at_once_are_one_message(redis):
-    all_at_once(*[lambda: notify(checkout_tasks.VALIDATE_CART, checkout_id="1")] * 16)
+    all_at_once(*[lambda: notify(registry.VALIDATE_CART, checkout_id="1")] * 16)
 
     assert redis.llen("checkout") == 1
 

@@ -16,7 +16,7 @@ from django.utils.dateparse import parse_date, parse_datetime
 from shop.money import format_amount
 from shop.operations import books
 from shop.payments.gateway import GatewayError
-from tasks.checkout import gateway
+from tasks.run import gateway
 
 SINCE = timedelta(days=7)
 

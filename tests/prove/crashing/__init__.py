@@ -132,9 +132,9 @@ def crash_in_steps() -> None:
 
 def crash_in_tasks() -> None:
     """Boundaries around what a task does beside its step: begin its run, notify the next task."""
-    from tasks import checkout, payments
+    from tasks import run as runs
 
-    begin_run = checkout.begin_run
+    begin_run = runs.begin_run
 
     def begun(task: str) -> bool:
         is_ours = begin_run(task)
@@ -145,16 +145,15 @@ def crash_in_tasks() -> None:
         @wraps(run)
         def called(task: str, step: Any, **ids: str) -> str:
             line = run(task, step, **ids)
-            if line not in {"nothing due", checkout.COALESCED}:
+            if line not in {"nothing due", runs.COALESCED}:
                 reach(f"{step.name}:notified")
             return line
 
         return called
 
-    checkout.begin_run = begun
-    # Each of the modules has taken the names for its own by now: the admin imports them.
-    checkout.local = payments.local = crashing(checkout.local)
-    checkout.remote = payments.remote = crashing(checkout.remote)
+    runs.begin_run = begun
+    runs.local = crashing(runs.local)
+    runs.remote = crashing(runs.remote)
 
 
 def crash_at_commits() -> None:
