@@ -44,7 +44,7 @@ OLD = 5_000
 TABLES = [
     f"shop_{name}"
     for name in (
-        *("user", "cart", "checkoutjob", "idempotencykey", "move"),
+        *("user", "cart", "checkoutjob", "idempotencykey", "transition"),
         *("order", "orderline", "gatewayorder", "payment", "inboxevent"),
     )
 ]
