@@ -1,7 +1,7 @@
 """
-Where the embedded servers listen: pure functions of `DATA_DIR`, the same for every process.
+The addresses of the embedded servers: pure functions of `DATA_DIR`.
 
-Settings and other programs find the servers by these, without being told.
+The settings and other programs find the servers by these, with no further configuration.
 """
 
 import hashlib
@@ -12,13 +12,13 @@ from pathlib import Path
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 DATABASE = "pakka"
-# Roles of the embedded database: see deploy/postgres/roles.sql.
+# The roles of the embedded database: see deploy/postgres/roles.sql.
 SUPERUSER = "postgres"
 OWNER = "pakka_owner"
 APP = "pakka_app"
 
 MAX_SOCKET_PATH_BYTES = 100  # the kernel's limit is 107 on Linux, 103 on macOS
-PLAIN_PATH = re.compile(r"[A-Za-z0-9._/-]+")  # needs no quoting in any URL
+PLAIN_PATH = re.compile(r"[A-Za-z0-9._/-]+")  # needs no quoting in a URL
 
 
 def data_dir_of(environ: Mapping[str, str]) -> Path:
@@ -28,8 +28,8 @@ def data_dir_of(environ: Mapping[str, str]) -> Path:
 
 def run_dir(data_dir: Path) -> Path:
     """
-    Where the sockets lie: `DATA_DIR/run`, or a short name in the temp directory when a socket
-    there would have too long a path, or one that URLs would have to quote.
+    The directory of the sockets: `DATA_DIR/run`, or a short path in /tmp if the path of a socket
+    would be too long or would need quoting in a URL.
     """
     run = data_dir.resolve() / "run"
     longest = run / ".s.PGSQL.5432.lock"
@@ -40,7 +40,7 @@ def run_dir(data_dir: Path) -> Path:
 
 
 def postgres_url(data_dir: Path, *, role: str = APP) -> str:
-    """The embedded database, in the one form that psycopg, psql and django-environ all read."""
+    """The embedded database, in a form that psycopg, psql and django-environ can read."""
     return f"postgres://{role}@/{DATABASE}?host={run_dir(data_dir)}"
 
 
@@ -50,7 +50,7 @@ def redis_url(data_dir: Path) -> str:
 
 
 def celery_broker_url(redis_url: str) -> str:
-    """`redis_url` as Celery (kombu) spells it: other words for unix sockets, the rest unchanged."""
+    """`redis_url` in the form of Celery (kombu): unix sockets differ, other URLs are the same."""
     if not redis_url.startswith("unix://"):
         return redis_url
     return redis_url.replace("unix://", "redis+socket://", 1).replace("?db=", "?virtual_host=")

@@ -1,10 +1,10 @@
 """
 Signals that ask a process to stop, as a `threading.Event`.
 
-Python runs a signal handler between two instructions of the main thread, which may be those of an
-earlier handler. `Event.set` holds a lock that is not re-entrant, so a handler that calls it
-deadlocks when a second signal interrupts it. Here the handler does nothing: the interpreter writes
-the signal's number to a socket (`signal.set_wakeup_fd`), and a thread reads it and sets the event.
+Python runs a signal handler between two instructions of the main thread, even of an earlier
+handler. `Event.set` holds a lock that is not re-entrant, so a handler that calls it deadlocks when
+a second signal interrupts it. Here the handler does nothing: the interpreter writes the signal's
+number to a socket (`signal.set_wakeup_fd`), and a thread reads it and sets the event.
 """
 
 import atexit
@@ -19,8 +19,8 @@ def set_on_signals(stop_asked: threading.Event) -> None:
     """
     Set `stop_asked` on SIGINT, SIGTERM or SIGHUP, from now until the process ends.
 
-    Call once, from the main thread. Repeated signals change nothing, those during the exit of the
-    interpreter included.
+    Call once, from the main thread. Repeated signals change nothing, not even while the interpreter
+    exits.
     """
     reader, writer = socket.socketpair()
     writer.setblocking(False)
@@ -41,6 +41,6 @@ def _set_when_written(
 
 
 def _ignore_signals() -> None:
-    """The interpreter would restore the default, by which a late signal ends the process."""
+    """Ignore late signals: the interpreter would restore the default, which ends the process."""
     for number in SIGNALS:
         signal.signal(number, signal.SIG_IGN)

@@ -32,7 +32,7 @@ from tests.bench.soak import soak, through
 from tests.bench.upkeep import upkeep
 from tests.support.old_rows import grow
 from workers.stack.server import ServiceError
-from workers.stack.supervised import last_lines
+from workers.stack.spawn import last_lines
 
 KEPT_IN = data_dir_of(os.environ)
 

@@ -14,8 +14,8 @@ from typing import Any, Self
 
 from shop.addresses import REPOSITORY
 from tests.bench.wire import ask, encode
-from workers.stack.environment import SPARE_PORTS, is_free
-from workers.stack.supervised import Supervised
+from workers.stack.environment import FREE_PORTS, is_free
+from workers.stack.process import Process
 
 START_SECONDS = 20
 
@@ -26,7 +26,7 @@ class GatewayProcess:
         self.webhook_secret = secrets.token_urlsafe(24)
         self.url = f"http://127.0.0.1:{self.port}"
         log_dir.mkdir(parents=True, exist_ok=True)
-        self._process = Supervised(
+        self._process = Process(
             "gateway",
             f"exec {shlex.quote(sys.executable)} -m tests.bench.gateway {self.port}",
             environment={**os.environ, "BENCH_WEBHOOK_SECRET": self.webhook_secret},
@@ -62,4 +62,4 @@ class GatewayProcess:
 
 
 def free_port() -> int:
-    return next(port for port in random.sample(SPARE_PORTS, 100) if is_free(port))
+    return next(port for port in random.sample(FREE_PORTS, 100) if is_free(port))

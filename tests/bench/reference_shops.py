@@ -27,7 +27,7 @@ from tests.bench.shops import (
     order_form,
 )
 from workers.stack.environment import is_free
-from workers.stack.supervised import Supervised
+from workers.stack.process import Process
 
 OWN_DATABASE = "reference"
 START_SECONDS = 60
@@ -196,10 +196,10 @@ class ReferenceShop:
             raise BenchError(f"{self.name}: migrate:\n{process.last_lines()}")
         process.kill()
 
-    def _process(self, name: str, command: str) -> Supervised:
+    def _process(self, name: str, command: str) -> Process:
         self._log_dir.mkdir(parents=True, exist_ok=True)
         log = self._log_dir / f"{self._kind.module}-{name}.log"
-        return Supervised(name, command, environment=self._environment, root=REPOSITORY, log=log)
+        return Process(name, command, environment=self._environment, root=REPOSITORY, log=log)
 
     def _rows(self, query: Any, values: Sequence[object] = ()) -> list[Any]:
         return self.database.execute(query, values or None).fetchall()

@@ -29,8 +29,8 @@ from tests.support.buyers import until
 from tests.support.process_settings import GUESTS_ONLY, UNHURRIED, UNSET, changed
 from workers import procfile
 from workers.stack import process_tree
+from workers.stack.process import STOP_SECONDS, Process
 from workers.stack.stack import Stack
-from workers.stack.supervised import STOP_SECONDS, Supervised
 
 Json = dict[str, Any]
 
@@ -102,7 +102,7 @@ class Ground:
             processes=(*PAIRS, "standin"),
             announce=self.said.append,
         )
-        self._twins: dict[str, Supervised] = {}
+        self._twins: dict[str, Process] = {}
         self._over = threading.Event()
         self._keeper: threading.Thread | None = None
         self._http = requests.Session()
@@ -161,7 +161,7 @@ class Ground:
         }
         for name, command in mortal.items():
             assert command != commands[name], f"the Procfile starts {name} in another way now"
-            self._twins[name] = Supervised(
+            self._twins[name] = Process(
                 name + TWIN,
                 command.replace("@%h", f"{TWIN}@%h"),
                 environment=self.stack.environment | {"WEB_WORKERS": "1"},

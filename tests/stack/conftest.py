@@ -12,7 +12,7 @@ from tests.support.processes import StartScript
 
 @pytest.fixture
 def start_script() -> Iterator[StartScript]:
-    """Start a Python text in a process of its own; its lines are in `stdout`."""
+    """Start Python source in its own process; its output is in `stdout`."""
     started: list[subprocess.Popen[str]] = []
 
     def start(text: str, *arguments: str | Path, **environ: str) -> subprocess.Popen[str]:

@@ -20,7 +20,7 @@ def test_django_and_psycopg_read_the_same_from_the_database_url():
     assert django["OPTIONS"]["host"] == psycopg["host"] == "/srv/shop/.data/run"
 
 
-def test_redis_and_celery_are_led_to_the_same_socket():
+def test_redis_and_celery_use_the_same_socket():
     redis = RedisClient.from_url(redis_url(SHORT))
     celery = Connection(celery_broker_url(redis_url(SHORT)))
 
@@ -28,16 +28,16 @@ def test_redis_and_celery_are_led_to_the_same_socket():
     assert celery.as_uri() == "redis+socket:///srv/shop/.data/run/redis.sock"
 
 
-def test_celery_takes_the_same_numbered_database_as_redis():
+def test_celery_uses_the_same_numbered_database_as_redis():
     assert celery_broker_url("unix:///a.sock?db=3") == "redis+socket:///a.sock?virtual_host=3"
 
 
-def test_a_redis_elsewhere_is_the_broker_as_it_is():
+def test_the_url_of_another_redis_is_unchanged():
     assert celery_broker_url("rediss://:word@cache:6380/2") == "rediss://:word@cache:6380/2"
 
 
 @pytest.mark.parametrize("data_dir", [LONG, Path("/srv/my shop/data"), Path("/srv/दुकान")])
-def test_a_path_that_no_socket_or_url_can_hold_gets_a_short_name_of_its_own(data_dir: Path):
+def test_a_path_too_long_for_a_socket_or_unfit_for_a_url_gets_a_short_name(data_dir: Path):
     assert len(str(run_dir(data_dir) / ".s.PGSQL.5432.lock")) < 100
     assert run_dir(data_dir) == run_dir(data_dir)
     assert run_dir(data_dir) != run_dir(data_dir / "other")
@@ -49,7 +49,7 @@ def test_the_data_dir_is_absolute_and_in_the_repository_when_unset():
     assert data_dir_of({"DATA_DIR": "elsewhere"}) == Path.cwd() / "elsewhere"
 
 
-def test_a_directory_with_two_names_has_one_address(tmp_path: Path):
+def test_two_names_of_a_directory_have_one_address(tmp_path: Path):
     (tmp_path / "real").mkdir()
     (tmp_path / "alias").symlink_to("real")
 

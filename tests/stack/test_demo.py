@@ -1,4 +1,4 @@
-"""The demo says plainly what went wrong. (That it goes right is in test_commands.)"""
+"""The demo names what went wrong. (A demo that succeeds is in test_commands.)"""
 
 import json
 import threading
@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from workers.stack.demo import Deviation, Interrupted, Storefront, in_rupees
+from workers.stack.demo import DemoFailed, Interrupted, Storefront, in_rupees
 
 Answers = dict[tuple[str, str], tuple[int, dict[str, Any]]]
 OpenShop = Callable[[Answers], Storefront]
@@ -35,7 +35,7 @@ GOOD: Answers = {
 
 @pytest.fixture
 def open_shop() -> Iterator[OpenShop]:
-    """A shop that says what it is told to, on a port of this machine."""
+    """An HTTP server that gives the `answers` of a test."""
     opened: list[ThreadingHTTPServer] = []
 
     def open_one(answers: Answers) -> Storefront:
@@ -57,7 +57,7 @@ def open_shop() -> Iterator[OpenShop]:
         threading.Thread(target=server.serve_forever).start()
         opened.append(server)
         url = f"http://127.0.0.1:{server.server_port}"
-        return Storefront(url, url, stop_asked=threading.Event(), tell=lambda _line: None)
+        return Storefront(url, url, stop_asked=threading.Event(), announce=lambda _line: None)
 
     yield open_one
     for server in opened:
@@ -65,20 +65,20 @@ def open_shop() -> Iterator[OpenShop]:
         server.server_close()
 
 
-def test_an_error_of_the_shop_is_told_with_the_call_and_the_answer(open_shop: OpenShop):
+def test_an_error_of_the_shop_is_shown_with_the_call_and_the_answer(open_shop: OpenShop):
     shop = open_shop(GOOD | {("POST", "/api/cart/add/"): (409, {"error": "Sold out."})})
 
     with pytest.raises(
-        Deviation, match=r"POST \S+/api/cart/add/ answered 409, not 200: .*Sold out"
+        DemoFailed, match=r"POST \S+/api/cart/add/ answered 409, not 200: .*Sold out"
     ):
         shop.buy()
 
 
-def test_a_checkout_that_fails_is_told_in_the_words_for_the_buyer(open_shop: OpenShop):
+def test_a_failed_checkout_is_shown_with_its_message_for_the_buyer(open_shop: OpenShop):
     ended = {"status": "failed", "error": {"message": "Only 1 left."}, "poll": {"done": True}}
     shop = open_shop(GOOD | {("GET", "/api/checkouts/c1/"): (200, WAITING | ended)})
 
-    with pytest.raises(Deviation, match=r"^the checkout ended as failed: Only 1 left\.$"):
+    with pytest.raises(DemoFailed, match=r"^the checkout ended as failed: Only 1 left\.$"):
         shop.buy()
 
 
@@ -86,36 +86,38 @@ def test_an_amount_that_is_not_the_cart_s_is_not_paid(open_shop: OpenShop):
     wrong = WAITING | {"payment": PAYMENT | {"amount": 1}}
     shop = open_shop(GOOD | {("GET", "/api/checkouts/c1/"): (200, wrong)})
 
-    with pytest.raises(Deviation, match="the cart is 2248896 paise, Razorpay is to take 1"):
+    with pytest.raises(DemoFailed, match="the cart is 2248896 paise, Razorpay is to take 1"):
         shop.buy()
 
 
-def test_an_empty_shelf_is_told(open_shop: OpenShop):
+def test_a_shop_without_stock_is_reported(open_shop: OpenShop):
     shop = open_shop(GOOD | {("GET", "/api/products/"): (200, {"results": []})})
 
-    with pytest.raises(Deviation, match="nothing that is in stock"):
+    with pytest.raises(DemoFailed, match="nothing that is in stock"):
         shop.buy()
 
 
-def test_a_paid_checkout_without_an_order_is_told(open_shop: OpenShop):
+def test_a_paid_checkout_without_an_order_is_reported(open_shop: OpenShop):
     paid = {"status": "paid", "order": None, "poll": {"done": True}}
     answers = GOOD | {("POST", "/api/payments/create-from-cart/"): (202, WAITING)}
     shop = open_shop(answers | {("GET", "/api/checkouts/c1/"): (200, WAITING | paid)})
 
-    with pytest.raises(Deviation, match="paid but names no order"):
+    with pytest.raises(DemoFailed, match="paid but names no order"):
         shop.buy()
 
 
-def test_a_shop_that_is_gone_is_told():
-    shop = Storefront("http://127.0.0.1:9", "", stop_asked=threading.Event(), tell=lambda _l: None)
+def test_a_shop_that_does_not_answer_is_reported():
+    shop = Storefront(
+        "http://127.0.0.1:9", "", stop_asked=threading.Event(), announce=lambda _l: None
+    )
 
     with pytest.raises(
-        Deviation, match=r"POST http://127.0.0.1:9/api/auth/register/ got no answer"
+        DemoFailed, match=r"POST http://127.0.0.1:9/api/auth/register/ got no answer"
     ):
         shop.buy()
 
 
-def test_who_asks_to_stop_is_heard_while_the_demo_waits(open_shop: OpenShop):
+def test_a_request_to_stop_ends_the_demo(open_shop: OpenShop):
     shop = open_shop(GOOD)
     shop._stop_asked.set()
 

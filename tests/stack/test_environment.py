@@ -6,7 +6,7 @@ import pytest
 from workers.stack import environment
 from workers.stack.server import ServiceError
 
-NOTHING_SAID = lambda _line: None  # noqa: E731
+SILENT = lambda _line: None  # noqa: E731
 
 
 def test_secrets_are_made_once_and_readable_by_their_owner_only(tmp_path: Path):
@@ -29,7 +29,7 @@ def test_a_secret_that_is_new_is_added_to_those_that_are_kept(tmp_path: Path):
     assert second["SECRET_KEY"] == first["SECRET_KEY"]
 
 
-def test_what_the_user_has_set_is_left_alone(tmp_path: Path):
+def test_values_of_the_user_are_kept(tmp_path: Path):
     given = {"SECRET_KEY": "mine", "PORT": "9000", "DEBUG": "0", "FLOWER_BASIC_AUTH": "me:mine"}
 
     assert given.items() <= environment.complete(given, data_dir=tmp_path).items()
@@ -42,7 +42,7 @@ def test_an_empty_value_counts_as_unset(tmp_path: Path):
     assert len(completed["SECRET_KEY"]) > 50
 
 
-def test_the_stand_in_and_the_shop_know_each_other_and_share_their_secrets(tmp_path: Path):
+def test_the_stand_in_and_the_shop_get_each_others_address_and_the_same_secrets(tmp_path: Path):
     given = {"PORT": "8123", "STANDIN_PORT": "8456"}
 
     completed = environment.complete(given, data_dir=tmp_path)
@@ -57,7 +57,7 @@ def test_the_stand_in_and_the_shop_know_each_other_and_share_their_secrets(tmp_p
     "given",
     [{"RAZORPAY_KEY_ID": "rzp_live_1"}, {"RAZORPAY_BASE_URL": "https://api.razorpay.com"}],
 )
-def test_who_talks_to_a_real_gateway_gets_no_stand_in_and_no_made_up_keys(
+def test_a_real_gateway_gets_no_stand_in_and_no_generated_keys(
     tmp_path: Path, given: dict[str, str]
 ):
     completed = environment.complete(given, data_dir=tmp_path)
@@ -75,7 +75,7 @@ def test_live_keys_do_not_get_debug(tmp_path: Path):
     assert environment.complete({}, data_dir=tmp_path)["DEBUG"] == "1"
 
 
-def test_no_proxy_stands_between_the_processes(tmp_path: Path):
+def test_no_proxy_is_used_between_the_processes(tmp_path: Path):
     completed = environment.complete({"NO_PROXY": "example.com"}, data_dir=tmp_path)
 
     assert completed["NO_PROXY"] == completed["no_proxy"] == "example.com,127.0.0.1,localhost"
@@ -84,39 +84,39 @@ def test_no_proxy_stands_between_the_processes(tmp_path: Path):
 # --- ports ---
 
 
-def test_a_given_port_that_is_taken_is_refused_by_name():
+def test_a_given_port_that_is_taken_is_refused_by_the_name_of_its_variable():
     with socket.socket() as other:
         other.bind(("127.0.0.1", 0))
         other.listen()
         given = {"PORT": str(other.getsockname()[1])}
 
         with pytest.raises(ServiceError, match=r"^PORT=\d+ is taken"):
-            environment.Ports().take(given, announce=NOTHING_SAID)
+            environment.Ports().take(given, announce=SILENT)
 
 
 @pytest.mark.parametrize("port", ["0", "65536", "eighty"])
-def test_a_given_port_that_is_none_is_refused_by_name(port: str):
+def test_a_given_port_that_is_no_port_is_refused_by_the_name_of_its_variable(port: str):
     with pytest.raises(ServiceError, match=rf"^FLOWER_PORT={port}, must be a port number"):
-        environment.Ports().take({"FLOWER_PORT": port}, announce=NOTHING_SAID)
+        environment.Ports().take({"FLOWER_PORT": port}, announce=SILENT)
 
 
-def test_two_stacks_that_start_together_get_different_ports_and_are_told():
-    said: list[str] = []
+def test_two_stacks_that_start_together_get_different_ports_and_announce_them():
+    announced: list[str] = []
     one, other = environment.Ports(), environment.Ports()
 
-    first = one.take({}, announce=said.append)
-    second = other.take({}, announce=said.append)
+    first = one.take({}, announce=announced.append)
+    second = other.take({}, announce=announced.append)
 
     assert not set(first.values()) & set(second.values())
-    assert f"PORT: 8000 is taken, using {second['PORT']}" in said
+    assert f"PORT: 8000 is taken, using {second['PORT']}" in announced
     one.release()
     other.release()
 
 
 def test_a_released_port_can_be_taken_again():
     one, other = environment.Ports(), environment.Ports()
-    port = one.take({}, announce=NOTHING_SAID)["PORT"]
+    port = one.take({}, announce=SILENT)["PORT"]
     one.release()
 
-    assert other.take({"PORT": port}, announce=NOTHING_SAID)["PORT"] == port
+    assert other.take({"PORT": port}, announce=SILENT)["PORT"] == port
     other.release()

@@ -14,13 +14,13 @@ from redis.exceptions import TimeoutError as RedisTimeoutError
 from shop.addresses import SUPERUSER, celery_broker_url, postgres_url, redis_url, run_dir
 from tests.support.processes import StartScript, eventually, none_lives
 from workers.stack import process_tree
-from workers.stack.server import DIE_WITH_PARENT
 from workers.stack.services import Postgres, Redis, ServiceError, Services
+from workers.stack.spawn import DIE_WITH_PARENT, die_with_parent
 
 HOLD_SERVICES = """
 import sys
 from pathlib import Path
-from workers import process_tree
+from workers.stack import process_tree
 from workers.stack.services import Services
 
 with Services(Path(sys.argv[1]), environ={}) as services:
@@ -64,7 +64,7 @@ def client(data_dir: Path, *, timeout_seconds: float = 5) -> RedisClient:
     )
 
 
-# --- what is promised of the data ---
+# --- durable data ---
 
 
 def test_data_survives_a_stop_and_a_start(services: Services):
@@ -78,7 +78,7 @@ def test_data_survives_a_stop_and_a_start(services: Services):
     assert client(services.data_dir).get("kept") == "7"
 
 
-def test_what_was_acknowledged_survives_kill_9_of_both_servers(services: Services):
+def test_acknowledged_writes_survive_kill_9_of_both_servers(services: Services):
     query(services.data_dir, "CREATE TABLE kept AS SELECT 7 AS number")
     client(services.data_dir).set("kept", "7")
 
@@ -90,7 +90,7 @@ def test_what_was_acknowledged_survives_kill_9_of_both_servers(services: Service
     assert client(services.data_dir).get("kept") == "7"
 
 
-def test_postgres_waits_for_the_disk_and_speaks_unicode(postgres: Postgres):
+def test_postgres_waits_for_the_disk_and_stores_unicode(postgres: Postgres):
     settings = "current_setting('fsync'), current_setting('synchronous_commit')"
     about = "pg_encoding_to_char(encoding), datlocale"
 
@@ -102,7 +102,7 @@ def test_postgres_waits_for_the_disk_and_speaks_unicode(postgres: Postgres):
     assert found == [("on", "on", "UTF8", "C.UTF-8")]
 
 
-def test_redis_never_evicts_a_queue_and_writes_a_log(redis: Redis):
+def test_redis_evicts_no_queue_and_writes_a_log(redis: Redis):
     assert client(redis.data_dir).config_get("maxmemory-policy", "appendonly") == {
         "maxmemory-policy": "noeviction",
         "appendonly": "yes",
@@ -116,7 +116,7 @@ def test_celery_reaches_the_embedded_redis(redis: Redis):
         assert broker.SimpleQueue("letters").get(timeout=5).payload == "hello"
 
 
-# --- what is left behind: nothing ---
+# --- nothing is left behind ---
 
 
 def test_a_stop_leaves_no_process_no_socket_and_no_shared_memory(services: Services):
@@ -170,7 +170,7 @@ def test_a_start_right_after_kill_9_of_the_parent_waits_for_its_servers_to_end(
         assert query(services.data_dir, "SELECT 1") == [(1,)]
 
 
-def test_a_child_whose_parent_died_before_it_looked_does_not_start():
+def test_a_child_whose_parent_has_died_already_does_not_start():
     gone = subprocess.Popen([sys.executable, "-c", ""])
     gone.wait()
 
@@ -202,15 +202,15 @@ def test_a_frozen_server_is_stopped_cleanly(redis: Redis):
     assert "Valkey is now ready to exit" in redis.log.read_text()
 
 
-def test_postgres_keeps_nothing_in_the_memory_that_outlives_it(postgres: Postgres):
-    """Nothing but the segment that the next test is about."""
+def test_postgres_leaves_nothing_in_shared_memory(postgres: Postgres):
+    """Except one segment, which the tests above cover."""
     assert query(postgres.data_dir, "SHOW dynamic_shared_memory_type") == [("mmap",)]
 
 
-# --- what a crash left behind does no harm ---
+# --- remains of a crash do no harm ---
 
 
-def test_stale_sockets_are_no_obstacle(tmp_path: Path):
+def test_stale_sockets_do_not_prevent_a_start(tmp_path: Path):
     run_dir(tmp_path).mkdir(mode=0o700)
     for name in ("redis.sock", ".s.PGSQL.5432", ".s.PGSQL.5432.lock"):
         (run_dir(tmp_path) / name).write_text(f"{os.getpid()}\n")
@@ -220,19 +220,11 @@ def test_stale_sockets_are_no_obstacle(tmp_path: Path):
         assert client(services.data_dir).ping()
 
 
-def test_a_stale_pid_that_is_somebody_else_by_now_is_no_obstacle(postgres: Postgres):
+def test_a_stale_pid_that_another_process_has_by_now_does_not_prevent_a_start(postgres: Postgres):
     postgres.kill()
     pid_file = postgres.directory / "postmaster.pid"
-    death_signal = str(int(signal.SIGKILL))
-    die_with_parent = [
-        sys.executable,
-        "-I",
-        "-S",
-        str(DIE_WITH_PARENT),
-        str(os.getpid()),
-        death_signal,
-    ]
-    somebody = subprocess.Popen([*die_with_parent, "unprivileged", "sleep", "60"])
+    command = [*die_with_parent(signal.SIGKILL, "unprivileged"), "sleep", "60"]
+    somebody = subprocess.Popen(command)
     comm = Path(f"/proc/{somebody.pid}/comm")
     try:
         assert eventually(lambda: comm.read_text() == "sleep\n")
@@ -246,7 +238,7 @@ def test_a_stale_pid_that_is_somebody_else_by_now_is_no_obstacle(postgres: Postg
     assert query(postgres.data_dir, "SELECT 1") == [(1,)]
 
 
-def test_a_half_made_database_is_made_anew(tmp_path: Path):
+def test_an_unfinished_database_is_made_again(tmp_path: Path):
     (tmp_path / "postgres.unfinished").mkdir()
     (tmp_path / "postgres.unfinished" / "PG_VERSION").write_text("18")
 
@@ -254,7 +246,7 @@ def test_a_half_made_database_is_made_anew(tmp_path: Path):
         assert query(services.data_dir, "SELECT 1") == [(1,)]
 
 
-def test_a_database_of_another_postgres_is_refused_by_name(tmp_path: Path):
+def test_a_database_of_another_version_of_postgres_is_refused(tmp_path: Path):
     (tmp_path / "postgres").mkdir()
     (tmp_path / "postgres" / "PG_VERSION").write_text("16\n")
 
@@ -262,15 +254,15 @@ def test_a_database_of_another_postgres_is_refused_by_name(tmp_path: Path):
         Postgres(tmp_path).start()
 
 
-# --- whose it is ---
+# --- owners ---
 
 
-def test_a_second_start_on_one_data_dir_says_who_is_in_the_way(redis: Redis):
+def test_a_second_start_on_one_data_dir_names_the_running_server(redis: Redis):
     with pytest.raises(ServiceError, match=f"redis already runs on DATA_DIR={redis.data_dir}"):
         Redis(redis.data_dir).start()
 
 
-def test_who_attaches_uses_the_running_servers_and_leaves_them(services: Services):
+def test_attaching_uses_running_servers_and_leaves_them_running(services: Services):
     client(services.data_dir).set("seen", "by both")
 
     with Services(services.data_dir, environ={}, attach=True) as guest:
@@ -282,7 +274,7 @@ def test_who_attaches_uses_the_running_servers_and_leaves_them(services: Service
     assert client(services.data_dir).ping()
 
 
-def test_who_attaches_to_nothing_starts_the_servers_and_stops_them(tmp_path: Path):
+def test_attaching_starts_and_stops_servers_that_do_not_run(tmp_path: Path):
     guest = Redis(tmp_path, attach=True)
 
     guest.start()
@@ -293,7 +285,7 @@ def test_who_attaches_to_nothing_starts_the_servers_and_stops_them(tmp_path: Pat
     assert none_lives([pid])
 
 
-def test_two_data_dirs_stand_side_by_side(tmp_path: Path):
+def test_servers_of_two_data_dirs_run_side_by_side(tmp_path: Path):
     one, other = Redis(tmp_path / "one"), Redis(tmp_path / "other")
     one.start()
     other.start()
@@ -318,15 +310,15 @@ def test_a_run_directory_that_others_may_enter_is_refused(tmp_path: Path):
     run_dir(tmp_path).mkdir()
     run_dir(tmp_path).chmod(0o777)
 
-    with pytest.raises(ServiceError, match="must be ours alone"):
+    with pytest.raises(ServiceError, match="must belong to this user alone"):
         Redis(tmp_path).start()
 
 
-# --- where it lies ---
+# --- directories ---
 
 
 @pytest.mark.parametrize("name", ["long" * 30, "my shop", "दुकान"])
-def test_any_directory_will_do(tmp_path: Path, name: str):
+def test_any_directory_can_be_used(tmp_path: Path, name: str):
     with Services(tmp_path / name, environ={}) as services:
         assert query(services.data_dir, "SELECT 1") == [(1,)]
         assert client(services.data_dir).ping()
@@ -334,7 +326,7 @@ def test_any_directory_will_do(tmp_path: Path, name: str):
     assert not run_dir(services.data_dir).exists()
 
 
-def test_a_directory_below_one_that_only_its_owner_may_enter_will_do_and_stays_closed(
+def test_a_directory_below_a_private_one_can_be_used_and_stays_private(
     tmp_path: Path,
 ):
     closed = tmp_path / "closed"
@@ -347,10 +339,10 @@ def test_a_directory_below_one_that_only_its_owner_may_enter_will_do_and_stays_c
     assert services.data_dir.stat().st_mode & 0o777 == 0o700
 
 
-# --- what tests do to them ---
+# --- kill and freeze ---
 
 
-def test_a_frozen_redis_is_silent_until_it_thaws(redis: Redis):
+def test_a_frozen_redis_does_not_answer_until_it_thaws(redis: Redis):
     redis.freeze()
     with pytest.raises(RedisTimeoutError):
         client(redis.data_dir, timeout_seconds=0.2).ping()
@@ -381,7 +373,7 @@ def test_a_killed_server_is_dead_until_it_is_started(redis: Redis):
     assert client(redis.data_dir).ping()
 
 
-def test_a_server_that_died_by_itself_is_revived(redis: Redis):
+def test_a_server_that_died_unexpectedly_is_revived(redis: Redis):
     os.kill(redis.pid, signal.SIGKILL)
     assert eventually(lambda: not redis.is_running)
 

@@ -10,8 +10,8 @@ import requests
 from tests.support import small_stack
 from tests.support.processes import StartScript, eventually, none_lives
 from tests.support.small_stack import ELSEWHERE
+from workers.stack.process import pause_seconds
 from workers.stack.stack import Stack, StackError, Stopped
-from workers.stack.supervised import pause_seconds
 
 HOLD_STACK = """
 import sys
@@ -28,7 +28,7 @@ MakeStack = Callable[..., Stack]
 
 @pytest.fixture
 def root(tmp_path: Path) -> Path:
-    """A small program of two processes in the place of the shop."""
+    """A small program of two processes instead of the shop."""
     directory = tmp_path / "root"
     directory.mkdir()
     small_stack.write_into(directory)
@@ -57,7 +57,7 @@ def alive(stack: Stack) -> list[int]:
     return [pid for name in stack.names for pid in stack.pids(name)]
 
 
-# --- up and down ---
+# --- start and stop ---
 
 
 def test_the_database_is_set_up_before_the_processes_start(make_stack: MakeStack):
@@ -75,7 +75,7 @@ def test_a_stop_leaves_no_process(make_stack: MakeStack):
     assert none_lives(pids)
 
 
-def test_a_stop_ends_the_children_of_the_dead(make_stack: MakeStack):
+def test_a_stop_ends_the_children_of_dead_processes(make_stack: MakeStack):
     with make_stack(supervise=False) as stack:
         pids = alive(stack)
         os.kill(int(answer(stack)), signal.SIGKILL)
@@ -108,7 +108,7 @@ def test_two_stacks_run_side_by_side(tmp_path: Path, root: Path, make_stack: Mak
         assert answer(one) != answer(other)
 
 
-def test_who_asks_to_stop_during_the_start_is_heard(make_stack: MakeStack):
+def test_a_request_to_stop_during_the_start_is_obeyed(make_stack: MakeStack):
     stack = make_stack({"ANSWER": "503"})
     threading.Timer(1, stack.stop_asked.set).start()
 
@@ -118,15 +118,15 @@ def test_who_asks_to_stop_during_the_start_is_heard(make_stack: MakeStack):
     assert not alive(stack)
 
 
-# --- who cannot start ---
+# --- a start that fails ---
 
 
 def test_a_process_that_does_not_stay_up_is_named_with_its_last_lines(
     root: Path, make_stack: MakeStack
 ):
-    (root / "server.py").write_text("raise SystemExit('PORT is missing its harbour')")
+    (root / "server.py").write_text("raise SystemExit('PORT is missing')")
 
-    with pytest.raises(StackError, match=r"web does not stay up:\n(.*\n)*.*missing its harbour"):
+    with pytest.raises(StackError, match=r"web does not stay up:\n(.*\n)*.*is missing"):
         make_stack().__enter__()
 
 
@@ -147,22 +147,22 @@ def test_a_setup_command_that_fails_is_named_and_nothing_is_started(make_stack: 
     assert not alive(stack)
 
 
-# --- who dies ---
+# --- a process that dies ---
 
 
-def test_a_process_that_dies_is_started_again_and_it_is_said(make_stack: MakeStack):
-    said: list[str] = []
-    with make_stack(announce=said.append) as stack:
+def test_a_process_that_dies_is_started_again_and_announced(make_stack: MakeStack):
+    announced: list[str] = []
+    with make_stack(announce=announced.append) as stack:
         first, old = answer(stack), stack.pids("web")
-        said.clear()  # the ports it had to look for
+        announced.clear()  # of its ports
 
         os.kill(int(first), signal.SIGKILL)
 
-        assert eventually(lambda: said)
+        assert eventually(lambda: announced)
         stack.wait_ready()
         assert none_lives(old)
         assert answer(stack) != first
-        assert said == ["web was ended by SIGKILL; starting it again in 0.2 s"]
+        assert announced == ["web was ended by SIGKILL; starting it again in 0.2 s"]
 
 
 def test_a_process_that_was_killed_on_purpose_stays_dead_until_its_restart(make_stack: MakeStack):
@@ -176,7 +176,7 @@ def test_a_process_that_was_killed_on_purpose_stays_dead_until_its_restart(make_
         assert answer(stack)
 
 
-def test_without_supervision_the_dead_stay_dead(make_stack: MakeStack):
+def test_without_supervision_a_dead_process_stays_dead(make_stack: MakeStack):
     with make_stack(supervise=False) as stack:
         os.kill(int(answer(stack)), signal.SIGKILL)
         assert eventually(lambda: len(stack.pids("web")) == 1)  # its child
@@ -202,7 +202,7 @@ def test_the_pause_before_a_restart_doubles_to_five_seconds():
     assert [pause_seconds(deaths) for deaths in range(1, 8)] == [0.2, 0.4, 0.8, 1.6, 3.2, 5.0, 5.0]
 
 
-def test_a_frozen_process_is_silent_until_it_thaws(make_stack: MakeStack):
+def test_a_frozen_process_does_not_answer_until_it_thaws(make_stack: MakeStack):
     with make_stack() as stack:
         stack.freeze("web")
         with pytest.raises(requests.Timeout):
@@ -213,21 +213,21 @@ def test_a_frozen_process_is_silent_until_it_thaws(make_stack: MakeStack):
         assert answer(stack)
 
 
-def test_a_frozen_process_is_stopped_in_order(make_stack: MakeStack):
+def test_a_frozen_process_is_stopped_cleanly(make_stack: MakeStack):
     with make_stack() as stack:
         stack.freeze("web")
 
-    assert "ended in order" in stack.logs("web")
+    assert "ended cleanly" in stack.logs("web")
 
 
 def test_an_embedded_server_that_dies_is_started_again(tmp_path: Path, make_stack: MakeStack):
-    said: list[str] = []
-    with make_stack({"REDIS_URL": ""}, announce=said.append) as stack:
+    announced: list[str] = []
+    with make_stack({"REDIS_URL": ""}, announce=announced.append) as stack:
         assert stack.services.redis
-        said.clear()  # the ports it had to look for
+        announced.clear()  # of its ports
 
         os.kill(stack.services.redis.pid, signal.SIGKILL)
 
-        assert eventually(lambda: said)
-        assert said == ["redis had died and was started again"]
+        assert eventually(lambda: announced)
+        assert announced == ["redis had died and was started again"]
         assert stack.services.redis.is_running

@@ -19,7 +19,7 @@ class Answer(http.server.BaseHTTPRequestHandler):
 child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(1000)"])
 
 def end(*_):
-    print("ended in order", flush=True)
+    print("ended cleanly", flush=True)
     child.kill()
     sys.exit()
 

@@ -15,24 +15,24 @@ from workers.stack.server import ServiceError
 from workers.stack.services import Services
 from workers.stack.stack import Stack, Stopped
 
-ADMIN = "admin@pakka.local"  # made by the seed
+ADMIN = "admin@pakka.local"  # made by manage.py seed
 USAGE = "usage: python -m workers.stack up | demo | run COMMAND [ARGUMENT ...]"
 
 
 def main(arguments: list[str]) -> int:
-    """Run one command; its exit code. 0 when it was asked to stop and did."""
+    """Run one command and return its exit code: 0 also when it was asked to stop."""
     match arguments:
         case ["up"]:
-            return guarded(up)
+            return _exit_code(up)
         case ["demo"]:
-            return guarded(show_demo)
+            return _exit_code(show_demo)
         case ["run", *words] if words:
-            return guarded(lambda: run(words[1:] if words[0] == "--" else words))
+            return _exit_code(lambda: run(words[1:] if words[0] == "--" else words))
         case _:
             sys.exit(USAGE)
 
 
-def guarded(command: Callable[[], int]) -> int:
+def _exit_code(command: Callable[[], int]) -> int:
     try:
         return command()
     except ServiceError as error:
@@ -43,41 +43,41 @@ def guarded(command: Callable[[], int]) -> int:
 
 
 def up() -> int:
-    """Start everything, say where it is, and keep it running until SIGINT or SIGTERM."""
-    stack = Stack(announce=tell)
+    """Start everything, print the addresses, and keep it running until SIGINT or SIGTERM."""
+    stack = Stack(announce=announce)
     stop_signals.set_on_signals(stack.stop_asked)
-    tell("starting PostgreSQL and Redis, then the shop ...")
+    announce("starting PostgreSQL and Redis, then the shop ...")
     follower = Follower({name: stack.log_file(name) for name in stack.names})
     with follower:
         try:
             stack.start()
             stack.wait_ready()
-            tell(where_everything_is(stack))
-            tell("ready")
+            announce(addresses_of(stack))
+            announce("ready")
             stack.stop_asked.wait()
-            tell("stopping ...")
+            announce("stopping ...")
         finally:
             stack.stop()
     return 0
 
 
 def show_demo() -> int:
-    """Start everything quietly, take one checkout through it, stop."""
-    own = os.environ.get("DATA_DIR") or data_dir_of({}) / "demo"  # a stack that is up goes on
-    stack = Stack(Path(own), announce=tell)
+    """Start everything, run one checkout through it, and stop."""
+    own = os.environ.get("DATA_DIR") or data_dir_of({}) / "demo"  # not that of a stack that is up
+    stack = Stack(Path(own), announce=announce)
     stop_signals.set_on_signals(stack.stop_asked)
-    tell("starting PostgreSQL, Redis, the shop and a stand-in Razorpay ...")
+    announce("starting PostgreSQL, Redis, the shop and a stand-in Razorpay ...")
     try:
         stack.start()
         stack.wait_ready()
         demo.Storefront(
-            stack.base_url, stack.standin_url, stop_asked=stack.stop_asked, tell=tell
+            stack.base_url, stack.standin_url, stop_asked=stack.stop_asked, announce=announce
         ).buy()
-        tell("\nPaid. `make up` keeps the shop running, to click through.")
+        announce("\nPaid. `make up` keeps the shop running, to try in a browser.")
     except demo.Interrupted:
-        tell("stopped")
-    except demo.Deviation as deviation:
-        tell(f"\nThe demo failed: {deviation}\nThe logs are in {stack.data_dir / 'log'}.")
+        announce("stopped")
+    except demo.DemoFailed as error:
+        announce(f"\nThe demo failed: {error}\nThe logs are in {stack.data_dir / 'log'}.")
         return 1
     finally:
         stack.stop()
@@ -86,9 +86,9 @@ def show_demo() -> int:
 
 def run(command: list[str]) -> int:
     """
-    Run `command` with the environment of the stack; its exit code.
+    Run `command` with the environment of the stack, and return its exit code.
 
-    Uses the services of a stack that is up on this `DATA_DIR`, or starts them meanwhile.
+    Uses the servers of a stack that is up on this `DATA_DIR`, or starts them for the command.
     """
     data_dir = data_dir_of(os.environ)
     with Services(data_dir, attach=True) as services:
@@ -98,11 +98,11 @@ def run(command: list[str]) -> int:
             "REDIS_URL": services.redis_url,
         }
         completed = environment.complete({**os.environ, **addresses}, data_dir=data_dir)
-        signal.signal(signal.SIGINT, signal.SIG_IGN)  # a Ctrl-C is for the command
+        signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the command
         return subprocess.run(command, env=completed, check=False).returncode
 
 
-def where_everything_is(stack: Stack) -> str:
+def addresses_of(stack: Stack) -> str:
     environ, base = stack.environment, stack.base_url
     secrets_file = stack.data_dir / environment.SECRETS_FILE
     places = {
@@ -117,5 +117,5 @@ def where_everything_is(stack: Stack) -> str:
     return "\n".join(["", *(f"  {name:<11} {place}" for name, place in places.items()), ""])
 
 
-def tell(line: str) -> None:
+def announce(line: str) -> None:
     print(line, flush=True)

@@ -1,7 +1,7 @@
 """
-One real checkout over HTTP, as a storefront makes it: sign up, add to cart, post, poll, pay, poll.
+One real checkout over HTTP, as a storefront makes it: sign up, add to cart, POST, poll, pay, poll.
 
-Knows the shop only by its API, and prints a timeline measured from the post.
+Uses only the shop's API, and prints a timeline measured from the POST.
 """
 
 import secrets
@@ -15,8 +15,8 @@ from urllib.parse import urljoin
 
 import requests
 
-PATIENCE_SECONDS = 30  # for each of the two waits
-CALL_SECONDS = 10
+MAX_WAIT_SECONDS = 30  # for each of the two states that it waits for
+CALL_TIMEOUT_SECONDS = 10
 SEARCH = "steriliser"
 ADDRESS = {
     "name": "Asha Rao",
@@ -31,19 +31,19 @@ ADDRESS = {
 Json = dict[str, Any]
 
 
-class Deviation(Exception):
-    """The shop did something else than it promises; the message is a sentence."""
+class DemoFailed(Exception):
+    """The shop did something unexpected. The message is a sentence."""
 
 
 class Interrupted(Exception):
-    """Somebody asked to stop."""
+    """`stop_asked` was set."""
 
 
 class Storefront:
     """
-    A buyer's browser, as far as the API sees it. Waits end early when `stop_asked` is set.
+    A buyer's browser, as the API sees it. Waits end early when `stop_asked` is set.
 
-    Every method raises `Deviation` when the shop does not do what it should.
+    Every method raises `DemoFailed` when the shop does something unexpected.
     """
 
     def __init__(
@@ -52,19 +52,19 @@ class Storefront:
         standin_url: str,
         *,
         stop_asked: threading.Event,
-        tell: Callable[[str], None] = print,
+        announce: Callable[[str], None] = print,
     ) -> None:
         self._shop_url = shop_url
         self._standin_url = standin_url
         self._stop_asked = stop_asked
-        self._tell = tell
+        self._announce = announce
         self._http = requests.Session()
-        self._http.trust_env = False  # all of it is on this machine
+        self._http.trust_env = False  # everything is on this machine
         self._posted_at = 0.0
         self._status = ""
 
     def buy(self) -> Json:
-        """Take one product from the catalogue to a paid order. Returns the paid checkout."""
+        """Buy one product. Returns the paid checkout."""
         self._sign_up()
         cart = self._fill_cart()
         checkout = self._post(cart)
@@ -73,7 +73,7 @@ class Storefront:
         self._pay(checkout)
         checkout = self._poll(checkout, until="paid")
         self._check_order(checkout)
-        self._tell_steps(checkout)
+        self._print_steps(checkout)
         return checkout
 
     # --- the buyer's actions ----------------------------------------------------------------------
@@ -86,7 +86,7 @@ class Storefront:
             reply.get("access") or self._call("POST", "/api/auth/token/", json=account)[0]["access"]
         )
         self._http.headers["Authorization"] = f"Bearer {token}"
-        self._say(f"signed up as {email}")
+        self._print(f"signed up as {email}")
 
     def _fill_cart(self) -> Json:
         found, _ = self._call("GET", f"/api/products/?search={SEARCH}")
@@ -97,9 +97,9 @@ class Storefront:
                     self._call("POST", "/api/cart/add/", json=line | {"quantity": 1})
                     cart, _ = self._call("GET", "/api/cart/")
                     total = in_rupees(cart["total_paise"])
-                    self._say(f"put {product['name']} into the cart: {total}")
+                    self._print(f"put {product['name']} into the cart: {total}")
                     return cart
-        raise Deviation(f"a search for {SEARCH!r} finds nothing that is in stock")
+        raise DemoFailed(f"a search for {SEARCH!r} finds nothing that is in stock")
 
     def _post(self, cart: Json) -> Json:
         self._posted_at = time.time()
@@ -117,67 +117,71 @@ class Storefront:
             headers={"Idempotency-Key": str(uuid.uuid4())},
         )
         if "Location" not in headers:
-            raise Deviation("the answer to the post has no Location to poll")
-        self._say(f"posted: accepted as checkout {checkout['id']}")
+            raise DemoFailed("the answer to the POST has no Location header to poll")
+        self._print(f"posted: accepted as checkout {checkout['id']}")
         self._status = checkout["status"]
-        return checkout | {"_at": headers["Location"], "_etag": headers.get("ETag", "")}
+        return checkout | {"_url": headers["Location"], "_etag": headers.get("ETag", "")}
 
     def _pay(self, checkout: Json) -> None:
         order_id = checkout["payment"]["razorpay_order_id"]
-        wanted = {"order_id": order_id, "outcome": "captured"}
-        payment, _ = self._call("POST", "/_standin/payments", base=self._standin_url, json=wanted)
+        request = {"order_id": order_id, "outcome": "captured"}
+        payment, _ = self._call("POST", "/_standin/payments", base=self._standin_url, json=request)
         payment_id = payment.get("razorpay_payment_id") or payment.get("id")
-        self._say(f"paid {order_id} with {payment_id}; the browser says nothing, a webhook comes")
+        self._print(f"paid {order_id} with {payment_id}; only the webhook tells the shop")
 
     # --- the wait ---------------------------------------------------------------------------------
 
     def _poll(self, checkout: Json, *, until: str) -> Json:
-        """Ask at the shop's pace until `until`; an unchanged answer costs it no body."""
-        where, etag = checkout["_at"], checkout["_etag"]
-        deadline = time.monotonic() + PATIENCE_SECONDS
+        """Poll as often as the shop says, until the status is `until`. Uses ETag and 304."""
+        url, etag = checkout["_url"], checkout["_etag"]
+        deadline = time.monotonic() + MAX_WAIT_SECONDS
         while checkout["status"] != until:
             if checkout["poll"]["done"]:
-                said = (checkout.get("error") or {}).get("message") or checkout["message"]
-                raise Deviation(f"the checkout ended as {checkout['status']}: {said}")
+                message = (checkout.get("error") or {}).get("message") or checkout["message"]
+                raise DemoFailed(f"the checkout ended as {checkout['status']}: {message}")
             if time.monotonic() > deadline:
-                raise Deviation(
-                    f"after {PATIENCE_SECONDS} s the checkout is {checkout['status']}, not {until}"
+                raise DemoFailed(
+                    f"after {MAX_WAIT_SECONDS} s the checkout is {checkout['status']}, not {until}"
                 )
             if self._stop_asked.wait(checkout["poll"]["after_ms"] / 1000):
                 raise Interrupted
-            answer = self._ask("GET", where, headers={"If-None-Match": etag})
+            answer = self._request("GET", url, headers={"If-None-Match": etag})
             if answer.status_code == 304:
                 continue
             checkout = self._json(answer, 200)
             etag = answer.headers.get("ETag", "")
-            self._say_status(checkout)
-        return checkout | {"_at": where, "_etag": etag}
+            self._print_status(checkout)
+        return checkout | {"_url": url, "_etag": etag}
 
-    def _say_status(self, checkout: Json) -> None:
+    def _print_status(self, checkout: Json) -> None:
         if checkout["status"] != self._status:
             self._status = checkout["status"]
-            self._say(f"{self._status}: {checkout['message']}")
+            self._print(f"{self._status}: {checkout['message']}")
 
-    # --- what must be true ------------------------------------------------------------------------
+    # --- checks -----------------------------------------------------------------------------------
 
     def _check_amount(self, cart: Json, checkout: Json) -> None:
         asked = checkout["payment"]["amount"]
         if asked != cart["total_paise"]:
-            raise Deviation(f"the cart is {cart['total_paise']} paise, Razorpay is to take {asked}")
+            raise DemoFailed(
+                f"the cart is {cart['total_paise']} paise, Razorpay is to take {asked}"
+            )
 
     def _check_order(self, checkout: Json) -> None:
         if not (order := checkout["order"]):
-            raise Deviation("the checkout is paid but names no order")
+            raise DemoFailed("the checkout is paid but names no order")
         self._call("GET", f"/api/orders/{order['number']}/")
-        self._say(f"order {order['number']} of {in_rupees(checkout['amount_paise'])} is confirmed")
+        self._print(
+            f"order {order['number']} of {in_rupees(checkout['amount_paise'])} is confirmed"
+        )
 
-    def _tell_steps(self, checkout: Json) -> None:
-        self._tell("\n  step                     started   finished  (ms after the post)")
+    def _print_steps(self, checkout: Json) -> None:
+        self._announce("\n  step                     started   finished  (ms after the POST)")
         for step in checkout["steps"]:
             if step["status"] != "done":
-                raise Deviation(f"paid, but step {step['name']} is {step['status']}")
+                raise DemoFailed(f"paid, but step {step['name']} is {step['status']}")
             started, finished = (self._ms(step[at]) for at in ("started_at", "finished_at"))
-            self._tell(f"  {step['name']:<22} {started:>9} {finished:>10}")
+            self._announce(f"  {step['name']:<22} {started:>9} {finished:>10}")
 
     def _ms(self, at: str | None) -> str:
         if at is None:
@@ -189,33 +193,33 @@ class Storefront:
     def _call(
         self, method: str, path: str, *, expect: int = 200, base: str = "", **request: Any
     ) -> tuple[Json, Any]:
-        answer = self._ask(method, urljoin(base or self._shop_url, path), **request)
+        answer = self._request(method, urljoin(base or self._shop_url, path), **request)
         return self._json(answer, expect), answer.headers
 
-    def _ask(self, method: str, where: str, **request: Any) -> requests.Response:
-        url = urljoin(self._shop_url, where)
+    def _request(self, method: str, path: str, **request: Any) -> requests.Response:
+        url = urljoin(self._shop_url, path)
         try:
-            return self._http.request(method, url, timeout=CALL_SECONDS, **request)
+            return self._http.request(method, url, timeout=CALL_TIMEOUT_SECONDS, **request)
         except requests.RequestException as error:
-            raise Deviation(f"{method} {url} got no answer: {error}") from error
+            raise DemoFailed(f"{method} {url} got no answer: {error}") from error
 
     def _json(self, answer: requests.Response, expect: int) -> Json:
         call = f"{answer.request.method} {answer.url}"
         if answer.status_code != expect:
-            raise Deviation(
+            raise DemoFailed(
                 f"{call} answered {answer.status_code}, not {expect}: {answer.text[:500]}"
             )
         try:
             content = answer.json()
         except ValueError as error:
-            raise Deviation(f"{call} answered no JSON: {answer.text[:200]}") from error
+            raise DemoFailed(f"{call} answered no JSON: {answer.text[:200]}") from error
         if not isinstance(content, dict):
-            raise Deviation(f"{call} answered {content!r:.200}, not an object")
+            raise DemoFailed(f"{call} answered {content!r:.200}, not an object")
         return content
 
-    def _say(self, line: str) -> None:
+    def _print(self, line: str) -> None:
         moment = f"{(time.time() - self._posted_at) * 1000:6.0f} ms" if self._posted_at else " " * 9
-        self._tell(f"{moment}  {line}")
+        self._announce(f"{moment}  {line}")
 
 
 def in_rupees(paise: int) -> str:

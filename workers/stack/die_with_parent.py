@@ -1,16 +1,16 @@
 """
-Become another program that dies when the program that started it dies.
+Run a command that gets a signal when the process that started it dies, even by kill -9.
 
-Run as a script, by path and in isolated mode, so that it starts in milliseconds:
+A script, run by path and in isolated mode, so that it starts in milliseconds:
 
     python -I -S die_with_parent.py PARENT_PID DEATH_SIGNAL IDENTITY COMMAND [ARGUMENT ...]
 
-`PARENT_PID` is whoever starts us: if it is gone already, so are we. `DEATH_SIGNAL` is the number of
-the signal that the command gets when the *thread* that started it ends, however it ends (kill -9
-too); Linux only, elsewhere it is skipped. `IDENTITY` is `same`, or `unprivileged` for programs that
+`PARENT_PID` is the process that starts the script; if it has ended already, the script exits.
+`DEATH_SIGNAL` is the number of the signal that the command gets when the *thread* that started it
+ends; Linux only, ignored elsewhere. `IDENTITY` is `same`, or `unprivileged` for programs that
 refuse to run as root or as a user without a name, as PostgreSQL does.
 
-A step of its own, not a `preexec_fn`: that one is not safe in a program with threads.
+It is a script because a `preexec_fn` is not safe in a program with threads.
 """
 
 import ctypes
@@ -50,16 +50,16 @@ def system_call(name: str, *arguments: object) -> None:
 
 def become_unprivileged() -> None:
     """
-    Take a user id that is not root's and has a name.
+    Change to a user that is not root and has a name.
 
-    Files stay within reach whatever directories they lie below: root keeps, of all its powers, the
-    one to pass directories (so nothing needs to be copied or made readable for others), and a user
-    without a name gets one in a namespace of its own, where its files are still its own.
+    The command can still reach its files. Root keeps one of its capabilities: to pass through
+    directories of other users. A user without a name gets one in a new user namespace, where it
+    still owns its files.
 
     :raises OSError: the machine does not allow it (a container without these capabilities).
     """
     if os.geteuid() == 0:
-        drop_root_but_pass_directories()
+        drop_root_but_traverse_directories()
     elif not has_a_name(os.geteuid()):
         take_a_name()
 
@@ -71,9 +71,9 @@ def has_a_name(uid: int) -> bool:
         return False
 
 
-def drop_root_but_pass_directories() -> None:
+def drop_root_but_traverse_directories() -> None:
     account = pwd.getpwnam(ACCOUNT)
-    # Without this bit the kernel sets our capabilities aside in access(2), which initdb asks.
+    # Without this bit access(2), which initdb calls, ignores our capabilities.
     system_call("prctl", PR_SET_SECUREBITS, SECBIT_NO_SETUID_FIXUP, 0, 0, 0)
     os.setgroups([])
     os.setgid(account.pw_gid)
@@ -109,15 +109,15 @@ def main(arguments: list[str]) -> None:
             become_unprivileged()
         except OSError as error:
             sys.exit(
-                f"user id {os.geteuid()} cannot run {command[0]}: it wants an ordinary user with a"
-                f" name, and none can be borrowed here ({error}). Run as an ordinary user, or set"
-                " DATABASE_URL to a server that runs already."
+                f"user id {os.geteuid()} cannot run {command[0]}: it needs an ordinary user with a"
+                f" name, and this machine allows no change to one ({error}). Run as an ordinary"
+                " user, or set DATABASE_URL to a server that runs already."
             )
     die_with(int(parent_pid), int(death_signal))  # last: a change of user would undo it
     for number in (
         signal.SIGINT, signal.SIGQUIT, signal.SIGTERM, signal.SIGHUP, signal.SIGPIPE, signal.SIGXFSZ
     ):  # fmt: skip
-        signal.signal(number, signal.SIG_DFL)  # Python, or a shell's `&`, ignores some of these
+        signal.signal(number, signal.SIG_DFL)  # Python and a shell's `&` ignore some of these
     os.execvp(command[0], command)
 
 

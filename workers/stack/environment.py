@@ -1,8 +1,8 @@
 """
-The environment of a stack: what the user has set, and a working value for what is unset.
+The environment of a stack: the user's values, and a working value for every other variable.
 
-Secrets are made once per `DATA_DIR` and kept there, readable by their owner only. An empty value
-counts as unset.
+Secrets are made once for each `DATA_DIR` and kept there, readable by their owner only. An empty
+value counts as unset.
 """
 
 import os
@@ -19,24 +19,24 @@ from workers.stack.server import ServiceError
 STANDIN = "standin"
 SECRETS_FILE = "secrets.env"
 DEFAULT_PORTS = {"PORT": 8000, "FLOWER_PORT": 5555, "STANDIN_PORT": 8010}
-# Below those that the kernel lends to outgoing connections: one of them could take the port of a
-# process that is being restarted.
-SPARE_PORTS = range(20_000, 32_000)
+# Below the ports of outgoing connections: one of those could take the port of a process that is
+# being restarted.
+FREE_PORTS = range(20_000, 32_000)
 NOT_PROXIED = ("127.0.0.1", "localhost")
 
 
 def complete(environ: Mapping[str, str], *, data_dir: Path) -> dict[str, str]:
     """
-    `environ` with a value for everything that the processes need, ports as they are given or
-    by default. Makes and reads the secrets of `data_dir`.
+    `environ` with a value for every variable that the processes need.
+
+    Ports have their given or default values. Makes and reads the secrets of `data_dir`.
     """
     known = {name: value for name, value in environ.items() if value}
     for name, value in _defaults(known).items():
         known.setdefault(name, value)
     for name, value in kept_secrets(data_dir).items():
-        if uses_standin(environ) or not name.startswith(
-            "RAZORPAY_"
-        ):  # a real gateway knows its own
+        # A real gateway has keys of its own.
+        if uses_standin(environ) or not name.startswith("RAZORPAY_"):
             known.setdefault(name, value)
     if uses_standin(environ):
         known["RAZORPAY_BASE_URL"] = f"http://127.0.0.1:{known['STANDIN_PORT']}"
@@ -49,7 +49,7 @@ def complete(environ: Mapping[str, str], *, data_dir: Path) -> dict[str, str]:
 
 
 def uses_standin(environ: Mapping[str, str]) -> bool:
-    """Whether the stand-in plays Razorpay: not for who names a gateway, or has live keys."""
+    """Whether to use the stand-in: no gateway is named, and the keys are not live ones."""
     return not environ.get("RAZORPAY_BASE_URL") and not _is_live(environ)
 
 
@@ -62,8 +62,8 @@ def _defaults(environ: Mapping[str, str]) -> dict[str, str]:
     return {
         **{name: str(port) for name, port in DEFAULT_PORTS.items()},
         "DEBUG": "0" if _is_live(environ) else "1",
-        "PYTHONUNBUFFERED": "1",  # a line is in the log when it is printed
-        # Celery warns at length when root runs it; on a machine of one's own that is no news.
+        "PYTHONUNBUFFERED": "1",  # a line is in the log as soon as it is printed
+        # Celery's long warning to root is not needed on a development machine.
         "PYTHONWARNINGS": "ignore:You're running the worker with superuser privileges",
     }
 
@@ -82,7 +82,7 @@ def _not_proxied(environ: Mapping[str, str]) -> str:
 
 
 def kept_secrets(data_dir: Path) -> dict[str, str]:
-    """The secrets of this `data_dir`, made on first use. A repeat gives the same."""
+    """The secrets of this `data_dir`, made on first use. A repeat returns the same ones."""
     file = data_dir / SECRETS_FILE
     kept = _read(file) if file.exists() else {}
     new = {name: value for name, value in _fresh_secrets().items() if name not in kept}
@@ -115,27 +115,28 @@ def _fresh_secrets() -> dict[str, str]:
 
 class Ports:
     """
-    The ports of one stack, ours until `release`.
+    The ports of one stack, reserved until `release`.
 
-    Each is held under a name that only one process of the machine can have: a look at who listens
-    would miss a stack that is just starting, and two web servers can share a port unnoticed.
+    Each is reserved by a socket name that only one process of the machine can have. To look for
+    listeners is not enough: a stack that is starting has none yet, and two web servers can share a
+    port unnoticed.
     """
 
     def __init__(self) -> None:
-        self._held = ExitStack()
+        self._reserved = ExitStack()
 
     def take(
         self, environ: Mapping[str, str], *, announce: Callable[[str], None]
     ) -> dict[str, str]:
         """
-        A port for every one of `DEFAULT_PORTS`: the given one, else its default, else a free one.
+        A port for each of `DEFAULT_PORTS`: the given one, else its default, else a free one.
 
-        :raises ServiceError: a given one is taken.
+        :raises ServiceError: a given port is taken.
         """
         return {name: str(self._take_one(name, environ, announce)) for name in DEFAULT_PORTS}
 
     def release(self) -> None:
-        self._held.close()
+        self._reserved.close()
 
     def _take_one(
         self, name: str, environ: Mapping[str, str], announce: Callable[[str], None]
@@ -143,35 +144,35 @@ class Ports:
         if given := environ.get(name):
             if not given.isdecimal() or not 0 < int(given) < 65536:
                 raise ServiceError(f"{name}={given}, must be a port number")
-            if not self._hold(int(given)):
+            if not self._reserve(int(given)):
                 raise ServiceError(f"{name}={given} is taken by another program on this machine")
             return int(given)
-        if self._hold(DEFAULT_PORTS[name]):
+        if self._reserve(DEFAULT_PORTS[name]):
             return DEFAULT_PORTS[name]
-        port = self._free_one()
+        port = self._free_port()
         announce(f"{name}: {DEFAULT_PORTS[name]} is taken, using {port}")
         return port
 
-    def _free_one(self) -> int:
-        for port in random.sample(SPARE_PORTS, 100):
-            if self._hold(port):
+    def _free_port(self) -> int:
+        for port in random.sample(FREE_PORTS, 100):
+            if self._reserve(port):
                 return port
         raise ServiceError("no free port on 127.0.0.1")
 
-    def _hold(self, port: int) -> bool:
+    def _reserve(self, port: int) -> bool:
         if sys.platform == "linux":
-            name = socket.socket(socket.AF_UNIX)  # an abstract name: it ends with us
+            name = socket.socket(socket.AF_UNIX)  # an abstract name, which ends with this process
             try:
                 name.bind(f"\0pakka-port-{port}")
             except OSError:
                 name.close()
                 return False
-            self._held.callback(name.close)
+            self._reserved.callback(name.close)
         return is_free(port)
 
 
 def is_free(port: int) -> bool:
-    """Whether nobody listens on `port` of this machine."""
+    """Whether no program listens on `port` of this machine."""
     with socket.socket() as probe:
         # A connection that ended a minute ago does not count as a listener.
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)

@@ -1,4 +1,4 @@
-"""Show what the processes write to their logs, line by line, each with the name of its process."""
+"""Print the lines that processes add to their logs, each with the name of its process."""
 
 import sys
 import threading
@@ -10,15 +10,13 @@ from typing import Self
 from honcho.colour import get_colours
 from honcho.printer import Message, Printer
 
-from workers.stack.server import LOG_ROTATED_AT_BYTES
+from workers.stack.spawn import MAX_LOG_BYTES
 
-LOOK_SECONDS = 0.1
+READ_EVERY_SECONDS = 0.1
 
 
 class Follower:
-    """
-    Prints what is added to `logs` (process name: file) inside a `with`, the last of it at the end.
-    """
+    """Prints what is added to `logs` (process name: file) until its `with` block has ended."""
 
     def __init__(self, logs: Mapping[str, Path]) -> None:
         self._logs = logs
@@ -38,16 +36,16 @@ class Follower:
 
     def _follow(self) -> None:
         try:
-            while not self._over.wait(LOOK_SECONDS):
-                self._look()
-            self._look()
+            while not self._over.wait(READ_EVERY_SECONDS):
+                self._print_new()
+            self._print_new()
         except BrokenPipeError:
-            return  # nobody reads us any more; the logs have it all
+            return  # nobody reads our output; the logs have all of it
 
-    def _look(self) -> None:
+    def _print_new(self) -> None:
         for name, log in self._logs.items():
             if _size(log) < self._read_to[name]:
-                self._read_to[name] = 0  # a new file
+                self._read_to[name] = 0  # the log was rotated
             if _size(log) == self._read_to[name]:
                 continue
             with log.open("rb") as reading:
@@ -57,8 +55,8 @@ class Follower:
                 continue
             self._read_to[name] += len(whole_lines) + 1
             self._print(name, whole_lines)
-            if self._read_to[name] > LOG_ROTATED_AT_BYTES:
-                with log.open("wb"):  # shown and too long: begin again
+            if self._read_to[name] > MAX_LOG_BYTES:
+                with log.open("wb"):  # all of it was printed: begin the file again
                     self._read_to[name] = 0
 
     def _print(self, name: str, lines: str | bytes) -> None:

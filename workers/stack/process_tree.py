@@ -1,4 +1,4 @@
-"""Who belongs to whom among the processes of this machine, as /proc tells it (Linux)."""
+"""The processes of this machine with their parents and groups, from /proc (Linux only)."""
 
 import os
 import signal
@@ -8,25 +8,25 @@ from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
 
-FREEZE_SECONDS = 5  # a process deep in the kernel stops when it comes back
+FREEZE_SECONDS = 5  # a process inside a system call stops when the call returns
 
 
-class Process(NamedTuple):
+class ProcessInfo(NamedTuple):
     pid: int
     state: str
     parent_pid: int
     group: int
 
 
-def running() -> Iterator[Process]:
-    """Every process but the dead ones that nobody has collected yet. Nothing without /proc."""
+def running() -> Iterator[ProcessInfo]:
+    """Every process except zombies. Empty on a machine without /proc."""
     for directory in Path("/proc").glob("[0-9]*"):
-        with suppress(OSError):  # it ended while we looked
+        with suppress(OSError):  # the process has ended
             # "pid (name) state parent group ...": the name may hold spaces and brackets
             after_name = (directory / "stat").read_text().rpartition(")")[2]
             state, parent_pid, group, *_ = after_name.split()
             if state not in "ZX":
-                yield Process(int(directory.name), state, int(parent_pid), int(group))
+                yield ProcessInfo(int(directory.name), state, int(parent_pid), int(group))
 
 
 def group_members(group: int) -> list[int]:
@@ -35,7 +35,7 @@ def group_members(group: int) -> list[int]:
 
 
 def family(pid: int) -> list[int]:
-    """`pid` and the pids of its children, and theirs: each after its parent."""
+    """`pid` and the pids of its descendants, each after its parent."""
     children: dict[int, list[int]] = {}
     for process in running():
         children.setdefault(process.parent_pid, []).append(process.pid)
@@ -46,7 +46,7 @@ def family(pid: int) -> list[int]:
 
 
 def freeze(pid: int) -> None:
-    """Stop `pid` and its descendants in their tracks, and return when all of them stand still."""
+    """Stop `pid` and its descendants with SIGSTOP, and wait until all of them have stopped."""
     members = family(pid)
     signal_each(members, signal.SIGSTOP)
     deadline = time.monotonic() + FREEZE_SECONDS
@@ -57,7 +57,7 @@ def freeze(pid: int) -> None:
 
 
 def thaw(pid: int) -> None:
-    """Let `pid` and its descendants go on; repeats change nothing."""
+    """Continue `pid` and its descendants. A repeat changes nothing."""
     signal_each(family(pid), signal.SIGCONT)
 
 

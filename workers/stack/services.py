@@ -4,7 +4,7 @@ PostgreSQL and Redis for one machine, from wheels: no installation, no root, no 
     with Services(Path(".data")) as services:
         connect(services.database_url)
 
-A set `DATABASE_URL` or `REDIS_URL` means "use that one": the embedded one is not started.
+If `DATABASE_URL` or `REDIS_URL` is set, that server is used and no embedded one is started.
 """
 
 import os
@@ -12,29 +12,19 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Self
 
-from shop.addresses import OWNER, SUPERUSER, celery_broker_url, data_dir_of, postgres_url, redis_url
+from shop.addresses import OWNER, SUPERUSER, data_dir_of, postgres_url, redis_url
 from workers.stack.postgres import Postgres
 from workers.stack.server import Server, ServiceError
 from workers.stack.valkey import Redis
 
-__all__ = [
-    "Postgres",
-    "Redis",
-    "Server",
-    "ServiceError",
-    "Services",
-    "celery_broker_url",
-    "data_dir_of",
-    "postgres_url",
-    "redis_url",
-]
+__all__ = ["Postgres", "Redis", "Server", "ServiceError", "Services"]
 
 
 class Services:
     """
-    The embedded servers that this environment wants: those whose URL it does not set.
+    The embedded servers whose URL `environ` does not set.
 
-    `attach` uses servers that run already on this `DATA_DIR`, and leaves them running.
+    With `attach`, servers that run already on this `DATA_DIR` are used and left running.
     """
 
     def __init__(
@@ -56,9 +46,7 @@ class Services:
         )
         self.redis_url = environ.get("REDIS_URL") or redis_url(self.data_dir)
         self.postgres = (
-            None
-            if environ.get("DATABASE_URL")
-            else Postgres(self.data_dir, attach=attach, settings=postgres_settings)
+            None if given else Postgres(self.data_dir, attach=attach, settings=postgres_settings)
         )
         self.redis = None if environ.get("REDIS_URL") else Redis(self.data_dir, attach=attach)
 
@@ -68,9 +56,9 @@ class Services:
 
     def start(self) -> None:
         """
-        Start what is not running, and return when all of it answers.
+        Start the servers that do not run, and return when all of them answer.
 
-        :raises ServiceError: one does not come up; the others are stopped again.
+        :raises ServiceError: a server does not start; the others are stopped again.
         """
         try:
             for server in self.servers:
@@ -80,7 +68,7 @@ class Services:
             raise
 
     def stop(self) -> None:
-        """Stop what `start` started. A repeat changes nothing."""
+        """Stop the servers that `start` started. A repeat changes nothing."""
         for server in reversed(self.servers):
             server.stop()
 

@@ -1,5 +1,5 @@
 """
-The whole shop on this machine: embedded services, the Procfile's processes, the stand-in Razorpay.
+The whole shop on this machine: embedded servers, the Procfile's processes, the stand-in Razorpay.
 
     python -m workers.stack up              # until Ctrl-C
     python -m workers.stack demo            # one checkout, then stop
@@ -19,30 +19,31 @@ from shop.addresses import REPOSITORY, data_dir_of
 from workers import health, procfile
 from workers.stack import environment
 from workers.stack.environment import STANDIN
+from workers.stack.process import STOP_SECONDS, Process
 from workers.stack.services import Server, ServiceError, Services
-from workers.stack.supervised import STOP_SECONDS, Supervised, last_lines
+from workers.stack.spawn import last_lines
 
 READY_SECONDS = 60
-DEATHS_BEFORE_GIVING_UP = 5  # while starting: later a process is started again for ever
+MAX_QUICK_DEATHS = 5  # during the start; afterwards a process is always started again
 TICK_SECONDS = 0.05
-SETUP = (("migrate", "--noinput"), ("seed",))  # what manage.py does before the processes start
+SETUP = (("migrate", "--noinput"), ("seed",))  # manage.py commands before the start
 
 
 class StackError(ServiceError):
-    """The stack cannot start; the message names the culprit and shows its last lines."""
+    """The stack cannot start. The message names the process and shows the end of its log."""
 
 
 class Stopped(Exception):
-    """Somebody asked to stop while the stack was starting."""
+    """`stop_asked` was set while the stack was starting."""
 
 
 class Stack:
     """
-    A running shop. Start and stop it from one thread, which lives as long as it does.
+    A running shop. Start and stop it from one thread: it dies with that thread.
 
-    `env_overrides` go before the environment of this process; an empty value unsets. `processes`
-    names those to start (all of the Procfile, and the stand-in unless a gateway is given). With
-    `supervise` a process that dies is started again, without it stays dead until `restart`.
+    `env_overrides` replace values of this process's environment; an empty value unsets one.
+    `processes` are the names to start; by default all of the Procfile, and the stand-in unless the
+    environment names a gateway. With `supervise`, a process that dies is started again.
     """
 
     def __init__(
@@ -67,22 +68,23 @@ class Stack:
         self._root = root
         self._announce = announce
         self._ports = environment.Ports()
-        self._processes: dict[str, Supervised] = {}
+        self._processes: dict[str, Process] = {}
         self._over = threading.Event()
         self._supervisor: threading.Thread | None = None
 
-    # --- life ------------------------------------------------------------------------------------
+    # --- start and stop --------------------------------------------------------------------------
 
     def start(self) -> None:
         """
-        Start the services, set up the database, start the processes: `wait_ready` says when they
-        answer. What was started is stopped again when this fails.
+        Start the servers, set up the database, and start the processes; then call `wait_ready`.
 
-        :raises ServiceError: a port is taken, a server or a setup command fails.
-        :raises Stopped: `stop_asked` was set meanwhile.
+        If this fails, everything that was started is stopped.
+
+        :raises ServiceError: a port is taken, or a server or a setup command fails.
+        :raises Stopped: `stop_asked` was set during the start.
         """
         try:
-            self.services.start()  # first: it finds out whether DATA_DIR is in use
+            self.services.start()  # first: it fails if another stack uses DATA_DIR
             self._prepare_environment()
             for command in self._setup:
                 self._manage(*command)
@@ -95,15 +97,15 @@ class Stack:
         """
         Return when every process runs, and those with a health address answer.
 
-        :raises StackError: one keeps dying, or does not answer in time.
-        :raises Stopped: `stop_asked` was set meanwhile.
+        :raises StackError: a process keeps dying, or does not answer in time.
+        :raises Stopped: `stop_asked` was set during the wait.
         """
         deadline = time.monotonic() + timeout_seconds
         waiting = list(self._processes.values())
         while waiting := [process for process in waiting if not self._is_ready(process)]:
             self._pause()
             for process in waiting:
-                if process.quick_deaths >= DEATHS_BEFORE_GIVING_UP or (
+                if process.quick_deaths >= MAX_QUICK_DEATHS or (
                     not self._supervise and not process.is_running
                 ):
                     raise StackError(f"{process.name} does not stay up:\n{process.last_lines()}")
@@ -114,7 +116,7 @@ class Stack:
                 )
 
     def stop(self) -> None:
-        """Stop everything that `start` started, the services last. A repeat changes nothing."""
+        """Stop everything that `start` started, the servers last. A repeat changes nothing."""
         self.stop_asked.set()
         for process in self._processes.values():
             process.ask_to_stop()
@@ -139,11 +141,11 @@ class Stack:
     def __exit__(self, *_exception: object) -> None:
         self.stop()
 
-    # --- what a test or an operator does with it --------------------------------------------------
+    # --- for tests and operators ------------------------------------------------------------------
 
     @property
     def base_url(self) -> str:
-        """The address of the shop, without a slash at its end."""
+        """The address of the shop, without a slash at the end."""
         return environment.own_url(self.environment)
 
     @property
@@ -163,35 +165,35 @@ class Stack:
         return [*procfile.commands(self._root), *standin]
 
     def kill(self, name: str) -> None:
-        """End process `name` and its children as kill -9 would; it stays dead until `restart`."""
+        """End process `name` and its children as kill -9 would. `restart` starts it again."""
         self._processes[name].kill()
 
     def restart(self, name: str) -> None:
-        """Start process `name` again, after a clean stop if it runs."""
+        """Stop process `name` cleanly if it runs, and start it."""
         process = self._processes[name]
         process.ask_to_stop()
         process.finish(deadline=time.monotonic() + STOP_SECONDS)
         process.start()
 
     def freeze(self, name: str) -> None:
-        """Stop process `name` and its children in their tracks, until `thaw`."""
+        """Stop process `name` and its children with SIGSTOP, until `thaw`."""
         self._processes[name].freeze()
 
     def thaw(self, name: str) -> None:
         self._processes[name].thaw()
 
     def pids(self, name: str) -> list[int]:
-        """The live processes of `name`, its children included; empty when it is dead."""
+        """The live processes of `name` and its children; empty when it is dead."""
         return self._processes[name].pids if name in self._processes else []
 
     def logs(self, name: str) -> str:
-        """All that `name` has written, in earlier runs on this `DATA_DIR` too."""
+        """The log of `name`, of earlier runs on this `DATA_DIR` too."""
         return self.log_file(name).read_text(errors="replace")
 
     def log_file(self, name: str) -> Path:
         return self.data_dir / "log" / f"{name}.log"
 
-    # --- the parts of a start ---------------------------------------------------------------------
+    # --- parts of the start -----------------------------------------------------------------------
 
     def _prepare_environment(self) -> None:
         ports = self._ports.take(self.given, announce=self._announce)
@@ -206,11 +208,11 @@ class Stack:
         )
 
     def _manage(self, *words: str) -> None:
-        """Run a command of manage.py; its output goes to the log "setup"."""
+        """Run a command of manage.py, with its output in the log "setup"."""
         log = self.log_file("setup")
         log.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         command = ["python", "manage.py", *words]
-        process = Supervised(
+        process = Process(
             "setup", "exec " + " ".join(command), root=self._root, log=log,
             environment=self.environment | {"DATABASE_OWNER_URL": self.services.owner_url},
         )  # fmt: skip
@@ -226,7 +228,7 @@ class Stack:
     def _start_processes(self) -> None:
         commands = procfile.commands(self._root) | {STANDIN: "exec python -m workers.standin"}
         for name in self.names:
-            self._processes[name] = Supervised(
+            self._processes[name] = Process(
                 name, commands[name], environment=self.environment, root=self._root,
                 log=self.log_file(name),
             )  # fmt: skip
@@ -236,7 +238,7 @@ class Stack:
             self._supervisor.start()
 
     def _keep_alive(self) -> None:
-        # It outlives the stop of the others: what it has started would die with it.
+        # Runs until all processes have stopped: those that it has started would die with it.
         while not self._over.wait(TICK_SECONDS):
             if self.stop_asked.is_set():
                 continue
@@ -253,7 +255,7 @@ class Stack:
         except ServiceError as error:
             self._announce(str(error))
 
-    def _is_ready(self, process: Supervised) -> bool:
+    def _is_ready(self, process: Process) -> bool:
         if not process.is_running:
             return False
         return not health.is_known(process.name) or health.answers(process.name, self.environment)

