@@ -15,7 +15,7 @@ from shop.admin.actions import ActionMixin, StaffAction
 from shop.admin.masking import masked
 from shop.admin.widgets import Listing, ReadOnly
 from shop.operations import actions
-from shop.payments.inbox import InboxEvent
+from shop.payments.inbox import NEEDS_STAFF, EventOutcome, InboxEvent
 from shop.telemetry.redaction import redacted
 
 
@@ -38,15 +38,15 @@ class BecameFilter(admin.SimpleListFilter):
             case "waiting":
                 return queryset.filter(due_at__isnull=False)
             case "unreadable":
-                return queryset.filter(result__startswith="cannot be read")
+                return queryset.filter(outcome__in=NEEDS_STAFF)
             case "foreign":
-                return queryset.filter(result="not ours")
+                return queryset.filter(outcome=EventOutcome.NOT_OURS)
         return queryset
 
 
 @admin.register(InboxEvent)
 class InboxEventAdmin(ReadOnly, ActionMixin, Listing):
-    list_display = ("gateway_event_id", "name", "outcome", "received_at", "handled_at", "attempts")
+    list_display = ("gateway_event_id", "name", "became", "received_at", "handled_at", "attempts")
     list_filter = (BecameFilter,)
     search_fields = ("gateway_event_id__exact", "gateway_order_id__exact")
     ordering = ("-id",)
@@ -54,7 +54,7 @@ class InboxEventAdmin(ReadOnly, ActionMixin, Listing):
         "gateway_event_id", "name", "gateway_order_id", "received_at", "handled_at", "due_at",
         "attempts", "result", "error", "text",
     )  # fmt: skip
-    readonly_fields = ("error", "text")
+    readonly_fields = ("result", "error", "text")
     staff_actions = (
         StaffAction(
             "replay",
@@ -68,7 +68,7 @@ class InboxEventAdmin(ReadOnly, ActionMixin, Listing):
     )
 
     @admin.display(description="result")
-    def outcome(self, event: InboxEvent) -> str:
+    def became(self, event: InboxEvent) -> str:
         if event.handled_at:
             return event.result
         return "waits" if event.due_at else "given up"

@@ -25,9 +25,10 @@ from shop.checkout.states import GIVEN_BACK, OPEN, UNPAID_ENDS, State
 from shop.money import format_amount
 from shop.orders import Order
 from shop.payments import cases, ledger, polling, refund_reports, refunds
+from shop.payments.assessment import Assessment, assess_orders
 from shop.payments.cases import Case, CaseKind
 from shop.payments.gateway import DisputeFact, GatewayReport
-from shop.payments.ledger import Assessment, GatewayOrder, Payment, PaymentStatus
+from shop.payments.ledger import GatewayOrder, Payment, PaymentStatus
 from shop.payments.refunds import Refund, RefundReason, RefundStatus
 
 NO_MONEY_CAME = "no payment of it came to anything"
@@ -102,7 +103,7 @@ def _decide_all(
     if not concerned:
         return RunReport()
     placed = orders.of_ids([_order_id(job) for job in concerned])
-    assessments = ledger.assess_orders(list(placed.values()))
+    assessments = assess_orders(list(placed.values()))
     allocation = _allocate(concerned, locked, assessments, now=now)
     refunds_of = refunds.of_orders(
         [_order_id(job) for job in concerned if State(job.state) in WITH_REFUNDS]

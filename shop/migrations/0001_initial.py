@@ -4,6 +4,7 @@ import django.db.models.deletion
 import django.utils.timezone
 import shop.checkout.states
 import shop.orders
+import shop.payments.inbox
 import shop.payments.refunds
 import uuid
 from django.conf import settings
@@ -204,15 +205,16 @@ class Migration(migrations.Migration):
                 ('attempts', models.PositiveIntegerField(default=0)),
                 ('name', models.CharField(blank=True, max_length=64)),
                 ('gateway_order_id', models.CharField(blank=True, db_default='', default='', max_length=64)),
-                ('result', models.CharField(blank=True, max_length=200)),
+                ('outcome', models.CharField(blank=True, db_default='', default='', max_length=16)),
+                ('detail', models.CharField(blank=True, db_default='', default='', max_length=200)),
                 ('last_error', models.TextField(blank=True)),
                 ('resolve_at', models.DateTimeField(blank=True, null=True)),
             ],
             options={
                 'verbose_name': 'webhook',
                 'ordering': ('id',),
-                'indexes': [models.Index(condition=models.Q(('due_at__isnull', False)), fields=['due_at'], name='inbox_event_due'), models.Index(condition=models.Q(('due_at', None), ('handled_at', None)), fields=['received_at'], name='inbox_event_given_up'), models.Index(condition=models.Q(('result__startswith', 'cannot be read')), fields=['received_at'], name='inbox_event_unreadable'), models.Index(condition=models.Q(('resolve_at__isnull', False)), fields=['resolve_at'], name='inbox_event_to_ask'), django.contrib.postgres.indexes.BrinIndex(autosummarize=True, fields=['received_at'], name='inbox_event_received_at'), models.Index(condition=models.Q(('gateway_order_id', ''), _negated=True), fields=['gateway_order_id'], name='inbox_event_of_order')],
-                'constraints': [models.CheckConstraint(condition=models.Q(('handled_at', None), ('due_at', None), _connector='OR'), name='inbox_handled_is_not_due')],
+                'indexes': [models.Index(condition=models.Q(('due_at__isnull', False)), fields=['due_at'], name='inbox_event_due'), models.Index(condition=models.Q(('due_at', None), ('handled_at', None)), fields=['received_at'], name='inbox_event_given_up'), models.Index(condition=models.Q(('outcome__in', (shop.payments.inbox.EventOutcome['UNRESOLVED'], shop.payments.inbox.EventOutcome['OTHER_AMOUNT'], shop.payments.inbox.EventOutcome['UNKNOWN_PAYMENT'], shop.payments.inbox.EventOutcome['UNREADABLE']))), fields=['received_at'], name='inbox_event_needs_staff'), models.Index(condition=models.Q(('resolve_at__isnull', False)), fields=['resolve_at'], name='inbox_event_to_resolve'), django.contrib.postgres.indexes.BrinIndex(autosummarize=True, fields=['received_at'], name='inbox_event_received_at'), models.Index(condition=models.Q(('gateway_order_id', ''), _negated=True), fields=['gateway_order_id'], name='inbox_event_of_order')],
+                'constraints': [models.CheckConstraint(condition=models.Q(('handled_at', None), ('due_at', None), _connector='OR'), name='inbox_handled_is_not_due'), models.CheckConstraint(condition=models.Q(('outcome__in', ['', shop.payments.inbox.EventOutcome['SETTLED'], shop.payments.inbox.EventOutcome['NO_MONEY'], shop.payments.inbox.EventOutcome['NOT_OURS'], shop.payments.inbox.EventOutcome['RESOLVING'], shop.payments.inbox.EventOutcome['UNRESOLVED'], shop.payments.inbox.EventOutcome['OTHER_AMOUNT'], shop.payments.inbox.EventOutcome['UNKNOWN_PAYMENT'], shop.payments.inbox.EventOutcome['UNREADABLE']])), name='inbox_outcome_known')],
             },
         ),
         migrations.CreateModel(
@@ -433,7 +435,7 @@ class Migration(migrations.Migration):
         ),
         migrations.AddIndex(
             model_name='gatewayorder',
-            index=models.Index(condition=models.Q(('poll_at__isnull', False)), fields=['poll_at'], name='gateway_order_to_check'),
+            index=models.Index(condition=models.Q(('poll_at__isnull', False)), fields=['poll_at'], name='gateway_order_to_poll'),
         ),
         migrations.AddConstraint(
             model_name='gatewayorder',
@@ -525,7 +527,7 @@ class Migration(migrations.Migration):
         ),
         migrations.AddConstraint(
             model_name='refund',
-            constraint=models.UniqueConstraint(condition=models.Q(('reason__in', [shop.payments.refunds.RefundReason['LATE'], shop.payments.refunds.RefundReason['SURPLUS']])), fields=('payment',), name='refund_one_by_rule_per_payment'),
+            constraint=models.UniqueConstraint(condition=models.Q(('reason__in', (shop.payments.refunds.RefundReason['LATE'], shop.payments.refunds.RefundReason['SURPLUS']))), fields=('payment',), name='refund_one_automatic_per_payment'),
         ),
         migrations.AddConstraint(
             model_name='stocklevel',

@@ -229,7 +229,7 @@ def webhooks(*, now: datetime) -> Row:
         "forged": webhook_health.forged(),
         **waiting.aggregate(waiting=Count("id"), oldest_at=Min("received_at")),
         "dead": InboxEvent.objects.filter(due_at=None, handled_at=None).count(),
-        "dead_or_unreadable": inbox.unreadable(now=now).count(),
+        "dead_or_unreadable": inbox.for_staff(now=now).count(),
         "link": reverse("admin:shop_inboxevent_changelist"),
     }
 

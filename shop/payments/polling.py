@@ -1,8 +1,8 @@
 """
-When to ask Razorpay ourselves. Webhooks can fail for good; questions cannot be switched off.
+When to poll Razorpay for payments: webhooks can fail for good, polls cannot be switched off.
 
-Each payable order is asked about on a ladder: soon after the buyer came back, then ever more
-seldom, until the last late authorisation can have come.
+Each payable order is polled on a schedule: often after it was placed, then less and less often,
+until the latest time at which a bank may still authorise a payment.
 """
 
 from __future__ import annotations
@@ -12,14 +12,16 @@ from datetime import datetime, timedelta
 
 from django.conf import settings
 from django.db import connection
+from django.db.models import F, Q
 
-from shop.db import fast
+from shop import backoff
+from shop.db import due, fast
 from shop.payments import cases
 from shop.payments.gateway import Declined, GatewayError
 from shop.payments.ledger import GatewayOrder
 
-# Since the order was placed. While the buyer is at the form, a lost webhook costs them at most the
-# step; afterwards only a late authorisation can still come.
+# Since the order was placed. While the buyer is at the form, a lost webhook costs them at most
+# the time between two polls; later only a late authorisation can still come.
 POLL_SCHEDULE = (
     timedelta(seconds=30),
     timedelta(minutes=1),
@@ -35,122 +37,121 @@ POLL_SCHEDULE = (
     timedelta(days=3),
 )
 
-# A bank may authorise so long after the buyer tried to pay
+# How long after the buyer's attempt a bank may authorise
 # (razorpay.com/docs/payments/payments/late-authorisation: 3 days, elsewhere 5).
 LATEST_AUTHORISATION = timedelta(days=5, hours=1)
 
-# So long the last poll of an order is retried before operations are asked to look.
+# How long the final poll is retried before staff get a case.
 RETRY_FINAL_POLL_FOR = timedelta(days=1)
+FIRST_RETRY_PAUSE, MAX_RETRY_PAUSE = timedelta(seconds=1), timedelta(seconds=2**16)
 
 
 def next_poll_at(*, placed_at: datetime, now: datetime) -> datetime | None:
-    """The next rung of the ladder that lies ahead; None when nothing can come any more."""
-    rungs = (*(placed_at + rung for rung in POLL_SCHEDULE), placed_at + _until_final_poll())
-    return next((rung for rung in rungs if rung > now), None)
+    """The next time on the schedule; None after the final poll."""
+    times = (*(placed_at + after for after in POLL_SCHEDULE), placed_at + _until_final_poll())
+    return next((at for at in times if at > now), None)
 
 
 def _final_poll_at(*, placed_at: datetime, now: datetime) -> datetime | None:
-    """None if it was put already."""
-    last_at = placed_at + _until_final_poll()
-    return last_at if last_at > now else None
+    """None if that time has passed."""
+    final_at = placed_at + _until_final_poll()
+    return final_at if final_at > now else None
 
 
 def _until_final_poll() -> timedelta:
-    """An order becomes payable as late as it may hold units, and is payable for as long again."""
+    """An order can become payable until its hold ends, and is then payable for as long again."""
     return 2 * timedelta(seconds=settings.HOLD_SECONDS) + LATEST_AUTHORISATION
 
 
 def poll_now(order_ids: Collection[int], *, now: datetime) -> None:
-    """Have these orders asked about at once, aliases included. A repeat asks once."""
+    """Make the polls of these orders due at once, duplicates included. A repeat changes nothing."""
     GatewayOrder.objects.filter(order_id__in=order_ids, gateway_order_id__isnull=False).exclude(
         poll_at__lte=now
     ).update(poll_at=now)
 
 
+def poll_by(row_ids: Collection[int], *, at: datetime) -> None:
+    """Poll these Razorpay orders at `at` at the latest."""
+    later = Q(poll_at=None) | Q(poll_at__gt=at)
+    GatewayOrder.objects.filter(later, pk__in=row_ids).update(poll_at=at)
+
+
+def schedule_final_poll(row_ids: Collection[int]) -> None:
+    """
+    Poll these Razorpay orders, which are paid, once more at the end of the schedule.
+
+    Razorpay accepts no more money on them and mostly returns late payments; the final poll finds
+    what it kept. Duplicates of them stay on the schedule.
+    """
+    GatewayOrder.objects.filter(pk__in=row_ids).update(
+        poll_at=F("created_at") + _until_final_poll()
+    )
+
+
 def claim_due(*, limit: int, now: datetime) -> list[GatewayOrder]:
     """
-    Take up to `limit` orders that are due to be asked about. Call inside a transaction.
-
-    They are due again after `CLAIM_SECONDS`, should we die. There is no claim to check
-    afterwards: two who ask the same question learn the same facts.
+    Take up to `limit` orders that are due to be polled, for `CLAIM_SECONDS`. Call inside a
+    transaction. The `poll_at` of the rows returned is the end of the claim.
     """
-    due = list(
-        GatewayOrder.objects.filter(poll_at__lte=now)
-        .order_by("poll_at")
-        .select_for_update(skip_locked=True, no_key=True)[:limit]
-    )
-    until = now + timedelta(seconds=settings.CLAIM_SECONDS)
-    GatewayOrder.objects.filter(pk__in=[row.pk for row in due]).update(poll_at=until)
-    for row in due:
-        row.poll_at = until
-    return due
+    return due.claim(GatewayOrder.objects.all(), "poll_at", limit=limit, now=now)
 
 
-# An order that someone asked to have checked while our question was under way is due at once: the
-# answer may be older than what they know. Only our own claim's `poll_at` is moved on. Of a paid
-# order one question is left, see `ask_once_more`.
+# On the fast path: every answered poll. `poll_at` is only set if it is still our claim's: if
+# someone made a new poll due while ours was under way, our answer may be older than what they know.
+# A paid order only has its final poll left, see `schedule_final_poll`.
 _POLL_SUCCEEDED = """
     UPDATE shop_gatewayorder AS row
-    SET polled_at = greatest(row.polled_at, told.asked_at), poll_count = row.poll_count + 1,
+    SET polled_at = greatest(row.polled_at, given.asked_at), poll_count = row.poll_count + 1,
         failed_polls = 0,
         poll_at = CASE
-            WHEN row.poll_at IS DISTINCT FROM told.claimed_until THEN row.poll_at
-            WHEN placed.paid_at IS NULL OR row.is_duplicate THEN told.next_at
-            ELSE told.last_at
+            WHEN row.poll_at IS DISTINCT FROM given.claimed_until THEN row.poll_at
+            WHEN placed.paid_at IS NULL OR row.is_duplicate THEN given.next_at
+            ELSE given.final_at
         END
-    FROM json_to_recordset(%s::json) AS told (
+    FROM json_to_recordset(%s::json) AS given (
         id bigint, asked_at timestamptz, claimed_until timestamptz, next_at timestamptz,
-        last_at timestamptz), shop_order AS placed
-    WHERE row.id = told.id AND placed.id = row.order_id
+        final_at timestamptz), shop_order AS placed
+    WHERE row.id = given.id AND placed.id = row.order_id
 """
 
 
-def poll_succeeded(told: Sequence[tuple[GatewayOrder, datetime]], *, now: datetime) -> None:
-    """Note that Razorpay told us about these orders, when we asked, and when to ask next."""
+def poll_succeeded(polls: Sequence[tuple[GatewayOrder, datetime]], *, now: datetime) -> None:
+    """Record answered polls, each with the time at which it was sent, and schedule the next."""
     records = [
         {
             "id": row.pk,
             "asked_at": asked_at,
             "claimed_until": row.poll_at,
             "next_at": next_poll_at(placed_at=row.created_at, now=now),
-            "last_at": _final_poll_at(placed_at=row.created_at, now=now),
+            "final_at": _final_poll_at(placed_at=row.created_at, now=now),
         }
-        for row, asked_at in sorted(told, key=lambda it: it[0].pk)  # rows are taken in this order
+        for row, asked_at in sorted(polls, key=lambda poll: poll[0].pk)  # the lock order
     ]
     with connection.cursor() as cursor:
         cursor.execute(_POLL_SUCCEEDED, [fast.as_json(records)])
 
 
-def poll_by(row_ids: Collection[int], *, at: datetime) -> None:
-    """Poll these Razorpay orders at `at` at the latest."""
-    with connection.cursor() as cursor:
-        cursor.execute(
-            "UPDATE shop_gatewayorder SET poll_at = %s"
-            " WHERE id = ANY(%s) AND (poll_at IS NULL OR poll_at > %s)",
-            [at, fast.array(row_ids), at],
-        )
-
-
+# As above, a poll that became due during ours stays due.
 _POLL_FAILED = """
     UPDATE shop_gatewayorder AS row
     SET failed_polls = row.failed_polls + 1,
         poll_at = CASE
-            WHEN row.poll_at IS DISTINCT FROM told.claimed_until THEN row.poll_at
-            ELSE told.next_at
+            WHEN row.poll_at IS DISTINCT FROM given.claimed_until THEN row.poll_at
+            ELSE given.next_at
         END
-    FROM json_to_recordset(%s::json) AS told (
+    FROM json_to_recordset(%s::json) AS given (
         id bigint, claimed_until timestamptz, next_at timestamptz)
-    WHERE row.id = told.id
+    WHERE row.id = given.id
 """
 
 
 def poll_failed(polls: Sequence[tuple[GatewayOrder, GatewayError]], *, now: datetime) -> None:
     """
-    Note that these polls got no answer, or a refusal, and when to ask next: at the latest when the
-    schedule has it. Opens a case for each that the schedule has no more polls for.
+    Record polls that were not answered or were refused, and schedule the next.
 
-    A poll without an answer is retried before that, after pauses that double. A refusal stays the
-    same, so it is not.
+    An unanswered poll is retried with exponential backoff, at the latest at its next time on the
+    schedule. A refusal would be the same again, so it waits for the schedule. An order for which
+    the schedule has no more polls gets a case.
     """
     if not polls:
         return
@@ -162,7 +163,7 @@ def poll_failed(polls: Sequence[tuple[GatewayOrder, GatewayError]], *, now: date
     }
     records = [
         {"id": row.pk, "claimed_until": row.poll_at, "next_at": next_at[row.pk]}
-        for row, _ in sorted(polls, key=lambda poll: poll[0].pk)  # rows are taken in this order
+        for row, _ in sorted(polls, key=lambda poll: poll[0].pk)  # the lock order
     ]
     with connection.cursor() as cursor:
         cursor.execute(_POLL_FAILED, [fast.as_json(records)])
@@ -182,22 +183,11 @@ def poll_failed(polls: Sequence[tuple[GatewayOrder, GatewayError]], *, now: date
 
 
 def _retry_at(row: GatewayOrder, *, now: datetime) -> datetime | None:
-    """After 1, 2, 4, … seconds; never later than the schedule's next poll while there is one."""
-    retry_at = now + timedelta(seconds=2 ** min(row.failed_polls, 16))
+    """After 1, 2, 4, … seconds, at the latest at the next time on the schedule."""
+    retry_at = now + backoff.exponential(
+        row.failed_polls + 1, first=FIRST_RETRY_PAUSE, longest=MAX_RETRY_PAUSE
+    )
     if scheduled_at := next_poll_at(placed_at=row.created_at, now=now):
         return min(retry_at, scheduled_at)
     ends_at = row.created_at + _until_final_poll() + RETRY_FINAL_POLL_FOR
     return retry_at if retry_at <= ends_at else None
-
-
-def schedule_final_poll(row_ids: Collection[int]) -> None:
-    """
-    These Razorpay orders are paid. Razorpay takes no more money on them, and mostly gives back what
-    comes late; one last question finds what it kept. Their twins stay on the ladder.
-    """
-    with connection.cursor() as cursor:
-        cursor.execute(
-            "UPDATE shop_gatewayorder SET poll_at = created_at + make_interval(secs => %s)"
-            " WHERE id = ANY(%s)",
-            [_until_final_poll().total_seconds(), fast.array(row_ids)],
-        )

@@ -1,6 +1,6 @@
 """
-Do webhooks still reach us? Razorpay switches an endpoint off after a day of failures, by e-mail
-only; money then comes in that we hear of by asking alone.
+Whether webhooks still arrive. Razorpay disables an endpoint after a day of failures and says so by
+e-mail only; then only polls find the payments.
 """
 
 from __future__ import annotations
@@ -16,24 +16,24 @@ from shop.payments.inbox import POLLED, InboxEvent
 from shop.payments.ledger import Payment
 
 SILENT_AFTER = timedelta(minutes=10)
-REMEMBERED = timedelta(days=1)  # a shop with three payments a day hears of it, too
-MIN_PAYMENTS = 3  # one or two found by asking may just have been quicker than their webhooks
+REMEMBERED = timedelta(days=1)  # so that a shop with three payments a day notices
+MIN_PAYMENTS = 3  # a poll can be quicker than a webhook once or twice
 
 
 @dataclass(frozen=True, slots=True)
 class WebhookHealth:
-    """How the captured payments of the last `SILENT_AFTER` came to our ears."""
+    """How we learned of the payments captured in the last `SILENT_AFTER`: webhook or poll."""
 
     captured_by_webhook: int
     captured_by_fetch: int
     last_event_at: datetime | None
-    is_silent: bool  # money comes in, and no webhook tells of it
+    is_silent: bool  # payments come in without webhooks
 
 
 def webhook_health(*, now: datetime) -> WebhookHealth:
     """Three queries at most, on indexes."""
     since = now - SILENT_AFTER
-    heard = dict(
+    captured = dict(
         Payment.objects.filter(captured_at__gte=since)
         .order_by()
         .values_list("captured_via")
@@ -41,7 +41,7 @@ def webhook_health(*, now: datetime) -> WebhookHealth:
     )
     events = InboxEvent.objects.exclude(gateway_event_id__startswith=POLLED)
     last = events.order_by("-id").values_list("received_at", flat=True).first()
-    by_webhook, by_fetch = heard.get("webhook", 0), heard.get("fetch", 0)
+    by_webhook, by_fetch = captured.get("webhook", 0), captured.get("fetch", 0)
     return WebhookHealth(
         captured_by_webhook=by_webhook,
         captured_by_fetch=by_fetch,
@@ -51,10 +51,10 @@ def webhook_health(*, now: datetime) -> WebhookHealth:
 
 
 def _has_missed(last_event_at: datetime | None, *, now: datetime) -> bool:
-    """Whether payments were found by asking since the last event."""
+    """Whether polls have found `MIN_PAYMENTS` since the last event."""
     since = max(last_event_at or now - REMEMBERED, now - REMEMBERED)
-    found = Payment.objects.filter(captured_at__gt=since, captured_via="fetch").order_by()
-    return len(found.values("pk")[:MIN_PAYMENTS]) == MIN_PAYMENTS
+    polled = Payment.objects.filter(captured_at__gt=since, captured_via="fetch").order_by()
+    return len(polled.values("pk")[:MIN_PAYMENTS]) == MIN_PAYMENTS
 
 
 _FORGED = "webhooks:forged"  # a counter in Redis

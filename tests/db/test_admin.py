@@ -263,8 +263,8 @@ def test_open_cases_come_first(admin, paid, now):
     ("became", "changes"),
     [
         ("dead", {"handled_at": None, "due_at": None}),
-        ("unreadable", {"result": "cannot be read: KeyError('event')"}),
-        ("foreign", {"result": "not ours"}),
+        ("unreadable", {"outcome": "unreadable"}),
+        ("foreign", {"outcome": "not_ours"}),
     ],
 )
 def test_webhooks_are_found_by_what_became_of_them(became, changes, admin, paid):

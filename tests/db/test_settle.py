@@ -15,7 +15,7 @@ from shop.checkout.steps.reconcile_webhook import ReconcileWebhook
 from shop.checkout.steps.resolve_orders import ResolveOrders
 from shop.payments import inbox
 from shop.payments.cases import Case
-from shop.payments.inbox import InboxEvent
+from shop.payments.inbox import EventOutcome, InboxEvent
 from shop.payments.ledger import GatewayOrder, Payment
 from shop.payments.razorpay import webhooks
 from shop.payments.refunds import Refund
@@ -287,7 +287,7 @@ def test_an_order_we_never_knew_belongs_to_another_shop(job, gateway, standin, n
     run_remote(ResolveOrders(), gateway, now=now + inbox.RESOLVE_AFTER)
 
     event = InboxEvent.objects.get()
-    assert (event.result, event.due_at) == ("not ours", None)
+    assert (event.outcome, event.due_at) == (EventOutcome.NOT_OURS, None)
     assert not Payment.objects.exists()
 
 
@@ -313,7 +313,7 @@ def test_what_cannot_be_read_is_kept_and_done_with(body, now):
 
     event = InboxEvent.objects.get()
     assert event.handled_at == now
-    assert event.result
+    assert event.outcome
     assert bytes(event.body) == body
 
 

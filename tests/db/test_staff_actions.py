@@ -18,7 +18,7 @@ from shop.operations import actions
 from shop.operations.audit_log import ActionRefused, ActionRequest, AlreadyDone, AuditEntry
 from shop.payments import cases, refunds
 from shop.payments.cases import Case, CaseKind
-from shop.payments.inbox import InboxEvent
+from shop.payments.inbox import EventOutcome, InboxEvent
 from shop.payments.ledger import GatewayOrder, Payment
 from shop.payments.razorpay import webhooks
 from shop.payments.refunds import Refund, RefundReason, RefundRefused, RefundStatus
@@ -602,7 +602,7 @@ def test_a_handled_webhook_may_be_replayed_and_changes_nothing(payable, variant,
     actions.replay(InboxEvent.objects.get().pk, by=by)
     run(ReconcileWebhook(), now=now)
 
-    assert InboxEvent.objects.get().result == "settled"
+    assert InboxEvent.objects.get().outcome == EventOutcome.SETTLED
     assert stock_of(variant) == (2, 0)
     assert Payment.objects.count() == 1
 

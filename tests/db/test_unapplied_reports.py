@@ -13,7 +13,7 @@ from shop.checkout.steps.check_payments import CheckPayments
 from shop.checkout.steps.reconcile_webhook import PAYMENT_COMES_WITHIN, ReconcileWebhook
 from shop.payments import cases, inbox, ledger, polling, refund_reports
 from shop.payments.cases import Case
-from shop.payments.inbox import InboxEvent
+from shop.payments.inbox import EventOutcome, InboxEvent
 from shop.payments.ledger import GatewayOrder, Payment
 from shop.payments.refunds import Refund
 from tests.support.events import deliver
@@ -129,5 +129,5 @@ def test_an_event_that_waited_for_its_payment_is_tried_as_often_as_any_other(
         run(ReconcileWebhook(), now=later)
     run(ReconcileWebhook(), now=later + timedelta(minutes=1))
 
-    assert InboxEvent.objects.get(gateway_event_id="Early").result == "settled"
+    assert InboxEvent.objects.get(gateway_event_id="Early").outcome == EventOutcome.SETTLED
     assert Refund.objects.get().gateway_refund_id == "rfnd_1"

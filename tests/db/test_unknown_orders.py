@@ -15,7 +15,7 @@ from shop.checkout.steps.reconcile_webhook import ReconcileWebhook
 from shop.checkout.steps.resolve_orders import MAX_ATTEMPTS, ResolveOrders
 from shop.payments import inbox
 from shop.payments.gateway import RemoteOrder
-from shop.payments.inbox import RESOLVE_AFTER, InboxEvent
+from shop.payments.inbox import RESOLVE_AFTER, EventOutcome, InboxEvent
 from shop.payments.ledger import GatewayOrder
 from shop.payments.razorpay.client import RazorpayGateway
 from tests.support.events import deliver
@@ -75,7 +75,7 @@ def test_a_duplicate_that_is_listed_later_than_we_looked_is_found(gateway, stand
     assert reload(job).state == State.PAID
     alias = GatewayOrder.objects.get(is_duplicate=True)
     assert (alias.gateway_order_id, alias.order_id) == (first["id"], job.order_id)
-    assert InboxEvent.objects.get().result == "settled"
+    assert InboxEvent.objects.get().outcome == EventOutcome.SETTLED
 
 
 def test_all_payments_of_the_duplicate_are_polled(job, gateway, standin, look, now):
@@ -116,8 +116,8 @@ def test_an_order_with_our_receipt_and_another_amount_is_shown_to_people(
     look(now)
 
     assert not GatewayOrder.objects.filter(is_duplicate=True)
-    [shown] = inbox.unreadable(now=now)
-    assert "another amount" in shown.result
+    [shown] = inbox.for_staff(now=now)
+    assert shown.outcome == EventOutcome.OTHER_AMOUNT
 
 
 @pytest.fixture
@@ -133,7 +133,7 @@ def test_an_order_of_another_shop_costs_one_look_and_one_call(theirs, standin, l
         look(now + timedelta(seconds=second))
 
     assert standin.requests()["orders.fetch"] == {"200": 1}
-    assert {event.result for event in InboxEvent.objects.all()} == {"not ours"}
+    assert {event.outcome for event in InboxEvent.objects.all()} == {EventOutcome.NOT_OURS}
     assert not InboxEvent.objects.exclude(due_at=None, resolve_at=None)
     assert sum(event.attempts for event in InboxEvent.objects.all()) == 1
 
@@ -144,7 +144,7 @@ def test_an_event_that_says_its_receipt_costs_no_call(theirs, standin, now):
 
     run(ReconcileWebhook(), now=now)
 
-    assert InboxEvent.objects.get().result == "not ours"
+    assert InboxEvent.objects.get().outcome == EventOutcome.NOT_OURS
     assert not STEP.claim(limit=1, now=now + RESOLVE_AFTER)
 
 
@@ -179,7 +179,7 @@ def test_without_an_answer_it_is_asked_ever_more_seldom_and_then_shown(
             run_remote(STEP, gateway, now=resolve_at)
 
     assert sum(standin.requests()["orders.fetch"].values()) == MAX_ATTEMPTS + 1
-    assert "does not say" in inbox.unreadable(now=now).get().result
+    assert inbox.for_staff(now=now).get().outcome == EventOutcome.UNRESOLVED
 
 
 def test_a_replayed_event_is_asked_about_anew(theirs, standin, look, now):
@@ -207,5 +207,5 @@ def test_what_an_event_says_of_its_order_may_be_anything(job, standin, now):
     run(ReconcileWebhook(), now=now)
 
     assert reload(job).state == State.PAID
-    assert not inbox.unreadable(now=now)
+    assert not inbox.for_staff(now=now)
     assert json.loads(bytes(InboxEvent.objects.first().body))["event"] == "order.paid"

@@ -62,7 +62,7 @@ def test_it_is_kept_as_it_came_once(job, gateway, standin, now):
 
     run(ReconcileWebhook(), now=now)
 
-    [kept] = inbox.unreadable(now=now)
+    [kept] = inbox.for_staff(now=now)
     assert json.loads(bytes(kept.body))["payload"]["payment"]["entity"] == STRANGE
     assert InboxEvent.objects.count() == Case.objects.count() == 1
 
@@ -79,7 +79,7 @@ def test_that_a_poll_found_it_is_not_taken_for_a_webhook(job, gateway, standin, 
 @pytest.mark.parametrize("receipt", ["ours", None, 7])
 def test_no_second_order_is_made_while_one_cannot_be_read(receipt, gateway, standin, now):
     job = place_order(make_checkout(now=now), now=now)
-    GatewayOrder.objects.update(asked_at=now - timedelta(minutes=2))
+    GatewayOrder.objects.update(create_sent_at=now - timedelta(minutes=2))
     receipt = job.order.number if receipt == "ours" else receipt
     answer(standin, "orders.list", {"id": "order_Strange", "receipt": receipt})
 
@@ -91,7 +91,7 @@ def test_no_second_order_is_made_while_one_cannot_be_read(receipt, gateway, stan
 
 def test_an_order_of_others_that_cannot_be_read_is_passed_over(gateway, standin, now):
     job = place_order(make_checkout(now=now), now=now)
-    GatewayOrder.objects.update(asked_at=now - timedelta(minutes=2))
+    GatewayOrder.objects.update(create_sent_at=now - timedelta(minutes=2))
     answer(standin, "orders.list", {"id": "order_Strange", "receipt": "theirs"})
 
     run_remote(CreateRazorpayOrder(), gateway, now=now)

@@ -10,7 +10,7 @@ from shop.checkout.states import State
 from shop.checkout.steps.reconcile_webhook import PAYMENT_COMES_WITHIN, ReconcileWebhook
 from shop.checkout.steps.resolve_orders import ResolveOrders
 from shop.payments import inbox
-from shop.payments.inbox import InboxEvent
+from shop.payments.inbox import EventOutcome, InboxEvent
 from shop.payments.ledger import GatewayOrder, Payment
 from shop.payments.razorpay import webhooks
 from shop.payments.refunds import Refund
@@ -64,8 +64,8 @@ def test_an_entity_of_wrong_types_is_kept_shown_to_people_and_stops_no_other(
     run(STEP, now=now)
 
     assert reload(job).state == State.PAID
-    [kept] = inbox.unreadable(now=now)
-    assert kept.result.startswith("cannot be read: payment: ")
+    [kept] = inbox.for_staff(now=now)
+    assert kept.result.startswith("unreadable: payment: ")
     assert kept.handled_at == now
     assert json.loads(bytes(kept.body))["payload"]["payment"]["entity"]["entity"] == "payment"
 
@@ -77,7 +77,7 @@ def test_an_envelope_without_its_entity_is_shown_to_people(payload, now):
 
     run(STEP, now=now)
 
-    assert bytes(inbox.unreadable(now=now).get().body) == body
+    assert bytes(inbox.for_staff(now=now).get().body) == body
 
 
 def test_an_entity_that_cannot_be_read_does_not_hide_the_one_beside_it(job, payment, standin, now):
@@ -89,8 +89,9 @@ def test_an_entity_that_cannot_be_read_does_not_hide_the_one_beside_it(job, paym
     run(STEP, now=now)
 
     assert Refund.objects.get().amount_paise == 100
-    [kept] = inbox.unreadable(now=now)
-    assert (kept.name, kept.result[:24]) == ("refund.processed", "cannot be read: payment:")
+    [kept] = inbox.for_staff(now=now)
+    assert (kept.name, kept.outcome) == ("refund.processed", EventOutcome.UNREADABLE)
+    assert kept.detail.startswith("payment:")
 
 
 @pytest.mark.parametrize(
@@ -108,9 +109,9 @@ def test_a_genuine_event_that_we_do_not_know_is_kept_and_ignored(body, now):
     run(STEP, now=now)
 
     event = InboxEvent.objects.get()
-    assert (event.handled_at, event.result) == (now, "no money in it")
+    assert (event.handled_at, event.outcome) == (now, EventOutcome.NO_MONEY)
     assert bytes(event.body) == body
-    assert not inbox.unreadable(now=now)
+    assert not inbox.for_staff(now=now)
 
 
 def test_a_payment_of_an_order_that_is_not_ours_is_kept_apart(job, payment, gateway, now):
@@ -120,10 +121,10 @@ def test_a_payment_of_an_order_that_is_not_ours_is_kept_apart(job, payment, gate
     run(STEP, now=now)
     run_remote(ResolveOrders(), gateway, now=now + inbox.RESOLVE_AFTER)
 
-    theirs = InboxEvent.objects.get(result="not ours")
+    theirs = InboxEvent.objects.get(outcome=EventOutcome.NOT_OURS)
     assert b"pay_Theirs" in bytes(theirs.body)
     assert [it.gateway_payment_id for it in Payment.objects.all()] == [payment["id"]]
-    assert not inbox.unreadable(now=now)
+    assert not inbox.for_staff(now=now)
 
 
 def test_an_event_over_which_we_stumbled_until_we_gave_up_is_shown_to_people(
@@ -138,7 +139,7 @@ def test_an_event_over_which_we_stumbled_until_we_gave_up_is_shown_to_people(
         run(STEP, now=now)
 
     assert not InboxEvent.objects.filter(due_at__isnull=False)
-    [kept] = inbox.unreadable(now=now)
+    [kept] = inbox.for_staff(now=now)
     assert bytes(kept.body) == body
     assert "ZeroDivisionError" in kept.last_error
 
@@ -147,8 +148,8 @@ def test_what_razorpay_would_not_send_again_any_more_is_no_longer_shown(now):
     inbox.receive(event_id="Nonsense", body=b"nonsense", now=now)
     run(STEP, now=now)
 
-    assert inbox.unreadable(now=now)
-    assert not inbox.unreadable(now=now + inbox.REPLAYABLE)
+    assert inbox.for_staff(now=now)
+    assert not inbox.for_staff(now=now + inbox.REPLAYABLE)
 
 
 # --- refunds of payments that nobody has told us of ----------------------------------------------
@@ -176,7 +177,7 @@ def test_a_refund_of_an_unknown_payment_waits_until_the_payment_is_known(job, pa
     run(STEP, now=now + timedelta(minutes=1))
 
     assert Refund.objects.get().gateway_refund_id == "rfnd_1"
-    assert InboxEvent.objects.get(gateway_event_id="Alone").result == "settled"
+    assert InboxEvent.objects.get(gateway_event_id="Alone").outcome == EventOutcome.SETTLED
 
 
 def test_a_refund_handled_together_with_its_payment_is_settled(job, payment, now):
@@ -187,7 +188,7 @@ def test_a_refund_handled_together_with_its_payment_is_settled(job, payment, now
     run(STEP, now=now + PAYMENT_COMES_WITHIN)
 
     assert Refund.objects.get().gateway_refund_id == "rfnd_1"
-    assert InboxEvent.objects.get(gateway_event_id="Alone").result == "settled"
+    assert InboxEvent.objects.get(gateway_event_id="Alone").outcome == EventOutcome.SETTLED
 
 
 def test_a_refund_of_a_payment_that_stays_unknown_is_shown_to_people(job, payment, now):
@@ -196,7 +197,5 @@ def test_a_refund_of_a_payment_that_stays_unknown_is_shown_to_people(job, paymen
     run(STEP, now=now + PAYMENT_COMES_WITHIN)
 
     [kept] = inbox.unreadable(now=now)
-    assert (
-        kept.result == f"cannot be read: nothing says of which order the payment {payment['id']} is"
-    )
+    assert (kept.outcome, kept.detail) == (EventOutcome.UNKNOWN_PAYMENT, payment["id"])
     assert kept.handled_at

@@ -3,7 +3,8 @@
 import pytest
 
 from shop.orders import Order
-from shop.payments.ledger import Payment, assess
+from shop.payments.assessment import assess
+from shop.payments.ledger import Payment
 
 ORDER = Order(amount_paise=1000, currency="INR")
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import datetime, timedelta
 
 from shop.checkout import settle_failures
@@ -11,7 +12,7 @@ from shop.checkout.outcomes import Counted, RunReport
 from shop.checkout.settle import settle
 from shop.payments import inbox, ledger
 from shop.payments.gateway import GatewayReport
-from shop.payments.inbox import InboxEvent, Reading
+from shop.payments.inbox import EventOutcome, Handled, InboxEvent, Reading
 from shop.payments.razorpay import webhooks
 
 # After this time, a refund or dispute of a payment that is still unknown is shown to staff.
@@ -37,22 +38,23 @@ class ReconcileWebhook:
         }
         known = set(ours) | set(ledger.orders_of_payments(unexplained))
         whose = _whose(readings, known=known)
-        done = []
-        to_resolve: dict[str, int] = {}
+        done: list[Handled] = []
+        to_resolve: set[str] = set()
         for event, reading in readings:
             if _awaits_its_payment(event, reading, known=known, now=now):
                 report.count(Counted.EARLY)
                 inbox.put_off(event, until=now + _pause(event, now=now))
                 continue
-            result = _result(reading, known=known, whose=whose)
-            if result == "":
-                result = inbox.RESOLVING
-                to_resolve.setdefault(reading.gateway_order_id, event.pk)
-            done.append((event, reading, result))
+            handled = _handled(event, reading, known=known, whose=whose)
+            if handled.resolve and reading.gateway_order_id in to_resolve:
+                handled = replace(handled, resolve=False)  # one call answers for both
+            elif handled.resolve:
+                to_resolve.add(reading.gateway_order_id)
+            done.append(handled)
         report.count(Counted.HANDLED, len(done))
         report.count(Counted.UNKNOWN, len(to_resolve))
-        inbox.handled(done, ask=list(to_resolve.values()), now=now)
-        retried = [event for event, _, _ in done if event.attempts]
+        inbox.mark_handled(done, now=now)
+        retried = [item.event for item in done if item.event.attempts]
         settle_failures.close_cases(_orders_concerned(retried), now=now)
         return report
 
@@ -100,16 +102,18 @@ def _payments_without_order(gateway_report: GatewayReport) -> set[str]:
 def _orders_concerned(events: Sequence[InboxEvent]) -> set[int]:
     """Our orders that these events name, as far as the events can be read."""
     bodies = [bytes(event.body) for event in events]
-    rows = ledger.find(name for body in bodies for name in webhooks.orders_named_in(body))
+    rows = ledger.find({webhooks.order_named_in(body) for body in bodies} - {""})
     payments = {name for body in bodies for name in webhooks.payments_named_in(body)}
     of_payments = ledger.orders_of_payments(payments)
     return {*(row.order_id for row in rows.values()), *of_payments.values()}
 
 
-def _whose(readings: Sequence[tuple[InboxEvent, Reading]], *, known: set[str]) -> dict[str, str]:
+def _whose(
+    readings: Sequence[tuple[InboxEvent, Reading]], *, known: set[str]
+) -> dict[str, EventOutcome | None]:
     """
-    For each unknown Razorpay order, the result that its events get: `inbox.NOT_OURS`,
-    `inbox.RESOLVING`, or "" if Razorpay has to be asked whose order it is.
+    For each unknown Razorpay order, the outcome of its events: `NOT_OURS`, `RESOLVING`, or None if
+    Razorpay has to be asked whose order it is.
 
     An order entity has its receipt, so most events of other shops on the account cost no call.
     A replayed event is always asked about again.
@@ -122,22 +126,30 @@ def _whose(readings: Sequence[tuple[InboxEvent, Reading]], *, known: set[str]) -
     if not unknown:
         return {}
     ours = ledger.of_receipts({reading.receipt for _, reading in unknown if reading.receipt})
-    found = inbox.known_to_be([reading.gateway_order_id for _, reading in unknown])
-    whose: dict[str, str] = {}
+    earlier = inbox.outcomes_of_orders([reading.gateway_order_id for _, reading in unknown])
+    whose: dict[str, EventOutcome | None] = {}
     for event, reading in unknown:
         is_theirs = reading.receipt and reading.receipt not in ours
-        known_result = "" if event.result else found.get(reading.gateway_order_id, "")
-        result = inbox.NOT_OURS if is_theirs else known_result
-        whose[reading.gateway_order_id] = whose.get(reading.gateway_order_id) or result
+        known_outcome = None if event.outcome else earlier.get(reading.gateway_order_id)
+        outcome = EventOutcome.NOT_OURS if is_theirs else known_outcome
+        whose[reading.gateway_order_id] = whose.get(reading.gateway_order_id) or outcome
     return whose
 
 
-def _result(reading: Reading, *, known: set[str], whose: dict[str, str]) -> str:
-    """A line on the outcome of the event; empty if Razorpay has to be asked whose order it is."""
+def _handled(
+    event: InboxEvent,
+    reading: Reading,
+    *,
+    known: set[str],
+    whose: dict[str, EventOutcome | None],
+) -> Handled:
     if reading.problem:
-        return reading.problem
+        return Handled(event, reading, EventOutcome.UNREADABLE, reading.problem)
     if reading.gateway_report == GatewayReport():
-        return "no money in it"
+        return Handled(event, reading, EventOutcome.NO_MONEY)
     if unknown := _payments_without_order(reading.gateway_report) - known:
-        return f"{inbox.UNREADABLE}: nothing says of which order the payment {min(unknown)} is"
-    return whose.get(reading.gateway_order_id, "settled")
+        return Handled(event, reading, EventOutcome.UNKNOWN_PAYMENT, min(unknown))
+    outcome = whose.get(reading.gateway_order_id, EventOutcome.SETTLED)
+    if outcome is None:
+        return Handled(event, reading, EventOutcome.RESOLVING, resolve=True)
+    return Handled(event, reading, outcome)

@@ -19,14 +19,12 @@ from shop.checkout.outcomes import Counted, RunReport
 from shop.checkout.steps.runner import RemoteStep
 from shop.payments import inbox, ledger
 from shop.payments.gateway import Declined, Gateway, GatewayError, RemoteOrder
-from shop.payments.inbox import InboxEvent
+from shop.payments.inbox import EventOutcome, InboxEvent
 from shop.payments.ledger import GatewayOrder
 
 MAX_ATTEMPTS = 14  # with pauses that double: more than two hours
 FIRST_RETRY_PAUSE = timedelta(seconds=1)
 MAX_RETRY_PAUSE = timedelta(hours=3)
-NO_ANSWER = f"{inbox.UNREADABLE}: Razorpay does not say whose order it is"
-OTHER_AMOUNT = f"{inbox.UNREADABLE}: its order has a receipt of ours, and another amount"
 
 
 class ResolveOrders(RemoteStep[InboxEvent, RemoteOrder]):
@@ -87,13 +85,13 @@ def _note(
     if isinstance(answer, RemoteOrder) and answer.id in ours:
         return Counted.ADOPTED
     if isinstance(answer, RemoteOrder) and answer.receipt in rows:
-        inbox.resolved(of_order, OTHER_AMOUNT)
+        inbox.resolved(of_order, EventOutcome.OTHER_AMOUNT)
         return Counted.OTHER_AMOUNT
     if isinstance(answer, RemoteOrder | Declined):
-        inbox.resolved(of_order, inbox.NOT_OURS)
+        inbox.resolved(of_order, EventOutcome.NOT_OURS)
         return Counted.NOT_OURS
     if event.attempts >= MAX_ATTEMPTS:
-        inbox.resolved(of_order, NO_ANSWER)
+        inbox.resolved(of_order, EventOutcome.UNRESOLVED)
         return Counted.GIVEN_UP
     attempts = event.attempts + 1  # as read before this attempt was counted
     pause = backoff.exponential(attempts, first=FIRST_RETRY_PAUSE, longest=MAX_RETRY_PAUSE)

@@ -1,14 +1,14 @@
 """
-Razorpay, through its SDK 2.0.1, with the SDK's traps closed.
+The Razorpay gateway, on top of Razorpay's SDK 2.0.1, with workarounds for the SDK's faults:
 
-- It has no timeout, so the transport sets one, and a deadline for bodies that drip.
-- It drops the HTTP status and takes 401, 409 and 429 for bad requests, so the transport turns every
+- It has no timeout, so the transport sets one, and a deadline for bodies that arrive slowly.
+- It drops the HTTP status and treats 401, 409 and 429 as bad requests, so the transport turns every
   answer of 300 and above into one of our errors before the SDK sees it.
-- It fails on bodies that are not JSON (a 502 page), and prints; so it only ever gets good JSON.
-- Its retry repeats a POST after a timeout. It stays off.
-- It trusts a bundle of certificates of 2015. The transport trusts certifi's.
-- Some of its methods write into a shared default argument. We pass a fresh dict each time.
-- It reads its own version from the disk for every request. We let it once.
+- It fails and prints on bodies that are not JSON (a 502 page), so it only gets valid JSON.
+- Its retry repeats a POST after a timeout, so it stays off.
+- It trusts a certificate bundle of 2015. The transport trusts certifi's.
+- Some of its methods write into a shared default argument, so we pass a new dict each time.
+- It reads its own version from disk for every request. We cache it.
 """
 
 from __future__ import annotations
@@ -44,8 +44,9 @@ from shop.payments.gateway import (
     Unreadable,
     refuse_inside_transaction,
 )
+from shop.payments.razorpay import webhooks
 from shop.payments.razorpay.entities import (
-    NONSENSE,
+    UNREADABLE,
     entity_id,
     payment_fact,
     refund_fact,
@@ -56,19 +57,17 @@ from shop.telemetry.redaction import redacted
 
 T = TypeVar("T")
 
-MAX_RETRY_AFTER_SECONDS = 60.0  # one answer must not close the gateway for longer
+MAX_RETRY_AFTER_SECONDS = 60.0  # a longer `Retry-After` is taken for a mistake
 MAX_ANSWER_BYTES = 8 * 1024 * 1024
 
-
-# A 400 that says another operation holds the entity: nothing happened, and it passes.
+# The message of a 400 while another operation on the entity is in progress. It passes.
 IN_PROGRESS = "operation is in progress"
-
-# What accounts that insist on unique receipts answer, in two editions of the documentation.
+# The messages of accounts that require unique receipts, in two editions of the documentation.
 DUPLICATE_RECEIPT = ("receipt should be unique", "Duplicate request")
 
 
 class RazorpayGateway:
-    """One per process, made after fork; its calls may come from many threads."""
+    """One per process, created after fork. Thread-safe."""
 
     def __init__(
         self,
@@ -100,7 +99,7 @@ class RazorpayGateway:
     def find_orders(self, *, receipt: str) -> Listing[RemoteOrder]:
         refuse_inside_transaction()
         answer = self._client.order.all({"receipt": receipt, "count": 100})
-        return _listing(remote_order, answer)
+        return _listing("order", remote_order, answer)
 
     @instrumented
     def fetch_order(self, *, gateway_order_id: str) -> RemoteOrder:
@@ -110,7 +109,7 @@ class RazorpayGateway:
     @instrumented
     def fetch_payments(self, *, gateway_order_id: str) -> Listing[PaymentFact]:
         refuse_inside_transaction()
-        return _listing(payment_fact, self._client.order.payments(gateway_order_id))
+        return _listing("payment", payment_fact, self._client.order.payments(gateway_order_id))
 
     @instrumented
     def fetch_payment(self, *, gateway_payment_id: str) -> PaymentFact:
@@ -139,7 +138,7 @@ class RazorpayGateway:
     def fetch_refunds(self, *, gateway_payment_id: str) -> Listing[RefundFact]:
         refuse_inside_transaction()
         answer = self._client.payment.fetch_multiple_refund(gateway_payment_id, {"count": 100})
-        return _listing(refund_fact, answer)
+        return _listing("refund", refund_fact, answer)
 
     @instrumented
     def list_payments(
@@ -148,33 +147,34 @@ class RazorpayGateway:
         refuse_inside_transaction()
         span = {"from": int(since.timestamp()), "to": int(until.timestamp())}
         answer = self._client.payment.all(span | {"skip": skip, "count": count})
-        return _listing(payment_fact, answer)
+        return _listing("payment", payment_fact, answer)
 
 
-def _listing(read: Callable[[Any], T], answer: Any) -> Listing[T]:
-    """Each item is read by itself."""
+def _listing(kind: str, read: Callable[[Any], T], answer: Any) -> Listing[T]:
+    """Read each item separately, so that an unreadable one hides no other."""
     items: list[T] = []
     unreadable: list[Unreadable] = []
-    for item in _answered(lambda it: list(it["items"]), answer):
+    for item in _answered(lambda listed: list(listed["items"]), answer):
         try:
             items.append(read(item))
-        except NONSENSE as error:
-            unreadable.append(Unreadable(_name_of(item), item, repr(error)))
+        except UNREADABLE as error:
+            body = webhooks.body_of(kind, item)
+            unreadable.append(Unreadable(_id_of(item), item, repr(error), body))
     return Listing(items, unreadable)
 
 
-def _name_of(item: Any) -> str:
+def _id_of(item: Any) -> str:
     try:
         return entity_id(item["id"])
-    except NONSENSE:
+    except UNREADABLE:
         return f"sha256:{hashlib.sha256(json.dumps(item).encode()).hexdigest()[:57]}"
 
 
 def _answered(read: Callable[[Any], T], answer: Any) -> T:
-    """The answer was a 200, so something happened; a shape we cannot read leaves open what."""
+    """:raises OutcomeUnknown: the answer was a 200, but its shape does not say what happened."""
     try:
         return read(answer)
-    except NONSENSE as error:
+    except UNREADABLE as error:
         raise OutcomeUnknown(f"unreadable answer: {error!r}") from error
 
 
@@ -184,7 +184,7 @@ class _Client(razorpay.Client):
 
 @dataclass(frozen=True, slots=True)
 class _Answer:
-    """What the SDK reads of a response."""
+    """The part of a response that the SDK reads."""
 
     status_code: int
     content: Any
@@ -195,11 +195,11 @@ class _Answer:
 
 class _Transport:
     """
-    Stands where the SDK has a `requests.Session`: its every answer is good JSON, and its every
-    failure is one of our errors. Keeps up to `connections` connections open.
+    Replaces the SDK's `requests.Session`: returns valid JSON or raises one of our errors. Keeps up
+    to `connections` connections open.
 
-    On urllib3, which is what `requests` is made of: the same call takes a third of the CPU. Like
-    `requests`, it goes through the proxy that `HTTPS_PROXY` names.
+    It uses urllib3, on which `requests` is built: the same call takes a third of the CPU. Like
+    `requests`, it uses the proxy of `HTTPS_PROXY`.
     """
 
     def __init__(self, base_url: str, *, timeout_seconds: float, connections: int) -> None:
@@ -231,7 +231,7 @@ class _Transport:
         *,
         auth: tuple[str, str],
         headers: dict[str, str],
-        verify: object,  # the SDK's own bundle of certificates: not used
+        verify: object,  # the SDK's certificate bundle: not used
         body: str | None = None,
     ) -> _Answer:
         deadline = time.monotonic() + self._timeout_seconds
@@ -249,15 +249,15 @@ class _Transport:
             content = _read(response, deadline=deadline)
         except ConnectTimeoutError as error:
             raise Unreachable("no connection in time") from error
-        except NewConnectionError as error:  # refused, or no such host: the request never left
+        except NewConnectionError as error:  # refused, or unknown host: the request was not sent
             raise Unreachable("no connection") from error
         except urllib3.exceptions.HTTPError as error:
             raise OutcomeUnknown(type(error).__name__) from error
-        return _Answer(response.status, _good(response, content))
+        return _Answer(response.status, _parsed(response, content))
 
 
 def _read(response: urllib3.BaseHTTPResponse, *, deadline: float) -> bytes:
-    """The whole body, within the deadline: the socket's own timeout starts anew with each byte."""
+    """The whole body, within the deadline: the socket's timeout restarts with each byte."""
     body = bytearray()
     try:
         while chunk := response.read1(65536, decode_content=True):
@@ -265,18 +265,20 @@ def _read(response: urllib3.BaseHTTPResponse, *, deadline: float) -> bytes:
             if time.monotonic() > deadline or len(body) > MAX_ANSWER_BYTES:
                 raise OutcomeUnknown("the answer took too long or was too large")
     except BaseException:
-        response.close()  # what is left of the answer must not meet the next request
+        response.close()  # the next request must not read the rest of this answer
         raise
     response.release_conn()
     return bytes(body)
 
 
-def _good(response: urllib3.BaseHTTPResponse, content: bytes) -> dict[str, Any]:
+def _parsed(response: urllib3.BaseHTTPResponse, content: bytes) -> dict[str, Any]:
     """
-    The answer, if it is a good one; one of our errors if not (razorpay.com/docs/errors).
+    The answer of a 2xx as JSON (razorpay.com/docs/errors).
 
-    A status of 400 and above without an `error` object did not come from the API itself, but from
-    something in front of it: nothing is known then.
+    A status of 400 and above without an `error` object comes from a proxy, not from the API: the
+    outcome is unknown then.
+
+    :raises GatewayError: any other answer.
     """
     status = response.status
     answer = _json(content)
@@ -294,8 +296,8 @@ def _good(response: urllib3.BaseHTTPResponse, content: bytes) -> dict[str, Any]:
         raise OutcomeUnknown(f"HTTP {status} {message}".strip())
     if status == 409 or IN_PROGRESS in message:
         raise Busy(message)
-    told = error.get("metadata")
-    existing = told.get("order_id") if isinstance(told, dict) else None
+    metadata = error.get("metadata")
+    existing = metadata.get("order_id") if isinstance(metadata, dict) else None
     if existing or any(words in message for words in DUPLICATE_RECEIPT):
         raise DuplicateReceipt(
             message, existing_order_id=existing if isinstance(existing, str) else None
@@ -311,7 +313,7 @@ def _json(content: bytes) -> Any:
 
 
 def _retry_after(response: urllib3.BaseHTTPResponse) -> float | None:
-    """In seconds; None if it names none. `nan` and `inf` read as numbers, too."""
+    """In seconds; None if there is none. Python also reads `nan` and `inf` as numbers."""
     try:
         seconds = float(response.headers["Retry-After"])
     except (KeyError, ValueError):

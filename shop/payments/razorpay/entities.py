@@ -1,4 +1,4 @@
-"""Razorpay's entities as the facts that `payments.gateway` defines."""
+"""Reads Razorpay's entities into the facts that `payments.gateway` defines."""
 
 from __future__ import annotations
 
@@ -13,16 +13,15 @@ from shop.payments.gateway import (
 from shop.telemetry.redaction import redacted
 
 MAX_ID = 64
-
-
-NONSENSE = (KeyError, TypeError, ValueError, AttributeError)  # what reading an entity can raise
+UNREADABLE = (KeyError, TypeError, ValueError, AttributeError)  # errors of reading an entity
+REFUND_STATUS = {"created": "pending"}  # the others have our names
 
 
 def payment_fact(entity: dict[str, Any]) -> PaymentFact:
     """
-    Read a payment entity, from a webhook or a fetch. Unknown fields are ignored.
+    Read a payment entity of a webhook or a fetch. Unknown fields are ignored.
 
-    :raises KeyError, TypeError, ValueError: it is no payment entity.
+    :raises KeyError, TypeError, ValueError: it is not a payment entity.
     """
     status = _text(entity["status"])
     return PaymentFact(
@@ -40,19 +39,19 @@ def payment_fact(entity: dict[str, Any]) -> PaymentFact:
 
 
 def refund_fact(entity: dict[str, Any]) -> RefundFact:
-    """Read a refund entity. :raises KeyError, TypeError, ValueError: it is none."""
-    receipt = entity.get("receipt")
+    """Read a refund entity. :raises KeyError, TypeError, ValueError: it is not one."""
+    receipt, status = entity.get("receipt"), _text(entity["status"])
     return RefundFact(
         id=entity_id(entity["id"]),
         gateway_payment_id=entity_id(entity["payment_id"]),
         amount_paise=_paise(entity["amount"]),
-        status=_text(entity["status"]),
+        status=REFUND_STATUS.get(status, status),
         receipt=entity_id(receipt) if receipt else None,
     )
 
 
 def dispute_fact(entity: dict[str, Any]) -> DisputeFact:
-    """Read a dispute entity. :raises KeyError, TypeError, ValueError: it is none."""
+    """Read a dispute entity. :raises KeyError, TypeError, ValueError: it is not one."""
     return DisputeFact(
         id=entity_id(entity["id"]),
         gateway_payment_id=entity_id(entity["payment_id"]),
@@ -75,7 +74,7 @@ def remote_order(entity: dict[str, Any]) -> RemoteOrder:
 
 
 def _text(value: object) -> str:
-    """A text that Postgres takes: JSON can spell characters that are none (`\\ud800`)."""
+    """A text that Postgres can store: JSON can hold invalid characters such as `\\ud800`."""
     if not isinstance(value, str) or "\x00" in value:
         raise TypeError(f"not a text: {value!r}")
     value.encode()

@@ -1,4 +1,7 @@
-"""HMAC over bytes, compared in constant time. The SDK's own checks want str and raise on bytes."""
+"""
+Razorpay's signatures: HMAC over bytes, compared in constant time. The SDK's own checks take only
+str and raise on bytes.
+"""
 
 from __future__ import annotations
 
@@ -13,10 +16,10 @@ def sign(body: bytes, *, secret: str) -> str:
 
 def is_genuine(body: bytes, signature: str, *, secrets: Iterable[str]) -> bool:
     """
-    Whether one of `secrets` made `signature` over exactly these bytes.
+    Whether `signature` was made with one of `secrets` over exactly these bytes.
 
-    Several secrets, because Razorpay goes on signing older events with the secret of their time
-    (razorpay.com/docs/webhooks/validate-test). An empty secret never verifies anything.
+    After a secret changes, Razorpay signs older events with the old one
+    (razorpay.com/docs/webhooks/validate-test). An empty secret verifies nothing.
     """
     given = signature.encode("utf-8", "replace")
     genuine = False
@@ -29,6 +32,9 @@ def is_genuine(body: bytes, signature: str, *, secrets: Iterable[str]) -> bool:
 def payment_is_genuine(
     *, gateway_order_id: str, gateway_payment_id: str, signature: str, key_secret: str
 ) -> bool:
-    """Whether checkout.js got this payment for this order. Give our own database's order id."""
+    """
+    Whether Razorpay signed this payment for this order. `gateway_order_id` must come from our own
+    database, not from the browser.
+    """
     body = f"{gateway_order_id}|{gateway_payment_id}".encode("utf-8", "replace")
     return is_genuine(body, signature, secrets=[key_secret])

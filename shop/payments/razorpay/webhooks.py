@@ -1,4 +1,4 @@
-"""What the body of a webhook from Razorpay says."""
+"""Reads the bodies of Razorpay's webhooks."""
 
 from __future__ import annotations
 
@@ -8,45 +8,44 @@ from dataclasses import replace
 from typing import Any, TypeVar
 
 from shop.payments.gateway import GatewayReport
-from shop.payments.inbox import UNREADABLE, Reading
-from shop.payments.razorpay.entities import NONSENSE, dispute_fact, payment_fact, refund_fact
+from shop.payments.inbox import Reading
+from shop.payments.razorpay.entities import UNREADABLE, dispute_fact, payment_fact, refund_fact
 
 Fact = TypeVar("Fact")
 
 
 def read(body: bytes) -> Reading:
     """
-    Read an event tolerantly: unknown events and fields are no error, and neither is nonsense.
+    Read an event tolerantly: never raises; unknown events and fields are ignored.
 
-    Whatever the event is called, each entity in it is a report about that entity; one that cannot
-    be read does not hide the others.
+    Each entity in it is a report about that entity, whatever the event's name is. An unreadable
+    entity hides no other.
     """
     try:
         event = json.loads(body)
-        name = _as_text(str(event["event"]))
+        name = _storable(str(event["event"]))
         payload = dict(event.get("payload") or {})
-    except (*NONSENSE, RecursionError) as error:
-        return Reading(problem=f"{UNREADABLE}: {error!r}")
+    except (*UNREADABLE, RecursionError) as error:
+        return Reading(problem=repr(error))
     problems: list[str] = []
-    gateway_report = GatewayReport(
+    report = GatewayReport(
         payments=_read_all(payload, "payment", payment_fact, problems),
         refunds=_read_all(payload, "refund", refund_fact, problems),
         disputes=_read_all(payload, "dispute", dispute_fact, problems),
     )
-    if name == "payment.dispute.action_required":  # the entity does not say it
-        wanted = (replace(fact, status="action_required") for fact in gateway_report.disputes)
-        gateway_report = replace(gateway_report, disputes=tuple(wanted))
-    problem = f"{UNREADABLE}: {'; '.join(problems)}" if problems else ""
-    return Reading(name, gateway_report, problem, _receipt_in(payload))
+    if name == "payment.dispute.action_required":  # the entity itself does not say so
+        disputes = (replace(fact, status="action_required") for fact in report.disputes)
+        report = replace(report, disputes=tuple(disputes))
+    return Reading(name, report, "; ".join(problems), _receipt_in(payload))
 
 
 def _receipt_in(payload: dict[str, Any]) -> str:
-    """Only a hint: where it cannot be read, Razorpay is asked."""
+    """The receipt of the order entity; empty if there is none that can be read."""
     try:
         receipt = payload["order"]["entity"]["receipt"]
-    except NONSENSE:
+    except UNREADABLE:
         return ""
-    return _as_text(receipt) if isinstance(receipt, str) else ""
+    return _storable(receipt) if isinstance(receipt, str) else ""
 
 
 def _read_all(
@@ -57,25 +56,29 @@ def _read_all(
 ) -> tuple[Fact, ...]:
     try:
         return (read_entity(payload[kind]["entity"]),) if kind in payload else ()
-    except NONSENSE as error:
+    except UNREADABLE as error:
         problems.append(f"{kind}: {error!r}")
         return ()
 
 
+def body_of(kind: str, entity: Any) -> bytes:
+    """A body that `read` reads as a report about this entity of a list."""
+    event = {"event": "poll", "payload": {kind: {"entity": entity}}}
+    return json.dumps(event, separators=(",", ":")).encode()
+
+
+# --- names in a body that `read` failed on -------------------------------------------------------
+
+
 def order_named_in(body: bytes) -> str:
-    """Not through `read`: that may be what has just raised."""
+    """The Razorpay order of an event; empty if it names none. Never raises."""
     return _named_in(body, "payment", "order_id")
 
 
 def payments_named_in(body: bytes) -> set[str]:
-    """The payments that an event is about, though the rest of it cannot be read."""
+    """The payments of an event. Never raises."""
     fields = (("payment", "id"), ("refund", "payment_id"), ("dispute", "payment_id"))
     return {_named_in(body, kind, name) for kind, name in fields} - {""}
-
-
-def orders_named_in(body: bytes) -> set[str]:
-    """The Razorpay orders that an event is about, alike: at most one."""
-    return {order_named_in(body)} - {""}
 
 
 def _named_in(body: bytes, kind: str, name: str) -> str:
@@ -83,9 +86,9 @@ def _named_in(body: bytes, kind: str, name: str) -> str:
         named = json.loads(body)["payload"][kind]["entity"][name]
     except (ValueError, KeyError, TypeError, RecursionError):
         return ""
-    return _as_text(named) if isinstance(named, str) else ""
+    return _storable(named) if isinstance(named, str) else ""
 
 
-def _as_text(said: str) -> str:
-    """As much of it as a column of ours takes. JSON can spell characters that are none."""
-    return said[:64].replace("\x00", "").encode("utf-8", "replace").decode()
+def _storable(text: str) -> str:
+    """The part of `text` that a column can hold. JSON can hold invalid characters."""
+    return text[:64].replace("\x00", "").encode("utf-8", "replace").decode()
