@@ -3,6 +3,7 @@
 import ast
 import re
 from collections.abc import Iterator
+from functools import cache
 from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
@@ -59,14 +60,20 @@ def place_of(module: str) -> tuple[int, str] | None:
     )
 
 
+@cache
+def nodes_of(path: Path) -> list[ast.AST]:
+    return list(ast.walk(ast.parse(path.read_text())))
+
+
 def names_imported(path: Path) -> Iterator[str]:
-    for node in ast.walk(ast.parse(path.read_text())):
+    for node in nodes_of(path):
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom) and node.module:
             yield from (f"{node.module}.{alias.name}" for alias in node.names)
 
 
+@cache
 def modules_imported(path: Path) -> set[str]:
     """The modules of ours that a file imports, those inside functions too."""
     found = set()
@@ -79,8 +86,7 @@ def modules_imported(path: Path) -> set[str]:
 
 
 def calls_in(path: Path) -> list[str]:
-    tree = ast.walk(ast.parse(path.read_text()))
-    return [ast.unparse(node.func) for node in tree if isinstance(node, ast.Call)]
+    return [ast.unparse(node.func) for node in nodes_of(path) if isinstance(node, ast.Call)]
 
 
 def in_domain() -> list[str]:

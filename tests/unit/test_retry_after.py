@@ -10,7 +10,7 @@ from shop.payments.razorpay import client
 def asked_for_seconds(header: str) -> float | None:
     response = urllib3.HTTPResponse(status=429, headers={"Retry-After": header})
     with pytest.raises(Unreachable) as raised:
-        client._good(response, b"{}")
+        client._parsed(response, b"{}")
     return raised.value.retry_after_seconds
 
 
