@@ -196,6 +196,6 @@ def test_a_refund_of_a_payment_that_stays_unknown_is_shown_to_people(job, paymen
 
     run(STEP, now=now + PAYMENT_COMES_WITHIN)
 
-    [kept] = inbox.unreadable(now=now)
+    [kept] = inbox.for_staff(now=now)
     assert (kept.outcome, kept.detail) == (EventOutcome.UNKNOWN_PAYMENT, payment["id"])
     assert kept.handled_at
