@@ -1,4 +1,4 @@
-"""All addresses of the stand-in in one place."""
+"""The addresses of the stand-in."""
 
 from tornado.httpserver import HTTPServer
 from tornado.netutil import bind_sockets
@@ -15,7 +15,7 @@ MAX_BODY_BYTES = 1024 * 1024
 
 def listen(settings: Settings) -> int:
     """
-    Serve from now on, in the running event loop. Port 0 takes a free one; returns the port.
+    Serve in the running event loop. Returns the port; port 0 takes a free one.
 
     :raises OSError: the port is taken.
     """

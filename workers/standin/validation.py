@@ -1,4 +1,4 @@
-"""From JSON bodies and query strings to checked values, refusing as Razorpay refuses."""
+"""Validate JSON bodies and query strings, with the errors of Razorpay."""
 
 import dataclasses
 import json
@@ -36,7 +36,7 @@ NOTES_FIELDS = frozenset({"notes"})
 
 
 def parse_body(raw: bytes, *, wording: Wording) -> dict[str, Any]:
-    """:raises ApiError: the body is not a JSON object; an empty one counts as `{}`."""
+    """The JSON object; an empty body counts as `{}`. :raises ApiError: it is something else."""
     try:
         body = json.loads(raw) if raw else {}
     except ValueError:
@@ -55,7 +55,7 @@ def refuse_extra(body: Mapping[str, Any], allowed: frozenset[str], wording: Word
 
 
 def order_request(body: dict[str, Any], behaviour: Behaviour) -> OrderRequest:
-    """:raises ApiError: for the first thing wrong with the body of a create."""
+    """The body of a new order. :raises ApiError: for its first error."""
     wording = behaviour.wording
     known = ORDER_FIELDS | {"unique_receipt"} if behaviour.unique_receipt else ORDER_FIELDS
     refuse_extra(body, known, wording)
@@ -79,7 +79,7 @@ def order_request(body: dict[str, Any], behaviour: Behaviour) -> OrderRequest:
 
 
 def amount(value: Any, wording: Wording) -> int:
-    """Whole paise. Floats and texts are refused, even those that look whole."""
+    """An integer number of paise. Floats and texts are refused, even `100.0`."""
     if value is None:
         raise refusal("amount_missing", wording=wording)
     if not isinstance(value, int) or isinstance(value, bool):
@@ -169,14 +169,14 @@ def capture_request(body: dict[str, Any], wording: Wording) -> tuple[int, str]:
 
 def refund_request(body: dict[str, Any], wording: Wording) -> RefundRequest:
     refuse_extra(body, REFUND_FIELDS, wording)
-    asked = body.get("amount")
-    if asked is not None and amount(asked, wording) == 0:
+    amount_paise = body.get("amount")
+    if amount_paise is not None and amount(amount_paise, wording) == 0:
         raise refusal("refund_amount_blank", wording=wording)
     speed = body.get("speed", "normal")
     if speed not in ("normal", "optimum"):
         raise refusal("field_wrong", wording=wording, field="speed")
     return RefundRequest(
-        amount_paise=asked,
+        amount_paise=amount_paise,
         speed=speed,
         receipt=receipt(body.get("receipt"), wording),
         notes=notes(body.get("notes"), wording),
@@ -184,7 +184,7 @@ def refund_request(body: dict[str, Any], wording: Wording) -> RefundRequest:
 
 
 def new_notes(body: dict[str, Any], wording: Wording) -> Notes:
-    """The body of a PATCH, which may hold nothing but notes."""
+    """The body of a PATCH, which may contain only notes."""
     refuse_extra(body, NOTES_FIELDS, wording)
     if "notes" not in body:
         raise refusal("notes_missing", wording=wording)

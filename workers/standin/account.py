@@ -1,7 +1,8 @@
 """
-Orders and payments, and every move they can make. No HTTP: a clock and a source of chance come in.
+The orders and payments of one account, and all their transitions.
 
-Refusals are raised as `ApiError`. Each call happens at once and whole.
+No HTTP: the clock and the random numbers are passed in. Refusals are raised as `ApiError`. No call
+leaves partial changes.
 """
 
 import contextlib
@@ -26,26 +27,26 @@ from workers.standin.records import (
     Refund,
 )
 
-# What test payments show when the buyer gave neither.
+# The values of test payments if the buyer gave none.
 NO_EMAIL = "void@razorpay.com"
 NO_CONTACT = "+919999999999"
 
 
 class Emit(Protocol):
-    """Tells of an event. The records are read at once: a body shows them as they are now."""
+    """Sends an event. Its body shows the records as they are now."""
 
     def __call__(
-        self, name: str, payment: Payment, about: Refund | Dispute | None = None
+        self, name: str, payment: Payment, subject: Refund | Dispute | None = None
     ) -> None: ...
 
 
-class IllegalMove(Exception):
-    """The control API asked for a move that no payment of this status can make."""
+class InvalidTransition(Exception):
+    """The control API requested a transition that this status does not allow."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
-class Tender:
-    """What a buyer offers: how they pay, and, for scripted trouble, another amount or currency."""
+class PaymentRequest:
+    """How a buyer pays. A test may set another amount or currency than the order's."""
 
     method: str = "upi"
     vpa: str = ""
@@ -57,7 +58,7 @@ class Tender:
     notes: Notes = dataclasses.field(default_factory=dict)
 
 
-class World:
+class Account:
     """The state of one account."""
 
     def __init__(
@@ -82,7 +83,7 @@ class World:
         self.refunds_by_key: dict[str, tuple[str, Refund]] = {}
         self.disputes: dict[str, Dispute] = {}
 
-    # Small things that every move needs
+    # Helpers of the transitions
 
     def new_id(self, prefix: str) -> str:
         return f"{prefix}_{methods.entity_tail(self.rng)}"
@@ -90,23 +91,23 @@ class World:
     def refuse(
         self, name: str, *, status: int = 400, metadata: dict[str, str] | None = None, **words: str
     ) -> ApiError:
-        """The refusal called `name`, in the wording now in use."""
+        """The error called `name`, in the current wording."""
         wording = self.behaviour.wording
         return refusal(name, wording=wording, status=status, metadata=metadata, **words)
 
     @contextlib.contextmanager
-    def silence(self, *, unless: bool = False) -> Iterator[None]:
-        """Events of moves made inside are lost for good, as if Razorpay had never sent them."""
+    def suppress_events(self, *, unless: bool = False) -> Iterator[None]:
+        """Events of transitions inside are lost, as if Razorpay had never sent them."""
         if unless:
             yield
             return
-        emit, self.emit = self.emit, lambda name, payment, about=None: None
+        emit, self.emit = self.emit, lambda name, payment, subject=None: None
         try:
             yield
         finally:
             self.emit = emit
 
-    def move_money(self, kind: Kind, payment: Payment, paise: int) -> None:
+    def record_money(self, kind: Kind, payment: Payment, paise: int) -> None:
         balance_paise = self.behaviour.balance_paise
         if balance_paise is not None and kind == "captured":
             self.behaviour.balance_paise = balance_paise + paise - (payment.fee_paise or 0)
@@ -116,9 +117,9 @@ class World:
 
     def create_order(self, request: OrderRequest) -> Order:
         """
-        Make an order, or answer to a repeated receipt as the account is set.
+        Make an order. The settings say what happens with a receipt that another order has.
 
-        :raises ApiError: the account refuses a receipt that another order has.
+        :raises ApiError: the settings refuse that receipt.
         """
         if duplicates := request.receipt and self.orders_by_receipt.get(request.receipt):
             if request.unique_receipt:
@@ -145,11 +146,13 @@ class World:
 
     # Payments
 
-    def attempt(self, order: Order, tender: Tender, *, force: bool = False) -> Payment:
+    def attempt(
+        self, order: Order, payment_request: PaymentRequest, *, force: bool = False
+    ) -> Payment:
         """
-        A buyer begins to pay: a new payment, `created`. Left alone, it fails in ten minutes.
+        Make a new payment in status `created`.
 
-        `force` leaves out the checks, for what two open tabs do to one order.
+        `force` skips the checks, as when a buyer pays one order in two tabs.
 
         :raises ApiError: the order is paid, or another payment of it is authorised.
         """
@@ -162,17 +165,20 @@ class World:
         payment = Payment(
             id=self.new_id("pay"),
             order=order,
-            amount_paise=tender.amount_paise or rest_paise or order.amount_paise,
-            currency=tender.currency or order.currency,
+            amount_paise=payment_request.amount_paise or rest_paise or order.amount_paise,
+            currency=payment_request.currency or order.currency,
             created_at=self.clock.now(),
-            method=tender.method,
+            method=payment_request.method,
             details=methods.details_of(
-                tender.method, self.rng, vpa=tender.vpa, card_number=tender.card_number
+                payment_request.method,
+                self.rng,
+                vpa=payment_request.vpa,
+                card_number=payment_request.card_number,
             ),
             acquirer_data={},
-            email=tender.email,
-            contact=tender.contact,
-            notes=tender.notes,
+            email=payment_request.email,
+            contact=payment_request.contact,
+            notes=payment_request.notes,
         )
         self.payments[payment.id] = payment
         order.payments.append(payment)
@@ -181,8 +187,8 @@ class World:
             order.status = "attempted"
         return payment
 
-    def leave(self, payment: Payment) -> None:
-        """The bank gave no answer: the payment waits, and fails when its time is up."""
+    def wait_for_bank(self, payment: Payment) -> None:
+        """The bank does not answer: the payment fails after `created_timeout_seconds`."""
         self.timers.after(self.behaviour.created_timeout_seconds, lambda: self._time_out(payment))
 
     def _time_out(self, payment: Payment) -> None:
@@ -190,7 +196,7 @@ class World:
             self.fail(payment, methods.TIMED_OUT)
 
     def fail(self, payment: Payment, failure: Failure) -> None:
-        """:raises IllegalMove: it is authorised or further."""
+        """:raises InvalidTransition: it is authorised or further."""
         self._expect(payment, "created")
         payment.status = "failed"
         payment.failure = failure
@@ -198,12 +204,12 @@ class World:
 
     def authorize(self, payment: Payment) -> None:
         """
-        The bank says yes, at once or late: `failed` is not final.
+        Authorise a created or failed payment: `failed` is not final.
 
-        Money for an order that is paid already goes straight back, unless the account
-        keeps it (`second_payment`). Money nobody captures goes back when its time is up.
+        If the order is paid already, the money is released at once, unless the setting
+        `second_payment` keeps it. Money that is not captured in time is released too.
 
-        :raises IllegalMove: it is authorised or further.
+        :raises InvalidTransition: it is authorised or further.
         """
         self._expect(payment, "created", "failed")
         payment.status = "authorized"
@@ -222,8 +228,8 @@ class World:
         if payment.status == "authorized":
             self.release(payment)
 
-    def settle_as_ordered(self, payment: Payment) -> None:
-        """Capture an authorised payment if its order, or else the account, has it so."""
+    def capture_if_automatic(self, payment: Payment) -> None:
+        """Capture an authorised payment if its order, or else the account, says so."""
         if payment.status == "authorized" and self.captures_automatically(payment):
             self.capture(payment)
 
@@ -237,16 +243,16 @@ class World:
 
     def capture(self, payment: Payment) -> None:
         """
-        Take the authorised money. The order is paid once captures reach its amount.
+        Capture the authorised money. The order is paid when its captures reach its amount.
 
-        :raises IllegalMove: it is not authorised.
+        :raises InvalidTransition: it is not authorised.
         """
         self._expect(payment, "authorized")
         payment.status = "captured"
         payment.captured = True
         payment.captured_at = self.clock.now()
         payment.fee_paise, payment.tax_paise = fee_and_tax(payment.amount_paise)
-        self.move_money("captured", payment, payment.amount_paise)
+        self.record_money("captured", payment, payment.amount_paise)
         order = payment.order
         was_paid = order.status == "paid"
         if not was_paid:
@@ -260,9 +266,9 @@ class World:
 
     def release(self, payment: Payment) -> None:
         """
-        Give authorised money back to the buyer without ever taking it.
+        Return authorised money to the buyer without capturing it.
 
-        :raises IllegalMove: it is not authorised.
+        :raises InvalidTransition: it is not authorised.
         """
         self._expect(payment, "authorized")
         refund = Refund(
@@ -282,18 +288,18 @@ class World:
         payment.refunds.append(refund)
         payment.status = "refunded"
         payment.refunded_paise = payment.amount_paise
-        self.move_money("released", payment, payment.amount_paise)
+        self.record_money("released", payment, payment.amount_paise)
         self.emit("refund.created", payment, refund)
         self.emit("refund.processed", payment, refund)
 
     def _expect(self, payment: Payment, *statuses: str) -> None:
         if payment.status not in statuses:
-            raise IllegalMove(
+            raise InvalidTransition(
                 f"payment {payment.id} is {payment.status}, must be {' or '.join(statuses)}"
             )
 
     def counts(self) -> dict[str, Any]:
-        """How much there is of everything, for the health answer."""
+        """The numbers of records, for the health check."""
         return {
             "orders": len(self.orders),
             "payments": len(self.payments),
@@ -302,7 +308,7 @@ class World:
 
 
 def fee_and_tax(amount_paise: int) -> tuple[int, int]:
-    """Two per cent and 18 % tax on it; the fee includes the tax. Fits the few figures known."""
+    """A fee of 2 %, plus 18 % tax on the fee. The fee includes the tax. Fits the known figures."""
     fee_paise = -(-amount_paise * 236 // 10_000)
     tax_paise = (amount_paise * 36 + 5_000) // 10_000
     return fee_paise, tax_paise

@@ -1,4 +1,4 @@
-"""Named values that a running program can be told to change, checked by their annotations."""
+"""Dataclasses whose fields can be set from JSON, checked by their annotations."""
 
 import dataclasses
 import types
@@ -7,18 +7,18 @@ from typing import Any, Literal
 
 
 class BadSetting(ValueError):
-    """A setting is unknown or has a value it cannot take; the text names it."""
+    """A field is unknown or its value is not allowed. The text names it."""
 
 
 @dataclasses.dataclass(slots=True)
-class Switches:
+class JsonFields:
     """Base of a dataclass whose fields can be set from JSON."""
 
     def change(self, values: dict[str, Any]) -> None:
         """
-        Take all of `values`, or none of them.
+        Set all of `values`, or none of them.
 
-        :raises BadSetting: one is unknown, of the wrong type, negative, or a scale of zero.
+        :raises BadSetting: a value is unknown, of the wrong type, negative, or a scale of zero.
         """
         types_ = typing.get_type_hints(type(self))
         checked = {name: _checked(name, value, types_) for name, value in values.items()}
@@ -29,8 +29,8 @@ class Switches:
 def _checked(name: str, value: Any, types_: dict[str, Any]) -> Any:
     if name not in types_:
         raise BadSetting(f"{name}: there is no such setting")
-    wanted = types_[name]
-    options = typing.get_args(wanted) if isinstance(wanted, types.UnionType) else (wanted,)
+    allowed = types_[name]
+    options = typing.get_args(allowed) if isinstance(allowed, types.UnionType) else (allowed,)
     if not any(_fits(value, option) for option in options):
         raise BadSetting(f"{name}={value!r}, must be {' or '.join(map(_words, options))}")
     if isinstance(value, int | float) and value < 0:

@@ -1,4 +1,4 @@
-"""Carries webhooks over HTTP, on connections that are kept while there is more to carry."""
+"""Sends webhooks over HTTP, on connections that are kept for a short time."""
 
 import asyncio
 import ssl
@@ -20,15 +20,15 @@ from tornado.tcpclient import TCPClient
 from workers.standin.clock import Clock
 from workers.standin.webhooks import Attempt, Delivery
 
-MAX_AT_ONCE = 64
-# A kept connection must not make a server that is asked to stop wait for us.
+MAX_CONCURRENT = 64
+# A short time, so that a server that stops does not wait for our idle connections.
 IDLE_SECONDS = 1.0
 
 Origin = tuple[str, str, int]
 
 
-class Answer(HTTPMessageDelegate):
-    """The status is all that Razorpay looks at."""
+class ResponseStatus(HTTPMessageDelegate):
+    """Reads the status of a response: Razorpay looks at nothing else."""
 
     status: int | None = None
     keeps_open = False
@@ -41,37 +41,37 @@ class Answer(HTTPMessageDelegate):
         self.keeps_open = headers.get("Connection", "").lower() != "close"
 
 
-class HttpCourier:
+class HttpSender:
     """
-    One POST per attempt, no redirect followed.
+    One POST per attempt; redirects are not followed.
 
-    Waiting for a free place does not count towards the time limit of an attempt.
+    The wait for a free slot does not count towards the timeout of an attempt.
     """
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
         self._tcp = TCPClient()
-        self._places = asyncio.Semaphore(MAX_AT_ONCE)
-        self._kept: dict[Origin, list[IOStream]] = defaultdict(list)
-        self._under_way: set[asyncio.Task[None]] = set()
+        self._slots = asyncio.Semaphore(MAX_CONCURRENT)
+        self._idle: dict[Origin, list[IOStream]] = defaultdict(list)
+        self._tasks: set[asyncio.Task[None]] = set()
 
-    def process(
+    def send(
         self, delivery: Delivery, *, timeout_seconds: float, done: Callable[[Attempt], None]
     ) -> None:
-        task = asyncio.create_task(self._carry(delivery, timeout_seconds, done))
-        self._under_way.add(task)
-        task.add_done_callback(self._under_way.discard)
+        task = asyncio.create_task(self._send(delivery, timeout_seconds, done))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
 
-    def drop_all(self) -> None:
-        """Forget what is under way; nothing of it is reported any more."""
-        for task in self._under_way:
+    def cancel_all(self) -> None:
+        """Cancel all attempts. None of them is reported."""
+        for task in self._tasks:
             task.cancel()
 
-    async def _carry(
+    async def _send(
         self, delivery: Delivery, timeout_seconds: float, done: Callable[[Attempt], None]
     ) -> None:
-        async with self._places:
-            at, began = self._clock.now(), time.monotonic()
+        async with self._slots:
+            at, started = self._clock.now(), time.monotonic()
             status, error = None, None
             try:
                 async with asyncio.timeout(timeout_seconds):
@@ -80,15 +80,15 @@ class HttpCourier:
                 error = f"no answer in {timeout_seconds:g} s"
             except (OSError, StreamClosedError) as problem:
                 error = str(problem)
-        done(Attempt(at, status, error, round((time.monotonic() - began) * 1000, 1)))
+        done(Attempt(at, status, error, round((time.monotonic() - started) * 1000, 1)))
 
     async def _post(self, delivery: Delivery) -> int | None:
         url = urlsplit(delivery.endpoint.url)
-        while kept := self._kept[_origin(url)]:
+        while idle := self._idle[_origin(url)]:
             try:
-                return await self._exchange(kept.pop(), url, delivery)
+                return await self._exchange(idle.pop(), url, delivery)
             except StreamClosedError:
-                continue  # the server had hung up meanwhile; that is no answer to this event
+                continue  # the server has closed this idle connection: try another one
         return await self._exchange(await self._connect(url), url, delivery)
 
     async def _connect(self, url: SplitResult) -> IOStream:
@@ -99,8 +99,8 @@ class HttpCourier:
         return stream
 
     async def _exchange(self, stream: IOStream, url: SplitResult, delivery: Delivery) -> int | None:
-        """Send, and give the status. :raises StreamClosedError, OSError: no answer, or no HTTP."""
-        answer = Answer()
+        """Send and return the status. :raises StreamClosedError, OSError: no answer, or no HTTP."""
+        response = ResponseStatus()
         connection = HTTP1Connection(stream, is_client=True)
         target = (url.path or "/") + (f"?{url.query}" if url.query else "")
         body = delivery.event.body
@@ -110,27 +110,27 @@ class HttpCourier:
         try:
             connection.write_headers(RequestStartLine("POST", target, "HTTP/1.1"), headers, body)
             connection.finish()
-            is_open = await connection.read_response(answer)
+            is_open = await connection.read_response(response)
         except BaseException:
             stream.close()
             raise
-        if answer.status is None:
+        if response.status is None:
             stream.close()
             raise OSError("the answer is not HTTP")
-        if is_open and answer.keeps_open:
+        if is_open and response.keeps_open:
             connection.detach()
             self._keep(_origin(url), stream)
         else:
             stream.close()
-        return answer.status
+        return response.status
 
     def _keep(self, origin: Origin, stream: IOStream) -> None:
-        self._kept[origin].append(stream)
-        asyncio.get_running_loop().call_later(IDLE_SECONDS, self._let_go, origin, stream)
+        self._idle[origin].append(stream)
+        asyncio.get_running_loop().call_later(IDLE_SECONDS, self._close_idle, origin, stream)
 
-    def _let_go(self, origin: Origin, stream: IOStream) -> None:
-        if stream in self._kept[origin]:
-            self._kept[origin].remove(stream)
+    def _close_idle(self, origin: Origin, stream: IOStream) -> None:
+        if stream in self._idle[origin]:
+            self._idle[origin].remove(stream)
             stream.close()
 
 
