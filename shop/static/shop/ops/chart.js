@@ -9,7 +9,7 @@
  */
 
 import { make } from "../pages/dom.js";
-import { count } from "./format.js";
+import { NOTHING, count } from "./format.js";
 
 // The library's classic script, loaded before this module; it has no types.
 const uPlot = /** @type {any} */ (globalThis).uPlot;
@@ -27,6 +27,14 @@ function ink(near, name) {
   return color;
 }
 
+/** @param {(value: number) => string} format
+ *  @returns {(plot: any, values: (number | null)[]) => string[]} the labels of an axis */
+const labels = (format) => (_plot, values) =>
+  values.map((value) => (value == null ? "" : format(value)));
+
+/** @type {(plot: any, min: number, max: number) => [number, number]} */
+const from0 = (_plot, _min, max) => [0, Math.max(max * 1.1 || 0, 4)];
+
 export class Chart {
   /** @param {HTMLElement} place @param {string} label @param {Clocks} clocks */
   constructor(place, label, clocks) {
@@ -35,17 +43,11 @@ export class Chart {
     this.label = label;
     this.plot = /** @type {any} */ (null);
     this.shape = "";
-    new ResizeObserver(() => this.fit()).observe(place);
+    new ResizeObserver(() => this.plot?.setSize(this.size())).observe(place);
   }
 
-  fit() {
-    if (this.plot && this.width() !== this.plot.width) {
-      this.plot.setSize({ width: this.width(), height: HEIGHT_PX });
-    }
-  }
-
-  width() {
-    return Math.max(200, Math.floor(this.place.clientWidth));
+  size() {
+    return { width: Math.max(200, Math.floor(this.place.clientWidth)), height: HEIGHT_PX };
   }
 
   /** @param {Drawing} drawing */
@@ -55,14 +57,13 @@ export class Chart {
     this.drawing = drawing;
     if (this.plot && shape === this.shape) {
       this.plot.setData(data);
-      this.showLatest();
-      return;
+    } else {
+      this.shape = shape;
+      this.plot?.destroy();
+      this.plot = new uPlot(this.options(drawing), data, this.place);
+      this.plot.root.setAttribute("role", "figure");
+      this.plot.root.setAttribute("aria-label", this.label);
     }
-    this.shape = shape;
-    this.plot?.destroy();
-    this.plot = new uPlot(this.options(drawing), data, this.place);
-    this.plot.root.setAttribute("role", "figure");
-    this.plot.root.setAttribute("aria-label", this.label);
     this.showLatest();
   }
 
@@ -73,84 +74,60 @@ export class Chart {
 
   /** Draw again after the page has changed its colours. */
   repaint() {
-    if (!this.drawing) return;
     this.shape = "";
-    this.draw(this.drawing);
+    if (this.drawing) this.draw(this.drawing);
   }
 
   /** @param {Drawing} drawing */
-  options(drawing) {
-    const quiet = ink(this.place, "quiet");
+  options({ starts, bucketSeconds, series, log, axis = count }) {
     const grid = { stroke: ink(this.place, "grid"), width: 1 };
-    const axis = { stroke: quiet, font: FONT, grid, ticks: { ...grid, size: 4 } };
-    const isLong = drawing.bucketSeconds * drawing.starts.length > 1.5 * DAY_SECONDS;
-    const moment = isLong ? this.clocks.day : this.clocks.time;
-    const left = drawing.axis ?? count;
-    const axes = [
-      {
-        ...axis,
-        space: 60,
-        values: (/** @type {any} */ _plot, /** @type {number[]} */ ticks) =>
-          ticks.map((at) => moment(at * 1000)),
-      },
-      {
-        ...axis,
-        size: 54,
-        values: (/** @type {any} */ _plot, /** @type {(number | null)[]} */ ticks) =>
-          ticks.map((value) => (value == null ? "" : left(value))),
-      },
-    ];
-    const from0 = (/** @type {any} */ _plot, /** @type {number} */ _min, /** @type {number} */ max) =>
-      [0, Math.max(max * 1.1 || 0, 4)];
+    const line = { stroke: ink(this.place, "quiet"), font: FONT, grid, ticks: { ...grid, size: 4 } };
+    const isLong = bucketSeconds * starts.length > 1.5 * DAY_SECONDS;
+    const clock = isLong ? this.clocks.day : this.clocks.time;
+    const half = bucketSeconds / 2;
     return {
-      width: this.width(),
-      height: HEIGHT_PX,
-      axes,
+      ...this.size(),
+      axes: [
+        { ...line, space: 60, values: labels((seconds) => clock(seconds * 1000)) },
+        { ...line, size: 54, values: labels(axis) },
+      ],
       cursor: { y: false, points: { size: 6 } },
       legend: { live: true },
       hooks: { setCursor: [() => this.showLatest()] },
       scales: {
-        x: { time: true, range: this.span(drawing) },
-        y: drawing.log ? { distr: 3 } : { range: from0 },
+        // The whole range, empty buckets too.
+        x: {
+          time: true,
+          range: (/** @type {any} */ { data: [at] }) => [at[0] - half, at.at(-1) + half],
+        },
+        y: log ? { distr: 3 } : { range: from0 },
       },
       series: [
         {
           label: "At",
           value: (/** @type {any} */ _plot, /** @type {number | null} */ at) =>
-            at == null ? "–" : this.clocks.whole(at * 1000),
+            at == null ? NOTHING : this.clocks.whole(at * 1000),
         },
-        ...drawing.series.map((series, at) => this.seriesOptions(series, at)),
+        ...series.map((one, at) => this.seriesOptions(one, at)),
       ],
     };
   }
 
-  /** The x axis shows the whole range, empty buckets too. @param {Drawing} drawing */
-  span({ bucketSeconds }) {
-    const half = bucketSeconds / 2;
-    return (/** @type {any} */ plot) => {
-      const starts = plot.data[0];
-      return [starts[0] - half, starts.at(-1) + half];
-    };
-  }
-
   /** @param {Series} series @param {number} at */
-  seriesOptions(series, at) {
-    const colour = ink(this.place, series.ink);
-    const isBar = series.as === "bar";
+  seriesOptions({ label, ink: name, as, shown = count }, at) {
+    const colour = ink(this.place, name);
+    const look =
+      as === "bar"
+        ? { width: 0, fill: colour, paths: uPlot.paths.bars({ size: [0.8, 40] }), points: { show: false } }
+        : { width: 2, paths: uPlot.paths.linear(), points: { show: this.drawing?.log, size: 4 } };
     return {
-      label: series.label,
+      label,
       stroke: colour,
-      width: isBar ? 0 : 2,
-      fill: isBar ? colour : undefined,
-      paths: isBar ? uPlot.paths.bars({ size: [0.8, 40] }) : uPlot.paths.linear(),
-      points: { show: isBar ? false : this.drawing?.log, size: 4 },
       spanGaps: false,
+      ...look,
       // The legend shows the own value of a stacked bar, not the sum that is drawn.
-      value: (/** @type {any} */ _plot, /** @type {number | null} */ value, /** @type {number} */ _series, /** @type {number | null} */ place) => {
-        const now = this.drawing?.series[at];
-        const own = place == null ? null : (now?.raw?.[place] ?? value);
-        return (series.shown ?? count)(place == null ? null : own);
-      },
+      value: (/** @type {any} */ _plot, /** @type {any} */ value, /** @type {any} */ _at, /** @type {any} */ place) =>
+        shown(place == null ? null : (this.drawing?.series[at].raw?.[place] ?? value)),
     };
   }
 }

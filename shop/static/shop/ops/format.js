@@ -39,25 +39,19 @@ export const age = (at, nowMs) =>
 /** @param {number} seconds */
 export const perBucket = (seconds) => (seconds === 60 ? "per minute" : `per ${duration(seconds)}`);
 
-/** @param {string} timeZone @param {Intl.DateTimeFormatOptions} options */
-const formatter = (timeZone, options) =>
-  new Intl.DateTimeFormat("en-IN", { timeZone, hourCycle: "h23", ...options });
-
 /** Times on the shop's clock. @param {string} timeZone */
 export function clocks(timeZone) {
-  const time = formatter(timeZone, { hour: "2-digit", minute: "2-digit" });
-  const exact = formatter(timeZone, { hour: "2-digit", minute: "2-digit", second: "2-digit" });
-  const day = formatter(timeZone, { day: "numeric", month: "short" });
-  const whole = formatter(timeZone, {
-    day: "numeric",
-    month: "short",
-    hour: "2-digit",
-    minute: "2-digit",
-  });
+  /** @param {Intl.DateTimeFormatOptions} options @returns {(ms: number) => string} */
+  const clock = (options) => {
+    const formatter = new Intl.DateTimeFormat("en-IN", { timeZone, hourCycle: "h23", ...options });
+    return (ms) => formatter.format(ms);
+  };
+  const time = /** @type {const} */ ({ hour: "2-digit", minute: "2-digit" });
+  const day = /** @type {const} */ ({ day: "numeric", month: "short" });
   return {
-    time: (/** @type {number} */ ms) => time.format(ms),
-    exact: (/** @type {number} */ ms) => exact.format(ms),
-    day: (/** @type {number} */ ms) => day.format(ms),
-    whole: (/** @type {number} */ ms) => whole.format(ms),
+    time: clock(time),
+    exact: clock({ ...time, second: "2-digit" }),
+    day: clock(day),
+    whole: clock({ ...day, ...time }),
   };
 }
