@@ -29,7 +29,7 @@ from shop.payments.refunds import Refund, RefundStatus
 from shop.stock import StockLevel
 from shop.telemetry import heartbeats
 from shop.telemetry.redaction import redacted
-from tasks.registry import QUEUES
+from tasks.registry import QUEUES, WORK
 
 MAX_ROWS = 50
 MAX_VARIANTS = 10
@@ -75,19 +75,6 @@ _COUNT = """
 """
 # Two statements in one, because open and ended checkouts have an index each.
 _CHECKOUTS = " UNION ALL ".join(_COUNT.format(states=in_sql(states)) for states in (OPEN, ENDING))
-# The work of the other steps: one table each, with its own column for the time.
-_OTHER_DUE = """
-    SELECT %s::text AS step, count(*) AS waiting, count(*) FILTER (WHERE {clock} <= %s) AS due,
-           min({clock}) AS oldest_due_at
-    FROM {table} WHERE {clock} IS NOT NULL
-"""
-_OTHERS = (
-    ("reconcile_webhook", "shop_inboxevent", "due_at"),
-    ("resolve_orders", "shop_inboxevent", "resolve_at"),
-    ("check_payments", "shop_gatewayorder", "poll_at"),
-    ("capture", "shop_payment", "capture_at"),
-    ("send_refunds", "shop_refund", "due_at"),
-)
 
 
 def checkouts(*, now: datetime) -> dict[str, Row]:
@@ -107,8 +94,19 @@ def steps(by_state: dict[str, Row], *, now: datetime) -> list[Row]:
         | {"step": "expire" if step is Step.RECONCILE_PAYMENT else step.value}
         for state, step in STEP_OF.items()
     ]
-    for step, table, clock in _OTHERS:
-        found += select(_OTHER_DUE.format(table=table, clock=clock), [step, now])
+    for work in WORK:
+        if work.state is None:
+            due_at = work.due_column
+            counts = (
+                work.rows()
+                .filter(**{f"{due_at}__isnull": False})
+                .aggregate(
+                    waiting=Count("pk"),
+                    due=Count("pk", filter=Q(**{f"{due_at}__lte": now})),
+                    oldest_due_at=Min(due_at),
+                )
+            )
+            found.append({"step": work.task.partition(".")[2], **counts})
     return found
 
 
