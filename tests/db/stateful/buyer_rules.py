@@ -1,4 +1,4 @@
-"""What buyers do: one tab or two, as a guest or with an account, once or again, in time or late."""
+"""What buyers do: in one tab or two, as a guest or with an account, once or repeatedly."""
 
 from __future__ import annotations
 
@@ -23,41 +23,41 @@ from shop.checkout.states import State
 from shop.checkout.steps.expire import FINAL_POLL_GRACE
 from shop.orders import StockState
 from shop.payments.ledger import GatewayOrder
-from tests.db.money.workers import AFTER_A_CALL, BEFORE_A_WRITE, FATES, LOCAL
-from tests.db.money.world import MAX_CHECKOUTS, Buyer, World, open_checkouts
+from tests.db.stateful.base import MAX_CHECKOUTS, Buyer, ShopMachine, open_checkouts
+from tests.db.stateful.workers import AFTER_A_CALL, BEFORE_A_WRITE, CRASHES, LOCAL
 from tests.support import environment, money_books
 from tests.support.shop import TERMS, fill_cart, make_buyer, new_key, reload, run
 
 STREETS = ("12 MG Road", "7 Brigade Road")
-RENEWALS = 7  # each half as long as a hold: together longer than the longest
+RENEWALS = 7  # each takes half a hold; seven take longer than the longest hold
 ENDS = ("cancel", "expire", "another address", "sign in")
 
 
-class BuyerRules(World):
+class BuyerRules(ShopMachine):
     @initialize(
         quantity=st.integers(1, 3),
         spare=st.sampled_from([0, 0, 1, 3, 6]),
         late_payment=st.sampled_from(["fulfil", "fulfil", "refund"]),
         capture=st.sampled_from(["automatic", "manual"]),
-        fates=FATES,
+        crashes=CRASHES,
     )
-    def a_buyer_stands_at_the_form(
+    def a_buyer_can_pay(
         self,
         quantity: int,
         spare: int,
         late_payment: str,
         capture: str,
-        fates: dict[str, tuple[str, int]],
+        crashes: dict[str, tuple[str, int]],
     ) -> None:
-        """Money needs an order, so that one there is, also if somebody dies on the way to it."""
-        self.fates = fates
-        self.open_the_shop(
+        """Start each history with a checkout that can be paid, even if a worker dies on the way."""
+        self.crashes = crashes
+        self.set_up_shop(
             scarce_units=quantity + spare, LATE_PAYMENT=late_payment, RAZORPAY_CAPTURE=capture
         )
         if capture == "manual":
             self.standin.settings(auto_capture=False)
         self.new_checkout(self.scarce, quantity=quantity)
-        self.work_off()
+        self.work_until_idle()
         if reload(self.jobs[0]).state != State.AWAITING_PAYMENT:
             self.pass_time(70)
 
@@ -81,8 +81,9 @@ class BuyerRules(World):
         street: str = STREETS[0],
     ) -> CheckoutJob | None:
         """
-        The buyer posts the cart, as `page` showed it or without saying what it showed. None if the
-        shop refuses; what it must answer is compared.
+        Post the buyer's cart, with the version that `page` showed, if given. None if refused.
+
+        An equal POST must find the open checkout of the same cart.
         """
         terms = replace(TERMS, shipping_address=TERMS.shipping_address | {"line1": street})
         self.own_units_are_available(buyer)
@@ -98,19 +99,19 @@ class BuyerRules(World):
             job = CheckoutJob.objects.get(pk=accepted.job_id)
         except CheckoutRefused as refused:
             refusal = refused
-        except carts.NoSuchBuyer:  # a guest whom nobody had seen for long
+        except carts.NoSuchBuyer:  # retention deleted the guest
             return None
         if job and job not in self.jobs:
             self.jobs.append(job)
         if cart and (page is None or page.checksum == cart.checksum):
-            same = [it for it in before if is_of(it, cart) and it.terms_hash == terms.hash]
+            same = [old for old in before if is_of(old, cart) and old.terms_hash == terms.hash]
             if same and not money_books.money_of(buyer.owner_id):
                 self.seen["an equal POST finds the open checkout"] += 1
                 assert job in same, f"an equal POST gave {job or refusal!r}, not {same}"
         return job
 
     def own_units_are_available(self, buyer: Buyer) -> None:
-        """Units that the buyer's own open checkout holds are no problem of their cart."""
+        """The cart shows no problem for units that the buyer's own open checkout holds."""
         held = held_by(open_checkouts(buyer.owner_id))
         if not held:
             return
@@ -127,7 +128,7 @@ class BuyerRules(World):
     @precondition(lambda self: len(self.jobs) < MAX_CHECKOUTS)
     @rule(which=st.integers(0, 9), key=st.booleans(), rounds=st.integers(0, 3), named=st.booleans())
     def a_buyer_posts_twice(self, which: int, key: bool, rounds: int, named: bool) -> None:
-        """Two tabs, a double click, a page that was loaded again: the workers are at it between."""
+        """Two tabs, a double click or a reload. Workers may run in between."""
         buyer = self.buyers[which % len(self.buyers)]
         with contextlib.suppress(carts.NoSuchBuyer):
             page = carts.read(buyer.owner_id, now=self.now)
@@ -146,19 +147,19 @@ class BuyerRules(World):
     @precondition(lambda self: len(self.jobs) < MAX_CHECKOUTS - 2)
     @rule(which=st.integers(0, 9))
     def a_buyer_renews_the_hold(self, which: int) -> None:
-        """By one checkout that supersedes another, again and again."""
+        """Post again before each hold ends. The total time units are held unpaid stays bounded."""
         buyer = self.buyers[which % len(self.buyers)]
         longest = holds.longest_hold() + FINAL_POLL_GRACE
         began: datetime | None = None
         for turn in range(RENEWALS):
             self.post(buyer, street=STREETS[turn % 2])
-            self.work_off()
+            self.work_until_idle()
             if money_books.money_of(buyer.owner_id):
                 return
             began = (began or self.now) if held_by(open_checkouts(buyer.owner_id)) else None
             assert began is None or self.now - began <= longest, f"held unpaid since {began}"
             self.advance(settings.HOLD_SECONDS // 2)
-            self.work_off()
+            self.work_until_idle()
         self.seen["a buyer renews the hold"] += 1
 
     @rule(which=st.integers(0, 9), scarce=st.booleans())
@@ -173,7 +174,7 @@ class BuyerRules(World):
 
     @rule(which=st.integers(0, 9), known=st.booleans(), posts=st.booleans())
     def a_guest_signs_in(self, which: int, known: bool, posts: bool) -> None:
-        """Into a new account, or into one whose owner has shopped here before."""
+        """Into a new account, or into one that has a cart and checkouts already."""
         guests = [buyer for buyer in self.buyers if buyer.is_guest]
         if guests:
             account = self.sign_in(guests[which % len(guests)], known=known)
@@ -221,7 +222,7 @@ class BuyerRules(World):
 
     @rule(which=st.integers(0, 9))
     def a_buyer_pays_on_all_tabs(self, which: int) -> None:
-        """Each order of a payable checkout, should Razorpay have twins of it."""
+        """Pay each Razorpay order of one checkout, duplicates too."""
         self.somebody_paid = True
         job = self.pick_job(which)
         if not GatewayOrder.objects.filter(order=job.order_id, gateway_order_id__isnull=False):
@@ -232,12 +233,12 @@ class BuyerRules(World):
     @rule(
         which=st.integers(0, 9),
         outcome=st.sampled_from(["captured", "authorized"]),
-        heard=st.booleans(),
+        received=st.booleans(),
     )
-    def a_buyer_pays_what_is_asked(self, which: int, outcome: str, heard: bool) -> None:
+    def a_buyer_pays_what_is_asked(self, which: int, outcome: str, received: bool) -> None:
         self.a_buyer_pays(which, outcome, {})
-        if heard and self.gateway_report:
-            self.hear(self.gateway_report[-1])
+        if received and self.reports:
+            self.receive(self.reports[-1])
 
     @rule(
         which=st.integers(0, 9),
@@ -247,7 +248,7 @@ class BuyerRules(World):
         ),
     )
     def a_buyer_pays(self, which: int, outcome: str, wrong: dict[str, Any]) -> None:
-        """On any order a buyer has ever been shown, also one whose checkout has ended."""
+        """On any Razorpay order that a buyer has seen, even if its checkout has ended."""
         self.somebody_paid = True
         shown = list(
             GatewayOrder.objects.filter(
@@ -257,50 +258,50 @@ class BuyerRules(World):
         if shown:
             self.pay(str(shown[which % len(shown)].gateway_order_id), outcome, **wrong)
 
-    @rule(which=st.integers(0, 9), fate=st.none() | BEFORE_A_WRITE | AFTER_A_CALL)
-    def late_money_cannot_go_back(self, which: int, fate: tuple[str, int] | None) -> None:
+    @rule(which=st.integers(0, 9), crash=st.none() | BEFORE_A_WRITE | AFTER_A_CALL)
+    def refunds_of_late_money_fail(self, which: int, crash: tuple[str, int] | None) -> None:
         """
-        A buyer pays what was cancelled, and refunds fail, as to an account that is closed. The
-        worker that sends the next one may die.
+        A buyer pays a cancelled checkout and its refund fails. The worker that sends the next
+        refund may die.
         """
         self.somebody_paid = True
-        if fate:
-            self.fates["send_refunds"] = fate
+        if crash:
+            self.crashes["send_refunds"] = crash
         job = self.awaiting(which)
         if job is None:
             return
         self.standin.settings(refund_status="failed")
         self.cancel(job)
         if self.pay(self.razorpay_order_id(job), "captured"):
-            self.hear(self.gateway_report[-1])
-            self.work_off()
+            self.receive(self.reports[-1])
+            self.work_until_idle()
 
     @precondition(lambda self: len(self.jobs) < MAX_CHECKOUTS)
     @rule(
         which=st.integers(0, 9),
         first=st.sampled_from(["authorized", "failed", "created", "captured"]),
-        heard=st.booleans(),
+        received=st.booleans(),
         end=st.sampled_from(ENDS),
         again=st.sampled_from(["captured", "authorized", "failed", ""]),
         late=st.sampled_from(["authorize", "capture", ""]),
     )
     def a_buyer_buys_again(
-        self, which: int, first: str, heard: bool, end: str, again: str, late: str
+        self, which: int, first: str, received: bool, end: str, again: str, late: str
     ) -> None:
         """
-        An attempt comes to nothing, so far; the checkout ends, and the buyer posts the cart again.
-        The first money may come after the second.
+        The first attempt brings no money yet, its checkout ends, and the buyer posts the cart
+        again. The first money may arrive after the second.
         """
         self.somebody_paid = True
         job = self.awaiting(which)
         if job is None:
             return
         attempt = self.pay(self.razorpay_order_id(job), first)
-        if heard and attempt:
-            self.hear(self.gateway_report[-1])
+        if received and attempt:
+            self.receive(self.reports[-1])
         buyer = self.end(self.buyer_of(job), job, end)
         second = self.post(buyer, street=STREETS[end == "another address"])
-        self.work_off()
+        self.work_until_idle()
         if second and again and (second := reload(second)).state == State.AWAITING_PAYMENT:
             self.seen["a buyer posts again after an attempt"] += second != job
             self.pay(self.razorpay_order_id(second), again)
@@ -308,30 +309,30 @@ class BuyerRules(World):
             self.move(attempt["id"], late)
 
     def end(self, buyer: Buyer, job: CheckoutJob, how: str) -> Buyer:
-        """The checkout ends this way, if it may; who the buyer is then."""
+        """End the checkout this way, if allowed. Returns the buyer, who may have signed in."""
         if how == "cancel":
             self.cancel(job)
         elif how == "expire":
-            self.captures_go_wrong()
+            self.fail_captures()
             self.pass_time(1000)
             self.pass_time(400)
         elif how == "sign in" and buyer.is_guest:
             return self.sign_in(buyer)
         return buyer
 
-    def captures_go_wrong(self) -> None:
-        """Until other faults take the place of this one."""
+    def fail_captures(self) -> None:
+        """Until `set_faults` is called again."""
         self.set_faults({"route": "payments.capture", "kind": "server_error", "count": None})
 
-    # --- the browser comes back ------------------------------------------------------------------
+    # --- the browser returns ------------------------------------------------------------------
 
     @rule(
         which=st.integers(0, 9),
         outcome=st.sampled_from(["captured", "authorized"]),
         then=st.sampled_from(["nothing", "cancel", "change the cart", "expire"]),
     )
-    def a_browser_comes_back(self, which: int, outcome: str, then: str) -> None:
-        """With a signature, before anything else is heard of the payment."""
+    def a_browser_returns(self, which: int, outcome: str, then: str) -> None:
+        """With a signature, before any webhook or poll reports the payment."""
         self.somebody_paid = True
         job = self.awaiting(which)
         if job is None or not (payment := self.pay(self.razorpay_order_id(job), outcome)):
@@ -346,7 +347,7 @@ class BuyerRules(World):
             key_secret=environment.KEY_SECRET,
             now=self.now,
         )
-        self.seen[f"a browser comes back, then: {then}"] += 1
+        self.seen[f"a browser returns, then: {then}"] += 1
         if then == "cancel":
             with contextlib.suppress(CannotCancel):
                 start.cancel(owner_id=job.owner_id, job_id=job.pk, now=self.now)
@@ -358,13 +359,14 @@ class BuyerRules(World):
             self.advance(1300)
             run(LOCAL["expire"], now=self.now)
         state = reload(job).state
-        assert state == State.AWAITING_PAYMENT, f"{state}, though its browser had come back"
+        assert state == State.AWAITING_PAYMENT, f"{state}, though its browser had returned"
 
 
 def is_of(job: CheckoutJob, cart: carts.Contents) -> bool:
-    """Whether the open checkout is of these lines at these prices."""
-    frozen = {it.variant_id: (it.units, it.unit_price_paise) for it in job.frozen_lines}
-    return frozen == {it.variant_id: (it.quantity, it.unit_price_paise) for it in cart.lines}
+    """Whether the checkout has the lines and prices of this cart."""
+    frozen = {line.variant_id: (line.units, line.unit_price_paise) for line in job.frozen_lines}
+    shown = {line.variant_id: (line.quantity, line.unit_price_paise) for line in cart.lines}
+    return frozen == shown
 
 
 def held_by(jobs: list[CheckoutJob]) -> Counter[int]:

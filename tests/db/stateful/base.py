@@ -1,4 +1,4 @@
-"""What all rules share: the shop, its buyers, the stand-in, the workers, and the way to rest."""
+"""What all rules share: the shop, its buyers, the stand-in, the workers and the final checks."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ from shop.payments.inbox import InboxEvent
 from shop.payments.ledger import GatewayOrder, Payment
 from shop.payments.razorpay.client import RazorpayGateway
 from shop.payments.refunds import Refund
-from tests.db.money.workers import (
+from tests.db.stateful.workers import (
     LOCAL,
     REMOTE,
     Crash,
-    MortalGateway,
-    WatchedGateway,
+    CrashingGateway,
+    RecordingGateway,
     crash_before_write,
     due,
 )
@@ -41,7 +41,7 @@ from tests.support.standin import StandIn
 PRICE_PAISE = 12345
 START = datetime(2026, 11, 22, 6, 30, tzinfo=UTC)
 LAG_SECONDS = 8
-PLENTY = 50  # units of what never runs out
+PLENTY = 50  # units of the product that never runs out
 MAX_CHECKOUTS = 5
 LONG_AFTER_SECONDS = 8 * 24 * 60 * 60  # later than what `KEPT_BRIEFLY` keeps
 
@@ -59,13 +59,13 @@ PAYABLE_SECONDS = 10
 
 @dataclass
 class Buyer:
-    """Somebody with a cart, as a guest or with an account."""
+    """A guest or an account with a cart."""
 
     owner_id: int
     is_guest: bool = True
 
 
-class World(RuleBasedStateMachine):
+class ShopMachine(RuleBasedStateMachine):
     seen: ClassVar[Counter[str]] = Counter()
     standin: ClassVar[StandIn]
     razorpay: ClassVar[RazorpayGateway]
@@ -75,45 +75,43 @@ class World(RuleBasedStateMachine):
         self.standin.reset()
         self.standin.settings(receipt_lag_seconds=LAG_SECONDS)
         self.standin.call("POST", "clock", {"frozen": True})
-        self.gateway = WatchedGateway(self.razorpay, self.standin)
+        self.gateway = RecordingGateway(self.razorpay, self.standin)
         self.now = START
         self.seeded: dict[Variant, int] = {}
         self.staff = make_buyer(now=self.now)
         self.buyers: list[Buyer] = []
         self.jobs: list[CheckoutJob] = []
-        self.gateway_report: list[
-            dict[str, Any]
-        ] = []  # what `deliver` takes: entities as they were then
-        self.somebody_paid = False  # or tried to. Of what was drawn, not of what came of it
+        self.reports: list[dict[str, Any]] = []  # arguments of `deliver`: webhooks that can arrive
+        self.somebody_paid = False  # or tried to; depends on the rules drawn only, not on results
         self.disputes: dict[str, dict[str, Any]] = {}
-        self.fates: dict[str, tuple[str, int]] = {}
-        self.has_merged = False  # some guest into an account
-        self.unanswerable: dict[str, dict[str, Any]] = {}  # by Razorpay order: the lasting fault
+        self.crashes: dict[str, tuple[str, int]] = {}
+        self.has_merged = False  # a guest has signed in
+        self.unanswered_orders: dict[str, dict[str, Any]] = {}  # Razorpay order: fault
         self.overrides = contextlib.ExitStack()
 
-    def open_the_shop(self, *, scarce_units: int, **settings: Any) -> None:
-        """Two products, of which one may run out, and the settings of this history."""
+    def set_up_shop(self, *, scarce_units: int, **settings: Any) -> None:
+        """Make two products, one of which may run out, and apply the settings of this history."""
         self.scarce = make_variant(price_paise=PRICE_PAISE, on_hand=scarce_units)
         self.plenty = make_variant(price_paise=PRICE_PAISE, on_hand=PLENTY)
         self.seeded = {self.scarce: scarce_units, self.plenty: PLENTY}
         self.overrides.enter_context(override_settings(**settings, **KEPT_BRIEFLY))
 
-    # --- who and what there is -------------------------------------------------------------------
+    # --- finding rows -------------------------------------------------------------------------
 
     def pick_job(self, which: int) -> CheckoutJob:
         return reload(self.jobs[which % len(self.jobs)])
 
     def pick_awaiting(self, which: int) -> CheckoutJob | None:
-        """One of the checkouts that can be paid, if there is any."""
+        """A checkout that can be paid, if there is one."""
         waiting = [job for job in map(reload, self.jobs) if job.state == State.AWAITING_PAYMENT]
         return waiting[which % len(waiting)] if waiting else None
 
     def awaiting(self, which: int) -> CheckoutJob | None:
-        """One that can be paid: there already, or made now, if that works."""
+        """A checkout that can be paid, made now if there is none. None if that fails."""
         if (job := self.pick_awaiting(which)) or len(self.jobs) >= MAX_CHECKOUTS:
             return job
         made = self.new_checkout(self.scarce)
-        self.work_off()
+        self.work_until_idle()
         made = reload(made)
         return made if made.state == State.AWAITING_PAYMENT else None
 
@@ -125,41 +123,41 @@ class World(RuleBasedStateMachine):
         return str(row.gateway_order_id)
 
     def pick_payment(self, which: int) -> list[dict[str, Any]]:
-        """One of all payments, if there is any."""
+        """A list of one payment, or empty."""
         payments = self.standin.payments()
         return [payments[which % len(payments)]] if payments else []
 
     def pick_refund(self, which: int) -> list[dict[str, Any]]:
-        """One of all refunds, if there is any."""
+        """A list of one refund, or empty."""
         found = self.standin.refunds()
         return [found[which % len(found)]] if found else []
 
     def pay(self, gateway_order_id: str, outcome: str, **wrong: Any) -> dict[str, Any] | None:
-        """A payment at the form, which Razorpay may not take; its webhook can come from now on."""
-        with contextlib.suppress(requests.HTTPError):  # Razorpay does not take this one
+        """Pay at the form. None if Razorpay refuses. Its webhook can arrive from now on."""
+        with contextlib.suppress(requests.HTTPError):  # refused
             payment = self.standin.pay(gateway_order_id, outcome, **wrong)
-            self.gateway_report.append({"payment": payment})
+            self.reports.append({"payment": payment})
             return payment
         return None
 
     def move(self, payment_id: str, move: str) -> None:
-        """A bank takes an attempt further, if it can go there."""
-        with contextlib.suppress(requests.HTTPError):  # no such move from there
-            self.gateway_report.append({"payment": self.standin.move_payment(payment_id, move)})
+        """A bank changes the status of a payment, if that transition exists."""
+        with contextlib.suppress(requests.HTTPError):  # no such transition
+            self.reports.append({"payment": self.standin.move_payment(payment_id, move)})
 
-    def hear(self, gateway_report: dict[str, Any]) -> None:
-        """Its webhook comes and is handled at once."""
-        deliver(**gateway_report, now=self.now)
+    def receive(self, report: dict[str, Any]) -> None:
+        """Deliver the webhook and handle it at once."""
+        deliver(**report, now=self.now)
         self.step("reconcile_webhook")
 
     def set_faults(self, *faults: dict[str, Any]) -> None:
-        """These are in force, beside those that last for ever."""
-        self.standin.set_faults(*self.unanswerable.values(), *faults)
+        """Replace the faults in force, except those of `unanswered_orders`."""
+        self.standin.set_faults(*self.unanswered_orders.values(), *faults)
 
     # --- workers ---------------------------------------------------------------------------------
 
-    def work_off(self) -> None:
-        """Every worker takes what is due, until nothing is, or the gateway is left alone."""
+    def work_until_idle(self) -> None:
+        """Run all workers until nothing is due, or until the circuit breaker stops them."""
         names: list[str] = []
         for _ in range(20):
             before, names = names, self.work_once()
@@ -167,31 +165,31 @@ class World(RuleBasedStateMachine):
                 names == before and circuit_breaker.read(now=self.now).state != BreakerState.CLOSED
             ):
                 return
-        raise AssertionError(f"{names} do not come to an end")
+        raise AssertionError(f"{names} never end")
 
     def work_once(self) -> list[str]:
-        """Each step that has something to do runs. Which these were."""
+        """Run each step that has due rows. Returns the names of those steps."""
         names = due(self.now)
         for name in names:
             self.step(name)
         return names
 
     def step(self, name: str) -> None:
-        """A worker takes what is due; the first one meets the fate that was drawn for it."""
-        how, number = self.fates.pop(name, ("not at all", 0))
-        gateway = MortalGateway(self.gateway, number) if how == "after a call" else self.gateway
-        deadly = crash_before_write(number) if how == "before a write" else nullcontext()
+        """Run one step. Its first run crashes if a crash was drawn for it."""
+        how, number = self.crashes.pop(name, ("not at all", 0))
+        gateway = CrashingGateway(self.gateway, number) if how == "after a call" else self.gateway
+        crashing = crash_before_write(number) if how == "before a write" else nullcontext()
         try:
-            with deadly:
+            with crashing:
                 if name in LOCAL:
                     run(LOCAL[name], now=self.now)
                 else:
                     run_remote(REMOTE[name], gateway, now=self.now)
         except Crash:
-            self.seen[f"somebody dies {how} of {name}"] += 1
+            self.seen[f"a crash {how} of {name}"] += 1
 
-    def retain(self) -> None:
-        """The retention rules run once, as in every minute; a rule that raises fails the test."""
+    def run_retention(self) -> None:
+        """Run the retention rules once. A rule that raises fails the test."""
         for name, rows in retention.prune_some(now=self.now).items():
             self.seen[f"retention forgets {name}"] += bool(rows)
 
@@ -204,20 +202,20 @@ class World(RuleBasedStateMachine):
         for refund in self.standin.refunds():
             if refund["status"] == "pending":
                 self.standin.move_refund(refund["id"], "process")
-        self.work_off()
+        self.work_until_idle()
 
-    # --- what is true after every step -----------------------------------------------------------
+    # --- true after every step -------------------------------------------------------------------
 
     @invariant()
     def a_bought_cart_has_no_open_checkout_without_money(self) -> None:
         if self.somebody_paid and len(self.jobs) > 1:
             money_books.no_open_checkout_of_a_bought_cart(self.jobs)
 
-    # --- the end  -------------------------------------------------------------------------------
+    # --- the end of a history ---------------------------------------------------------------------
 
     def teardown(self) -> None:
         try:
-            self.come_to_rest()
+            self.run_until_idle()
             jobs = [reload(job) for job in self.jobs]
             money_books.compare(
                 jobs,
@@ -227,43 +225,43 @@ class World(RuleBasedStateMachine):
                 seeded_units={variant.pk: units for variant, units in self.seeded.items()},
                 captured_by_us=self.gateway.captured_by_us,
             )
-            self.remember(jobs)
+            self.count_outcomes(jobs)
             if self.has_merged:
                 self.advance(LONG_AFTER_SECONDS)
-                self.retain()
+                self.run_retention()
         finally:
-            self.leave()
+            self.clear_due_rows()
 
-    def come_to_rest(self) -> None:
-        """Fair weather, every worker at work, until nothing more can come."""
+    def run_until_idle(self) -> None:
+        """End all faults, then let time pass and workers run until nothing more is due."""
         self.set_faults()
         self.standin.settings(refund_status="processed")
         self.end_disputes()
         for seconds in (70, 1000, 1000):
             self.pass_time(seconds)
-        self.fates = {}
-        if self.unanswerable:
-            self.a_new_buyer_can_pay()
+        self.crashes = {}
+        if self.unanswered_orders:
+            self.assert_a_new_buyer_can_pay()
         for seconds in (100_000, 400_000):
             self.pass_time(seconds)
-        if self.unanswerable:  # their last poll is retried for a day
+        if self.unanswered_orders:  # the last poll is retried for a day
             self.pass_time(100_000)
-        self.polls_have_ended()
-        self.hear_the_last_words()
+        self.assert_polls_have_ended()
+        self.deliver_last_webhooks()
         for _ in range(refunds.MAX_ATTEMPTS):
             if not Refund.objects.filter(due_at__isnull=False).exists():
                 return
             self.pass_time(3601)
-        raise AssertionError("a refund is asked for again and again")
+        raise AssertionError("a refund is sent again without end")
 
     def end_disputes(self) -> None:
         for dispute_id in self.disputes:
-            with contextlib.suppress(requests.HTTPError):  # it has ended
+            with contextlib.suppress(requests.HTTPError):  # it has ended already
                 dispute = self.standin.call("PATCH", f"disputes/{dispute_id}", {"status": "won"})
                 self.disputes[dispute_id] = dispute
 
-    def a_new_buyer_can_pay(self) -> None:
-        """Whatever the gateway says about one order, other buyers are served."""
+    def assert_a_new_buyer_can_pay(self) -> None:
+        """Failing polls of one order keep no other buyer from paying."""
         for _ in range(8):
             self.pass_time(8)
         job = self.new_checkout(self.plenty)
@@ -275,24 +273,24 @@ class World(RuleBasedStateMachine):
     def new_checkout(self, variant: Variant, *, quantity: int = 1) -> CheckoutJob:
         raise NotImplementedError
 
-    def polls_have_ended(self) -> None:
-        """No order is polled for ever; one that was never answered about has a case."""
+    def assert_polls_have_ended(self) -> None:
+        """No order is polled for ever. An order whose polls all failed has a case."""
         polled = GatewayOrder.objects.filter(order__checkout__in=self.jobs, poll_at__isnull=False)
         assert not polled, f"still polled: {list(polled.values_list('poll_count', 'poll_at'))}"
-        for row in GatewayOrder.objects.filter(gateway_order_id__in=self.unanswerable):
+        for row in GatewayOrder.objects.filter(gateway_order_id__in=self.unanswered_orders):
             if not row.order.paid_at:
                 assert Case.objects.filter(order=row.order).exists(), f"no case about {row}"
 
-    def hear_the_last_words(self) -> None:
+    def deliver_last_webhooks(self) -> None:
         """
-        Nobody asks about disputes, refunds made past us or that came back, and orders that the
-        gateway cannot answer about: their webhooks may be late, but they are not all lost.
+        The shop does not poll disputes, refunds made in Razorpay's dashboard, refunds that failed
+        late, or `unanswered_orders`. Their webhooks may be late, but not all are lost.
         """
         payments = {payment["id"]: payment for payment in self.standin.payments()}
         for payment in payments.values():
-            if payment["order_id"] in self.unanswerable and payment["status"] != "created":
+            if payment["order_id"] in self.unanswered_orders and payment["status"] != "created":
                 deliver(payment, now=self.now)
-        self.work_off()
+        self.work_until_idle()
         for refund in self.standin.refunds():
             if not refund["receipt"] or refund["status"] == "failed":
                 name = f"refund.{refund['status']}"
@@ -300,19 +298,19 @@ class World(RuleBasedStateMachine):
         for dispute in self.disputes.values():
             name = f"payment.dispute.{dispute['status']}"
             deliver(payments[dispute["payment_id"]], name=name, dispute=dispute, now=self.now)
-        self.work_off()
+        self.work_until_idle()
 
-    def remember(self, jobs: list[CheckoutJob]) -> None:
+    def count_outcomes(self, jobs: list[CheckoutJob]) -> None:
         self.seen.update(f"a checkout rests as {job.state}" for job in jobs)
         cases = Case.objects.filter(order__checkout__in=jobs)
         self.seen.update(f"a case of {case.kind}" for case in cases)
         found = Refund.objects.filter(payment__gateway_order__order__checkout__in=jobs)
-        self.seen.update(f"a refund, {it.reason}, {it.status}" for it in found)
+        self.seen.update(f"a refund, {refund.reason}, {refund.status}" for refund in found)
         if GatewayOrder.objects.filter(order__checkout__in=jobs, is_duplicate=True).exists():
-            self.seen["a twin"] += 1
+            self.seen["a duplicate order"] += 1
 
-    def leave(self) -> None:
-        """Take what this run left due out of the way of the next."""
+    def clear_due_rows(self) -> None:
+        """Clear what this history left due, so that the next one does not run it."""
         CheckoutJob.objects.filter(due_at__isnull=False).update(due_at=None, claim=None)
         GatewayOrder.objects.filter(poll_at__isnull=False).update(poll_at=None)
         Payment.objects.filter(capture_at__isnull=False).update(capture_at=None)

@@ -1,4 +1,4 @@
-"""The shop's workers in one thread, and how they die."""
+"""The shop's workers, run in one thread, and their crashes."""
 
 from __future__ import annotations
 
@@ -44,10 +44,10 @@ STEP_OF = {
     State.AWAITING_PAYMENT: "expire",
 }
 
-# Where the first worker of a step dies: before its n-th write, after its n-th call.
+# Where the first worker of a step crashes: before its nth write or after its nth call, from 0.
 BEFORE_A_WRITE = st.tuples(st.just("before a write"), st.integers(0, 9))
 AFTER_A_CALL = st.tuples(st.just("after a call"), st.integers(0, 1))
-FATES = st.fixed_dictionaries(
+CRASHES = st.fixed_dictionaries(
     {},
     optional={
         **dict.fromkeys(LOCAL, BEFORE_A_WRITE),
@@ -78,7 +78,7 @@ def due(now: datetime) -> list[str]:
 
 
 class Crash(BaseException):
-    """The process dies here."""
+    """Stands for the end of the process. No code of the shop catches it."""
 
 
 WRITES = re.compile(r"\s*(WITH\b.*?\b)?(INSERT INTO|UPDATE|DELETE FROM)\s", re.DOTALL)
@@ -86,7 +86,7 @@ WRITES = re.compile(r"\s*(WITH\b.*?\b)?(INSERT INTO|UPDATE|DELETE FROM)\s", re.D
 
 @contextlib.contextmanager
 def crash_before_write(number: int) -> Iterator[None]:
-    """Die before the n-th statement that writes, counted from nought."""
+    """Crash before the nth statement that writes, counted from 0."""
     left = number
 
     def count(execute: Callable[..., Any], sql: str, *rest: Any) -> Any:
@@ -101,8 +101,8 @@ def crash_before_write(number: int) -> Iterator[None]:
         yield
 
 
-class MortalGateway:
-    """Dies when the n-th call is answered, counted from nought, and makes no call then."""
+class CrashingGateway:
+    """Crashes when the nth call is answered, counted from 0, and makes no further call."""
 
     def __init__(self, gateway: Any, number: int) -> None:
         self._gateway = gateway
@@ -124,8 +124,8 @@ class MortalGateway:
         return call
 
 
-class WatchedGateway:
-    """The gateway, and the ids of the payments that our own calls captured."""
+class RecordingGateway:
+    """The gateway. Records the ids of payments that the shop itself captured."""
 
     def __init__(self, gateway: RazorpayGateway, standin: StandIn) -> None:
         self._gateway = gateway
@@ -150,10 +150,9 @@ LOCK_TIMEOUT = "50ms"
 
 
 @contextlib.contextmanager
-def held_by_somebody(table: str, column: str, ids: list[Any]) -> Iterator[None]:
+def locked_rows(table: str, column: str, ids: list[Any]) -> Iterator[None]:
     """
-    Another session has these rows locked inside. Ours waits for a lock no longer than
-    `LOCK_TIMEOUT`, in place of the ten seconds of the settings.
+    Lock these rows in another session. Ours waits `LOCK_TIMEOUT` for a lock, not ten seconds.
     """
     parameters = connection.get_connection_params()
     for ours in ("cursor_factory", "context"):

@@ -1,4 +1,4 @@
-"""What banks and Razorpay do, and the webhooks that tell of it."""
+"""What banks and Razorpay do, and the webhooks about it."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ from hypothesis.stateful import precondition, rule
 from shop.checkout.steps.create_order import CREATE_ORDER
 from shop.checkout.steps.validate_cart import VALIDATE_CART
 from shop.payments.gateway import GatewayError
-from tests.db.money.workers import REMOTE
-from tests.db.money.world import MAX_CHECKOUTS, World
+from tests.db.stateful.base import MAX_CHECKOUTS, ShopMachine
+from tests.db.stateful.workers import REMOTE
 from tests.support.events import deliver
 from tests.support.shop import run, run_remote
 
 
-class BankRules(World):
+class GatewayRules(ShopMachine):
     @precondition(lambda self: self.somebody_paid)
     @rule(which=st.integers(0, 9), move=st.sampled_from(["capture", "authorize", "fail"]))
-    def a_bank_thinks_again(self, which: int, move: str) -> None:
+    def a_bank_changes_a_payment(self, which: int, move: str) -> None:
         for payment in self.pick_payment(which):
             self.move(payment["id"], move)
 
@@ -32,7 +32,7 @@ class BankRules(World):
         for payment in self.pick_payment(which):
             with contextlib.suppress(requests.HTTPError):  # nothing was captured
                 dispute = self.standin.call("POST", f"payments/{payment['id']}/disputes", {})
-                self.tell_of_dispute("created", dispute)
+                self.report_dispute("created", dispute)
 
     @precondition(lambda self: self.disputes)
     @rule(
@@ -41,57 +41,57 @@ class BankRules(World):
     )
     def a_dispute_goes_on(self, which: int, to: str) -> None:
         dispute_id = list(self.disputes)[which % len(self.disputes)]
-        with contextlib.suppress(requests.HTTPError):  # it has ended
+        with contextlib.suppress(requests.HTTPError):  # it has ended already
             dispute = self.standin.call("PATCH", f"disputes/{dispute_id}", {"status": to})
-            self.tell_of_dispute(to, dispute)
+            self.report_dispute(to, dispute)
 
-    def tell_of_dispute(self, name: str, dispute: dict[str, Any]) -> None:
+    def report_dispute(self, name: str, dispute: dict[str, Any]) -> None:
         self.disputes[dispute["id"]] = dispute
         payment = self.standin.call("GET", f"payments/{dispute['payment_id']}")
-        gateway_report = {"payment": payment, "dispute": dispute, "name": f"payment.dispute.{name}"}
-        self.gateway_report.append(gateway_report)
+        report = {"payment": payment, "dispute": dispute, "name": f"payment.dispute.{name}"}
+        self.reports.append(report)
 
     @precondition(lambda self: self.somebody_paid)
     @rule(which=st.integers(0, 9), amount=st.none() | st.sampled_from([100, 5000]))
     def somebody_refunds_in_the_dashboard(self, which: int, amount: int | None) -> None:
-        """Past us. We may hear of it, or not."""
+        """Without the shop. A webhook about it may come, or not."""
         wanted = {} if amount is None else {"amount": amount}
         for payment in self.pick_payment(which):
-            with contextlib.suppress(requests.HTTPError):  # not so much is left
+            with contextlib.suppress(requests.HTTPError):  # the payment has less left
                 refund = self.standin.move_payment(payment["id"], "refund", **wanted)
                 after = self.standin.call("GET", f"payments/{payment['id']}")
-                gateway_report = {"payment": after, "refund": refund, "name": "refund.created"}
-                self.gateway_report.append(gateway_report)
+                report = {"payment": after, "refund": refund, "name": "refund.created"}
+                self.reports.append(report)
 
     @precondition(lambda self: self.somebody_paid)
     @rule(which=st.integers(0, 9), move=st.sampled_from(["process", "fail"]))
     def a_refund_ends(self, which: int, move: str) -> None:
-        """Also one that was processed may come back, as to an account that is closed."""
+        """A processed refund can fail too, for example when the bank account is closed."""
         for refund in self.pick_refund(which):
-            with contextlib.suppress(requests.HTTPError):  # it has ended
+            with contextlib.suppress(requests.HTTPError):  # it has ended already
                 self.standin.move_refund(refund["id"], move)
 
     @precondition(lambda self: self.somebody_paid)
     @rule(which=st.integers(0, 9))
-    def razorpay_tells_of_a_refund(self, which: int) -> None:
+    def razorpay_reports_a_refund(self, which: int) -> None:
         for refund in self.pick_refund(which):
             payment = self.standin.call("GET", f"payments/{refund['payment_id']}")
-            gateway_report = {
+            report = {
                 "payment": payment,
                 "refund": refund,
                 "name": f"refund.{refund['status']}",
             }
-            self.gateway_report.append(gateway_report)
+            self.reports.append(report)
 
-    @precondition(lambda self: self.gateway_report)
+    @precondition(lambda self: self.reports)
     @rule(which=st.integers(0, 9), lost=st.booleans())
     def a_webhook_comes(self, which: int, lost: bool) -> None:
-        """In any order, late, again and again, or never."""
-        gateway_report = self.gateway_report[which % len(self.gateway_report)]
+        """In any order, late, repeated, or never."""
+        report = self.reports[which % len(self.reports)]
         if lost:
-            self.gateway_report.remove(gateway_report)
+            self.reports.remove(report)
         else:
-            deliver(**gateway_report, now=self.now)
+            deliver(**report, now=self.now)
 
     @rule(
         setting=st.sampled_from(
@@ -105,13 +105,13 @@ class BankRules(World):
             ]
         )
     )
-    def razorpay_changes_its_mind(self, setting: dict[str, Any]) -> None:
+    def razorpay_settings_change(self, setting: dict[str, Any]) -> None:
         self.standin.settings(**setting)
 
     @precondition(lambda self: len(self.jobs) < MAX_CHECKOUTS)
     @rule(copies=st.integers(1, 3))
-    def a_create_arrives_again_and_its_worker_dies(self, copies: int) -> None:
-        """Something between us and Razorpay repeats a POST: twins, which the next worker finds."""
+    def a_repeated_create_makes_duplicates(self, copies: int) -> None:
+        """A proxy repeats the POST and the worker dies. The next worker finds the duplicates."""
         self.new_checkout(self.plenty)
         run(VALIDATE_CART, now=self.now)
         run(CREATE_ORDER, now=self.now)

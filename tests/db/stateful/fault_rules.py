@@ -1,4 +1,4 @@
-"""What happens around the shop: faults, time, rows that others have locked, retention."""
+"""Gateway faults, the passing of time, locked rows, and retention."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from shop.checkout.jobs import CheckoutJob
 from shop.checkout.states import State
 from shop.payments import polling
 from shop.payments.ledger import GatewayOrder
-from tests.db.money.workers import LOCAL, REMOTE, due, held_by_somebody
-from tests.db.money.world import World
+from tests.db.stateful.base import ShopMachine
+from tests.db.stateful.workers import LOCAL, REMOTE, due, locked_rows
 from tests.support.shop import reload, run, run_remote
 
 ROUTES = (
@@ -38,20 +38,20 @@ NO_ANSWER = (
 LOCKED = ("stock", "checkout", "cart", "gateway order")
 
 
-class WeatherRules(World):
+class FaultRules(ShopMachine):
     @rule(fault=FAULTS)
-    def a_call_will_go_wrong(self, fault: dict[str, Any]) -> None:
+    def a_call_fails(self, fault: dict[str, Any]) -> None:
         self.set_faults(fault)
 
-    @precondition(lambda self: not self.unanswerable)
+    @precondition(lambda self: not self.unanswered_orders)
     @rule(which=st.integers(0, 9), kind=st.sampled_from(NO_ANSWER))
-    def the_gateway_cannot_answer_about_an_order(self, which: int, kind: dict[str, Any]) -> None:
-        """Each poll of this one order fails, for ever."""
+    def polls_of_an_order_fail(self, which: int, kind: dict[str, Any]) -> None:
+        """Every poll of one order fails until the history ends."""
         job = self.pick_awaiting(which)
         if job is None:
             return
         order_id = self.razorpay_order_id(job)
-        self.unanswerable[order_id] = {
+        self.unanswered_orders[order_id] = {
             "route": "orders.payments",
             "id": order_id,
             "count": None,
@@ -66,24 +66,23 @@ class WeatherRules(World):
 
     @rule()
     def retention_runs(self) -> None:
-        self.retain()
+        self.run_retention()
 
     @rule(name=st.sampled_from([*LOCAL, *REMOTE]))
-    def a_worker_works(self, name: str) -> None:
+    def a_worker_runs(self, name: str) -> None:
         if name in due(self.now):
             self.step(name)
 
     @rule()
-    def everybody_works(self) -> None:
+    def all_workers_run(self) -> None:
         for _ in range(4):
             if not self.work_once():
                 return
 
     @rule(which=st.integers(0, 9), what=st.sampled_from(LOCKED))
-    def somebody_holds_a_row(self, which: int, what: str) -> None:
+    def a_row_is_locked(self, which: int, what: str) -> None:
         """
-        A careless console sits on one row. No step raises over it, and checkouts that have nothing
-        to do with it go on.
+        Another session locks one row. No step raises, and checkouts that do not need the row go on.
         """
         job = self.pick_job(which)
         row = self.row_of(job, what)
@@ -91,7 +90,7 @@ class WeatherRules(World):
             polling.poll_now([job.order_id], now=self.now)
         if row is None or not due(self.now):
             return
-        with held_by_somebody(*row):
+        with locked_rows(*row):
             for name in (*LOCAL, *REMOTE):
                 try:
                     if name in LOCAL:
@@ -101,11 +100,11 @@ class WeatherRules(World):
                 except Error as error:
                     raise AssertionError(f"{name} raised over a locked {what}: {error}") from error
             left = [other for other in self.jobs if self.is_left(reload(other), job)]
-        self.seen[f"somebody holds a row: {what}"] += 1
+        self.seen[f"a locked row: {what}"] += 1
         assert not left, f"a locked {what} of {job} kept others waiting: {left}"
 
     def row_of(self, job: CheckoutJob, what: str) -> tuple[str, str, list[Any]] | None:
-        """The table, the column and the key of this row of a checkout's."""
+        """Table, column and keys of a row that belongs to the checkout; None if there is none."""
         match what:
             case "stock":
                 return "shop_stocklevel", "variant_id", [job.frozen_lines[0].variant_id]
@@ -120,9 +119,11 @@ class WeatherRules(World):
                 return ("shop_gatewayorder", "id", ids) if ids else None
 
     def is_left(self, other: CheckoutJob, job: CheckoutJob) -> bool:
-        """Whether this checkout, which shares nothing with `job`, is still due at a local step."""
+        """Whether `other` shares no row with `job` and is still due at a local step."""
         shared = {line.variant_id for line in job.frozen_lines}
-        if other.owner_id == job.owner_id or shared & {it.variant_id for it in other.frozen_lines}:
+        if other.owner_id == job.owner_id or shared & {
+            line.variant_id for line in other.frozen_lines
+        }:
             return False
         is_due = other.due_at is not None and other.due_at <= self.now
         return is_due and other.state in {State.QUEUED, State.VALIDATED}

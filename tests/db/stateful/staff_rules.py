@@ -1,4 +1,4 @@
-"""What the shop's staff does by hand."""
+"""What staff do in the admin."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from shop.operations import actions
 from shop.operations.audit_log import ActionRefused, ActionRequest
 from shop.payments import polling, refunds
 from shop.payments.refunds import RefundRefused
-from tests.db.money.world import PRICE_PAISE, World
+from tests.db.stateful.base import PRICE_PAISE, ShopMachine
 from tests.support.shop import reload
 
 
-class StaffRules(World):
+class StaffRules(ShopMachine):
     @precondition(lambda self: self.somebody_paid)
     @rule(
         which=st.integers(0, 9),
@@ -38,13 +38,13 @@ class StaffRules(World):
 
     @rule(which=st.integers(0, 9), how=st.sampled_from(["accept", "give back", "later"]))
     def staff_decides_a_review(self, which: int, how: str) -> None:
-        """Of money that does not fit, which comes now if there is none yet."""
+        """If no checkout is in review, a payment of a wrong amount makes one first."""
         self.somebody_paid = True
         if not (waiting := self.in_review()):
             if (job := self.awaiting(which)) and self.pay(
                 self.razorpay_order_id(job), "captured", amount=100
             ):
-                self.hear(self.gateway_report[-1])
+                self.receive(self.reports[-1])
             if not (waiting := self.in_review()):
                 return
         job = waiting[which % len(waiting)]
@@ -59,7 +59,7 @@ class StaffRules(World):
         return [job for job in map(reload, self.jobs) if job.state == State.IN_REVIEW]
 
     @rule(which=st.integers(0, 9))
-    def staff_asks_razorpay(self, which: int) -> None:
+    def staff_polls_razorpay(self, which: int) -> None:
         job = self.pick_job(which)
         if job.order_id:
             polling.poll_now([job.order_id], now=self.now)
