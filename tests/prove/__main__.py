@@ -1,4 +1,4 @@
-"""`python -m tests.prove`: see the package."""
+"""The command line of the fault suite; see the package."""
 
 import argparse
 import json
@@ -22,13 +22,13 @@ def main() -> int:
         form = replace(form, times=times)
     seed = arguments.seed if arguments.seed is not None else random.randrange(10**6)
     command = f"make prove{' LONG=1' if arguments.long else ''} SEED={seed}{selection(arguments)}"
-    print(f"{form.name} form, seed {seed}: `{command}` does it again", flush=True)
+    print(f"{form.name} form, seed {seed}: `{command}` repeats it", flush=True)
     result = run(
         form,
         seed=seed,
         only=arguments.only,
         data_dir=arguments.data_dir,
-        tell=clocked(time.monotonic()),
+        log=clocked(time.monotonic()),
     )
     print(f"\n{report.table(result)}", flush=True)
     if arguments.json:
@@ -46,7 +46,7 @@ def clocked(began: float) -> Callable[[str], None]:
 
 
 def selection(arguments: argparse.Namespace) -> str:
-    """What `make` has no variable for, as it takes it."""
+    """The arguments that `make prove` has no variable for, as it takes them."""
     times = [f"--times {arguments.times}"] if arguments.times else []
     only = [f"--only {' '.join(arguments.only)}"] if arguments.only else []
     return f" PROVE_ARGS='{' '.join([*times, *only])}'" if times or only else ""
@@ -58,16 +58,18 @@ def parsed() -> argparse.Namespace:
     parser.add_argument(
         "--long", action="store_true", help="hundreds of faults, under half an hour"
     )
-    parser.add_argument("--seed", type=int, help="do a run again: who buys what, which faults when")
+    parser.add_argument(
+        "--seed", type=int, help="repeat a run: the same buyers, the same order of faults"
+    )
     parser.add_argument(
         "--only", nargs="+", default=[], choices=known, metavar="FAULT", help=", ".join(known)
     )
-    parser.add_argument("--times", type=int, help="so many times as often")
+    parser.add_argument("--times", type=int, help="do each fault this many times as often")
     parser.add_argument(
-        "--data-dir", type=Path, help="an empty directory: logs and data stay there"
+        "--data-dir", type=Path, help="an empty directory for data and logs, which stay"
     )
-    parser.add_argument("--json", type=Path, help="write the result there")
-    parser.add_argument("--write-proof", type=Path, help="write the page of the documents there")
+    parser.add_argument("--json", type=Path, help="write the result to this file")
+    parser.add_argument("--write-proof", type=Path, help="write docs/proof.md to this file")
     return parser.parse_args()
 
 

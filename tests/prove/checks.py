@@ -1,4 +1,4 @@
-"""What must be true at rest, seen from three sides. Each finding is a sentence."""
+"""What must be true when nothing is left to do, from three sides. A finding is a sentence."""
 
 from __future__ import annotations
 
@@ -9,27 +9,27 @@ from dataclasses import dataclass
 
 from shop.checkout.states import FINAL, TRANSITIONS, State
 from tests.prove.client import POST_CHECKOUT, Client
-from tests.prove.environment import Ground
+from tests.prove.environment import Environment
 from tests.prove.stream import Journal, Json, Known
 
-REST_SECONDS = 240
+MAX_IDLE_WAIT_SECONDS = 240
 LOOK_SECONDS = 0.5
-REPLAYS = 60  # posts sent once more with their key, at every rest
-WAITING = ("refunding", "in_review")  # not final, and says so
+REPLAYS = 60  # posts sent again with their key, at every check
+WAITING = ("refunding", "in_review")  # not final: the status says what it waits for
 
-# What is still to be done by the shop itself, and how much of it. Nothing of this is left at rest.
+# Counts of the work that the shop still has to do.
 UNDONE = """
-    SELECT 'checkouts on their way', count(*) FROM shop_checkoutjob
+    SELECT 'open checkouts', count(*) FROM shop_checkoutjob
      WHERE state IN ('queued', 'validated', 'ordered', 'awaiting_payment')
-    UNION ALL SELECT 'webhooks unread', count(*) FROM shop_inboxevent WHERE due_at IS NOT NULL
+    UNION ALL SELECT 'unhandled webhooks', count(*) FROM shop_inboxevent WHERE due_at IS NOT NULL
     UNION ALL SELECT 'refunds due', count(*) FROM shop_refund
      WHERE due_at IS NOT NULL OR status IN ('due', 'pending')
     UNION ALL SELECT 'captures due', count(*) FROM shop_payment WHERE capture_at IS NOT NULL
-    UNION ALL SELECT 'questions due', count(*) FROM shop_gatewayorder WHERE poll_at < now()
+    UNION ALL SELECT 'polls due', count(*) FROM shop_gatewayorder WHERE poll_at < now()
     UNION ALL SELECT 'checkouts overdue', count(*) FROM shop_checkoutjob WHERE due_at < now()
 """
 
-# Each selects what must not be there: the checkout it is about, and what is wrong with it.
+# Each query selects (checkout id, what is wrong) for rows that must not exist.
 FORBIDDEN: dict[str, str] = {
     "one cart revision was paid twice": """
         SELECT min(job.id::text), count(*) || ' paid checkouts of one cart revision'
@@ -38,7 +38,7 @@ FORBIDDEN: dict[str, str] = {
     "an order without a checkout": """
         SELECT NULL, orders.number FROM shop_order orders
         LEFT JOIN shop_checkoutjob job ON job.order_id = orders.id WHERE job.id IS NULL""",
-    "a checkout past its order without one": """
+    "a checkout without an order in a state that needs one": """
         SELECT id::text, state FROM shop_checkoutjob
         WHERE order_id IS NULL AND state NOT IN ('failed', 'cancelled')""",
     "two payable Razorpay orders": """
@@ -48,7 +48,7 @@ FORBIDDEN: dict[str, str] = {
     "a checkout was paid twice": """
         SELECT job_id::text, count(*)::text FROM shop_transition WHERE new = 'paid'
         GROUP BY job_id HAVING count(*) > 1""",
-    "a paid checkout whose units are not sold, or sold units that nobody paid": """
+    "a paid checkout whose units are not sold, or sold units of an unpaid one": """
         SELECT job.id::text, job.state || ', units ' || orders.stock_state FROM shop_order orders
         JOIN shop_checkoutjob job ON job.order_id = orders.id
         WHERE (job.state = 'paid') <> (orders.stock_state = 'sold')""",
@@ -57,13 +57,13 @@ FORBIDDEN: dict[str, str] = {
         JOIN shop_checkoutjob job ON job.order_id = orders.id
         WHERE orders.stock_state = 'held' AND job.state IN
             ('failed', 'cancelled', 'expired', 'refunding', 'refunded')""",
-    "a webhook that nobody reads any more": """
+    "a webhook that is neither handled nor due": """
         SELECT NULL, left(gateway_event_id || ': ' || last_error, 300) FROM shop_inboxevent
         WHERE handled_at IS NULL AND due_at IS NULL""",
-    "a webhook over which a step raised": """
+    "a webhook on which a step raised": """
         SELECT NULL, left(gateway_event_id || ': ' || last_error, 300) FROM shop_inboxevent
         WHERE last_error <> ''""",
-    "a checkout that failed through a fault of ours": """
+    "a checkout that failed by an error of the shop": """
         SELECT id::text, left(last_error, 300) FROM shop_checkoutjob
         WHERE error_code = 'internal_error' OR last_error LIKE '%Traceback%'""",
     "a refund that failed": """
@@ -72,8 +72,8 @@ FORBIDDEN: dict[str, str] = {
         JOIN shop_gatewayorder row ON row.id = payment.gateway_order_id
         JOIN shop_checkoutjob job ON job.order_id = row.order_id
         WHERE refund.status = 'failed'""",
-    # A capture may be under way when another payment of the same order arrives: that one is newer.
-    "captured by a call of ours only to be given back": """
+    # Except where a newer payment of the same order arrived during the capture.
+    "captured by the shop and then refunded": """
         SELECT job.id::text, payment.gateway_payment_id FROM shop_payment payment
         JOIN shop_refund refund ON refund.payment_id = payment.id
         JOIN shop_gatewayorder row ON row.id = payment.gateway_order_id
@@ -83,11 +83,11 @@ FORBIDDEN: dict[str, str] = {
                 SELECT FROM shop_payment paying
                 JOIN shop_order placed ON placed.paid_by = paying.gateway_payment_id
                 WHERE placed.id = row.order_id AND paying.id > payment.id)""",
-    "more given back than came": """
+    "more refunded than paid": """
         SELECT NULL, payment.gateway_payment_id FROM shop_payment payment
         JOIN shop_refund refund ON refund.payment_id = payment.id AND refund.status <> 'failed'
         GROUP BY payment.id HAVING sum(refund.amount_paise) > payment.amount_paise""",
-    "a payment given back twice": """
+    "a payment refunded twice": """
         SELECT NULL, payment.gateway_payment_id FROM shop_payment payment
         JOIN shop_refund refund ON refund.payment_id = payment.id AND refund.status <> 'failed'
         GROUP BY payment.id HAVING count(*) > 1""",
@@ -101,29 +101,31 @@ class Finding:
     checkout_id: str = ""
 
 
-def wait_for_rest(ground: Ground, *, seconds: float = REST_SECONDS) -> list[Finding]:
-    """Return when nothing is left to be done; what is left if that does not come."""
+def wait_until_idle(env: Environment, *, seconds: float = MAX_IDLE_WAIT_SECONDS) -> list[Finding]:
+    """Return when nothing is left to do. After `seconds`, return what is left as a finding."""
     deadline = time.monotonic() + seconds
     while True:
-        undone = [f"{count} {what}" for what, count in ground.rows(UNDONE) if count]
-        if waiting := ground.standin("GET", "health")["deliveries_waiting"]:
+        undone = [f"{count} {what}" for what, count in env.rows(UNDONE) if count]
+        if waiting := env.standin("GET", "health")["deliveries_waiting"]:
             undone.append(f"{waiting} webhooks not delivered")
-        if not undone and (sums := _check_sums(ground, ground.standin("GET", "ledger"))):
-            undone = [finding.sentence for finding in sums[:3]]  # a question may yet settle it
+        if not undone and (sums := _check_sums(env, env.standin("GET", "ledger"))):
+            undone = [finding.sentence for finding in sums[:3]]  # a later poll may settle it
         if not undone:
             return []
         if time.monotonic() > deadline:
-            return [Finding("database", f"never came to rest: {', '.join(undone)}")]
+            return [Finding("database", f"work is left: {', '.join(undone)}")]
         time.sleep(LOOK_SECONDS)
 
 
-def check(ground: Ground, client: Client, journal: Journal, *, rng: random.Random) -> list[Finding]:
-    """All three sides. Call at rest, while no buyer is about."""
+def check(
+    env: Environment, client: Client, journal: Journal, *, rng: random.Random
+) -> list[Finding]:
+    """Check all three sides. Call when nothing is left to do and no buyer is active."""
     return [
         *resolve(client, journal),
-        *check_buyers(ground, client, journal, rng=rng),
-        *check_database(ground),
-        *check_money(ground),
+        *check_buyers(env, client, journal, rng=rng),
+        *check_database(env),
+        *check_money(env),
     ]
 
 
@@ -131,10 +133,10 @@ def check(ground: Ground, client: Client, journal: Journal, *, rng: random.Rando
 
 
 def resolve(client: Client, journal: Journal) -> list[Finding]:
-    """Posts whose buyers gave up waiting: the same key now says what became of them."""
+    """Send each post that got no answer again, with its key, and journal the checkout."""
     findings = []
     for token, key, body in journal.unresolved:
-        answer = client.insist("POST", POST_CHECKOUT, body, token=token, key=key)
+        answer = client.call("POST", POST_CHECKOUT, body, token=token, key=key)
         if answer.status == 202:
             journal.accepted(answer, token=token, key=key, body=body)
         elif answer.status != 409:
@@ -144,19 +146,19 @@ def resolve(client: Client, journal: Journal) -> list[Finding]:
 
 
 def check_buyers(
-    ground: Ground, client: Client, journal: Journal, *, rng: random.Random
+    env: Environment, client: Client, journal: Journal, *, rng: random.Random
 ) -> list[Finding]:
     findings = [
         Finding("buyers", complaint) for complaint in (*client.tally.complaints, *journal.failures)
     ]
-    states = dict(ground.rows("SELECT id::text, state FROM shop_checkoutjob"))
+    states = dict(env.rows("SELECT id::text, state FROM shop_checkoutjob"))
     for known in journal.checkouts.values():
         findings += _check_known(known, states.get(known.id))
     findings += [
-        Finding("buyers", "nobody was told of this checkout", job_id)
+        Finding("buyers", "no buyer was told of this checkout", job_id)
         for job_id in states.keys() - journal.checkouts.keys()
     ]
-    open_ended = [it for it in journal.checkouts.values() if not it.last["poll"]["done"]]
+    open_ended = [known for known in journal.checkouts.values() if not known.last["poll"]["done"]]
     for known in open_ended:
         findings += _ask_again(client, known)
     everyone = sorted(
@@ -176,12 +178,14 @@ def _check_known(known: Known, state: str | None) -> list[Finding]:
     if len(known.razorpay_order_ids) > 1:
         findings.append(Finding("buyers", "two Razorpay orders were shown", known.id))
     if known.status == "paid" and state != "paid":
-        findings.append(Finding("buyers", f"told that it is paid, but it is {state}", known.id))
+        findings.append(
+            Finding("buyers", f"its buyer was told that it is paid, it is {state}", known.id)
+        )
     return findings
 
 
 def _ask_again(client: Client, known: Known) -> list[Finding]:
-    answer = client.insist("GET", f"/api/checkouts/{known.id}/", token=known.token)
+    answer = client.call("GET", f"/api/checkouts/{known.id}/", token=known.token)
     if answer.status != 200:
         return [Finding("buyers", f"its status answers {answer.status}", known.id)]
     known.last = answer.content
@@ -190,11 +194,11 @@ def _ask_again(client: Client, known: Known) -> list[Finding]:
         return []
     if known.status in WAITING and known.last["message"] and poll["after_ms"] > 0:
         return []
-    return [Finding("buyers", f"is {known.status} and does not say when to look again", known.id)]
+    return [Finding("buyers", f"is {known.status} and does not say when to poll again", known.id)]
 
 
 def _replay(client: Client, known: Known) -> list[Finding]:
-    answer = client.insist("POST", POST_CHECKOUT, known.body, token=known.token, key=known.key)
+    answer = client.call("POST", POST_CHECKOUT, known.body, token=known.token, key=known.key)
     if answer.status != 202 or answer.content["id"] != known.id:
         return [Finding("buyers", f"its key now answers {answer.status} {answer.code}", known.id)]
     return []
@@ -203,51 +207,51 @@ def _replay(client: Client, known: Known) -> list[Finding]:
 # --- the database ---------------------------------------------------------------------------------
 
 
-def check_database(ground: Ground) -> list[Finding]:
-    return [*check_rows(ground), *_check_moves(ground)]
+def check_database(env: Environment) -> list[Finding]:
+    return [*check_rows(env), *_check_transitions(env)]
 
 
-def check_rows(ground: Ground) -> list[Finding]:
-    """What must be so while checkouts are open, too."""
+def check_rows(env: Environment) -> list[Finding]:
+    """What must be true at every moment, with open checkouts too."""
     findings = [
         Finding("database", f"{sentence}: {what}", checkout_id or "")
         for sentence, query in FORBIDDEN.items()
-        for checkout_id, what in ground.rows(query)
+        for checkout_id, what in env.rows(query)
     ]
-    return [*findings, *_check_stock(ground)]
+    return [*findings, *_check_stock(env)]
 
 
-def _check_stock(ground: Ground) -> list[Finding]:
-    """Units on the shelf, held and sold are those that were brought, for every variant."""
+def _check_stock(env: Environment) -> list[Finding]:
+    """For each variant: units on hand + sold = units delivered, and held units belong to orders."""
     lines: dict[str, Counter[int]] = defaultdict(Counter)
-    for state, variant_id, units in ground.rows(
+    for state, variant_id, units in env.rows(
         "SELECT orders.stock_state, line.variant_id, sum(line.units) FROM shop_orderline line"
         " JOIN shop_order orders ON orders.id = line.order_id GROUP BY 1, 2"
     ):
         lines[state][variant_id] = int(units)
     findings = []
-    all_brought = ground.brought()
-    for variant_id, on_hand, held in ground.rows(
+    all_delivered = env.all_delivered()
+    for variant_id, on_hand, held in env.rows(
         "SELECT variant_id, on_hand, held FROM shop_stocklevel"
     ):
-        brought = all_brought[variant_id]
+        delivered = all_delivered[variant_id]
         sold = lines["sold"][variant_id]
-        if on_hand + sold != brought or held != lines["held"][variant_id]:
+        if on_hand + sold != delivered or held != lines["held"][variant_id]:
             findings.append(
                 Finding(
                     "database",
-                    f"variant {variant_id}: {brought} brought, {sold} sold, {on_hand} on hand,"
-                    f" {held} held of which orders hold {lines['held'][variant_id]}",
+                    f"variant {variant_id}: {delivered} delivered, {sold} sold, {on_hand} on hand,"
+                    f" {held} held, {lines['held'][variant_id]} held by orders",
                 )
             )
     return findings
 
 
-def _check_moves(ground: Ground) -> list[Finding]:
-    """Every history is a path through the table of moves, and ends where the checkout is."""
+def _check_transitions(env: Environment) -> list[Finding]:
+    """Every history is a path of allowed transitions and ends in the state of the checkout."""
     at: dict[str, str] = {}
     findings = []
-    for job_id, old, new in ground.rows(
+    for job_id, old, new in env.rows(
         "SELECT job_id::text, old, new FROM shop_transition ORDER BY id"
     ):
         if at.get(job_id, State.QUEUED) != old or new not in TRANSITIONS[State(old)]:
@@ -255,7 +259,7 @@ def _check_moves(ground: Ground) -> list[Finding]:
                 Finding("database", f"moved {old} → {new} while {at.get(job_id)}", job_id)
             )
         at[job_id] = new
-    for job_id, state in ground.rows("SELECT id::text, state FROM shop_checkoutjob"):
+    for job_id, state in env.rows("SELECT id::text, state FROM shop_checkoutjob"):
         if at.get(job_id, State.QUEUED) != state:
             findings.append(
                 Finding("database", f"is {state}, its history says {at.get(job_id)}", job_id)
@@ -268,40 +272,40 @@ def _check_moves(ground: Ground) -> list[Finding]:
 # --- the money ------------------------------------------------------------------------------------
 
 
-def check_money(ground: Ground) -> list[Finding]:
-    """The books of Razorpay and of the shop, and that nothing was asked for or given back twice."""
-    journal = ground.standin("GET", "ledger")
+def check_money(env: Environment) -> list[Finding]:
+    """Compare the stand-in's ledger with the shop. Nothing is created or refunded twice."""
+    journal = env.standin("GET", "ledger")
     duplicates = {receipt: count for receipt, count in journal["receipts"].items() if count > 1}
-    twice = {it: row["refunds"] for it, row in journal["payments"].items() if row["refunds"] > 1}
+    payments = journal["payments"].items()
+    twice = {payment: row["refunds"] for payment, row in payments if row["refunds"] > 1}
     checkouts = dict(
-        ground.rows(
+        env.rows(
             "SELECT orders.number, job.id::text FROM shop_order orders"
             " JOIN shop_checkoutjob job ON job.order_id = orders.id WHERE number = ANY(%s)",
             list(duplicates),
         )
     )
     return [
-        *_check_sums(ground, journal),
+        *_check_sums(env, journal),
         *(
             Finding("money", f"{count} Razorpay orders for {receipt}", checkouts.get(receipt, ""))
             for receipt, count in duplicates.items()
         ),
-        *(Finding("money", f"{count} refunds of {it}") for it, count in twice.items()),
+        *(Finding("money", f"{count} refunds of {payment}") for payment, count in twice.items()),
     ]
 
 
-def _check_sums(ground: Ground, journal: Json) -> list[Finding]:
+def _check_sums(env: Environment, journal: Json) -> list[Finding]:
     """
-    What the stand-in has really moved is what the shop has sold, given back, or opened a case for:
-    for every order, to the paisa.
+    For each order, to the paisa: money at the stand-in = money of a paid checkout + money in cases.
     """
     kept: Counter[str] = Counter()
     for order in journal["orders"].values():
         kept[order["receipt"]] += order["net_paise"]
-    in_cases = _paise_in_cases(ground, journal)
+    in_cases = _paise_in_cases(env, journal)
     known = {
         number: (job_id, int(paid_paise or 0) if state == "paid" else 0)
-        for number, job_id, state, paid_paise in ground.rows(
+        for number, job_id, state, paid_paise in env.rows(
             "SELECT orders.number, job.id::text, job.state, payment.amount_paise"
             " FROM shop_order orders JOIN shop_checkoutjob job ON job.order_id = orders.id"
             " LEFT JOIN shop_payment payment ON payment.gateway_payment_id = orders.paid_by"
@@ -312,17 +316,17 @@ def _check_sums(ground: Ground, journal: Json) -> list[Finding]:
         job_id, paid_paise = known.get(receipt, ("", 0))
         if kept[receipt] != paid_paise + in_cases[receipt]:
             sentence = (
-                f"order {receipt}: Razorpay keeps {kept[receipt]} paise for us, the shop knows"
-                f" of {paid_paise} paid and {in_cases[receipt]} in cases"
+                f"order {receipt}: Razorpay keeps {kept[receipt]} paise, the shop has"
+                f" {paid_paise} paid and {in_cases[receipt]} in cases"
             )
             findings.append(Finding("money", sentence, job_id))
     return findings
 
 
-def _paise_in_cases(ground: Ground, journal: Json) -> Counter[str]:
-    """What is kept of payments that wait for a person, by receipt."""
+def _paise_in_cases(env: Environment, journal: Json) -> Counter[str]:
+    """Paise of payments that wait for a decision by staff, by receipt."""
     kept: Counter[str] = Counter()
-    for (payment_id,) in ground.rows(
+    for (payment_id,) in env.rows(
         "SELECT reference FROM shop_case WHERE kind = 'conflict' AND closed_at IS NULL"
     ):
         if payment := journal["payments"].get(payment_id):

@@ -1,7 +1,7 @@
 """
-A client of the API, as careful as a storefront: it waits as told, and asks again with the same key.
+A client of the API, like the storefront: it honours Retry-After and repeats with the same key.
 
-Whatever the shop must never answer is written down as a complaint.
+An answer that the shop must never give is recorded as a complaint.
 """
 
 from __future__ import annotations
@@ -17,8 +17,8 @@ from urllib.parse import urlsplit
 import urllib3
 from urllib3.exceptions import HTTPError
 
-CALL_SECONDS = 30  # a statement may wait for 15 s before the shop gives it up
-PATIENCE_SECONDS = 180  # of one request, over all its tries
+CALL_SECONDS = 30  # more than the statement timeout, 15 s
+GIVE_UP_SECONDS = 180  # of one request, over all its tries
 PAUSE_SECONDS = 0.25  # before a request is sent again that got no answer
 MAX_PAUSE_SECONDS = 5
 
@@ -41,16 +41,16 @@ class NoAnswer(Exception):
 
 
 class GaveUp(Exception):
-    """The shop did not answer for as long as the patience lasts."""
+    """No answer came within `GIVE_UP_SECONDS`."""
 
 
 @dataclass
 class Tally:
-    """What all clients saw together."""
+    """Counts over all requests."""
 
     answers: Counter[int] = field(default_factory=Counter)
     complaints: list[str] = field(default_factory=list)
-    failed_polls: int = 0  # requests without an answer, sent again
+    unanswered: int = 0  # requests without an answer, sent again
     told_to_wait: int = 0  # 503 with Retry-After, sent again
     slowest_post_seconds: float = 0.0
     turn: threading.Lock = field(default_factory=threading.Lock)
@@ -74,21 +74,21 @@ class Client:
             timeout=urllib3.Timeout(CALL_SECONDS),
         )
 
-    def insist(
+    def call(
         self, verb: str, path: str, body: Any = None, *, token: str = "", key: str = ""
     ) -> Answer:
         """
-        Ask until there is an answer that is not "later". Only for what may be asked twice.
+        Send until an answer comes that is not 429 or 503. Only for requests that may be repeated.
 
-        :raises GaveUp: none came within `PATIENCE_SECONDS`.
+        :raises GaveUp: none came within `GIVE_UP_SECONDS`.
         """
-        deadline = time.monotonic() + PATIENCE_SECONDS
+        deadline = time.monotonic() + GIVE_UP_SECONDS
         while time.monotonic() < deadline:
             try:
-                answer = self.ask(verb, path, body, token=token, key=key)
+                answer = self.call_once(verb, path, body, token=token, key=key)
             except NoAnswer:
                 with self.tally.turn:
-                    self.tally.failed_polls += 1
+                    self.tally.unanswered += 1
                 time.sleep(PAUSE_SECONDS)
                 continue
             if answer.status not in {429, 503}:
@@ -96,9 +96,9 @@ class Client:
             with self.tally.turn:
                 self.tally.told_to_wait += 1
             time.sleep(min(float(answer.headers.get("Retry-After", 1)), MAX_PAUSE_SECONDS))
-        raise GaveUp(f"{verb} {path}: no answer in {PATIENCE_SECONDS} s")
+        raise GaveUp(f"{verb} {path}: no answer in {GIVE_UP_SECONDS} s")
 
-    def ask(
+    def call_once(
         self, verb: str, path: str, body: Any = None, *, token: str = "", key: str = ""
     ) -> Answer:
         """One request. :raises NoAnswer: the connection failed."""

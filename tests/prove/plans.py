@@ -1,4 +1,4 @@
-"""What buyers do once their cart is posted, and how often each of these is drawn."""
+"""What a buyer does after posting the cart, and how often each plan is drawn."""
 
 from __future__ import annotations
 
@@ -49,14 +49,14 @@ def pays_after_cancelling(buyer: Buyer, known: Known) -> None:
 def pays_twice(buyer: Buyer, known: Known) -> None:
     if buyer.payable(known):
         fields = buyer.pay(known)
-        with buyer.stream.events_arrive:  # a lost event about this one would never be made up for
+        with buyer.stream.events_arrive:  # nothing replaces a lost event about this payment
             buyer.pay(known, force=True)
         buyer.confirm(known, fields)
         buyer.wait(known)
 
 
 def pays_another_amount(buyer: Buyer, known: Known) -> None:
-    """It goes to review, and until staff has decided, the cart cannot be posted again."""
+    """The payment goes to review. Until staff decide, the cart cannot be posted again."""
     if not buyer.payable(known):
         return
     buyer.confirm(known, buyer.pay(known, amount=known.last["amount_paise"] - 100))
@@ -68,10 +68,10 @@ def pays_another_amount(buyer: Buyer, known: Known) -> None:
 
 
 def changes_the_cart(buyer: Buyer, known: Known) -> None:
-    """Another line, another post: it takes the place of the first."""
+    """A second post, with another line, supersedes the first checkout."""
     if buyer.rng.random() < 0.5:
         buyer.payable(known)
-    buyer.fill([buyer.rng.choice(buyer.stream.shelf)])
+    buyer.fill([buyer.rng.choice(buyer.stream.variants)])
     pays_and_confirms(buyer, buyer.post())
 
 
@@ -79,7 +79,7 @@ def changes_the_cart(buyer: Buyer, known: Known) -> None:
 
 
 def repeats_the_post(buyer: Buyer, known: Known) -> None:
-    """Without a key, with the same one, with another: the checkout that holds the unit is found."""
+    """Without a key, with the same and with another key: each finds the open checkout."""
     if not buyer.payable(known):
         return
     for key in ("", known.key, buyer.key()):
@@ -92,7 +92,7 @@ def repeats_the_post(buyer: Buyer, known: Known) -> None:
 
 
 def uses_two_tabs(buyer: Buyer, known: Known) -> None:
-    """The second shows the cart anew, and posts what it shows."""
+    """The second tab reloads the cart and posts what it shows."""
     if not buyer.payable(known):
         return
     body = buyer.form()
@@ -108,7 +108,7 @@ def uses_two_tabs(buyer: Buyer, known: Known) -> None:
 
 
 def changes_the_address(buyer: Buyer, known: Known) -> None:
-    """The first checkout is superseded; its unit goes to the second, and to nobody else."""
+    """The second checkout supersedes the first and takes over its unit."""
     if not buyer.payable(known):
         return
     body = buyer.form()
@@ -125,7 +125,7 @@ def changes_the_address(buyer: Buyer, known: Known) -> None:
     error = second.last["error"] or {}
     is_lost = was_open and not payable and error.get("code") == "out_of_stock"
     if is_lost and buyer.look(known)["status"] == "cancelled":
-        raise AssertionError("the unit that the superseded checkout held went to others")
+        raise AssertionError("another buyer got the unit of the superseded checkout")
     if payable:
         buyer.stream.journal.reach("a changed address keeps the last unit")
         pays_and_confirms(buyer, second)
@@ -152,16 +152,16 @@ def signs_in_midway(buyer: Buyer, known: Known) -> None:
     pays_and_confirms(buyer, known)
 
 
-# --- again, before the money ----------------------------------------------------------------------
+# --- buying again before the money ----------------------------------------------------------------
 
 
 def buys_again_after_a_failure(buyer: Buyer, known: Known) -> None:
-    """The failed attempt is authorised after all, when the second checkout has been paid."""
+    """The bank authorises the failed payment after the second checkout is paid."""
     _buys_again(buyer, known, first="failed", late=buyer.rng.choice(("authorize", "capture")))
 
 
 def buys_again_before_the_money(buyer: Buyer, known: Known) -> None:
-    """The bank is silent about the first attempt, and speaks when the second can be paid."""
+    """The bank captures the first payment when the second checkout can be paid."""
     _buys_again(buyer, known, first="created", late="capture", pays_second=False)
 
 
@@ -197,7 +197,7 @@ def confirms_then_cancels(buyer: Buyer, known: Known) -> None:
     fields = buyer.pay(known, outcome=buyer.rng.choice(("captured", "authorized")))
     buyer.confirm(known, fields)
     if fields and buyer.cancel(known):
-        raise AssertionError("cancelled after its browser had come back with a signature")
+        raise AssertionError("cancelled after its browser returned with a signature")
     if fields:
         buyer.stream.journal.reach("a cancel after a verified return is refused")
     buyer.wait(known)
@@ -208,7 +208,7 @@ def confirms_then_changes_the_cart(buyer: Buyer, known: Known) -> None:
         return
     fields = buyer.pay(known, outcome=buyer.rng.choice(("captured", "authorized")))
     buyer.confirm(known, fields)
-    buyer.fill([buyer.rng.choice(buyer.stream.shelf)])
+    buyer.fill([buyer.rng.choice(buyer.stream.variants)])
     answer = buyer.post_again(buyer.form(), key=buyer.key())
     if not fields:
         return
@@ -253,6 +253,6 @@ PLANS: dict[Plan, int] = {
     confirms_then_cancels: 4,
     confirms_then_changes_the_cart: 4,
 }
-OF_THE_LAST_UNIT = frozenset(
+FOR_THE_LAST_UNIT = frozenset(
     {repeats_the_post, uses_two_tabs, changes_the_address, signs_in_midway}
 )

@@ -1,4 +1,4 @@
-"""How long until all was well again, measured from the moment of the harm."""
+"""How long each fault disturbed the shop, measured from its start."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ from dataclasses import dataclass, field
 
 import psycopg
 
-from tests.prove.environment import Ground
+from tests.prove.environment import Environment
 
 LOOK_SECONDS = 0.2
 MOVING = "('queued', 'validated', 'ordered')"
 
-UNDER_WAY = f"""
+IN_FLIGHT = f"""
     SELECT 'checkout', id::text FROM shop_checkoutjob
     WHERE state IN {MOVING} OR state = 'awaiting_payment'
     UNION ALL SELECT 'webhook', id::text FROM shop_inboxevent WHERE due_at IS NOT NULL
@@ -29,16 +29,16 @@ STILL_THERE = f"""
 
 
 @dataclass
-class Harm:
-    """One fault that was done, and what became of the work it fell upon."""
+class FaultRecord:
+    """One fault, the work that was in flight when it began, and when that work went on."""
 
     fault: str
     detail: str = ""
     began_at: float = 0.0  # monotonic, as the other times
-    checkouts: list[str] = field(default_factory=list)  # ids of those that were open
-    webhooks: list[int] = field(default_factory=list)  # ids of those that were unread
-    ended: str = ""  # when its cause was gone, by the database's clock
-    well_after_seconds: float | None = None
+    checkouts: list[str] = field(default_factory=list)  # ids of open checkouts
+    webhooks: list[int] = field(default_factory=list)  # ids of unhandled webhooks
+    ended: str = ""  # when the cause was removed, by the database's clock
+    recovered_after_seconds: float | None = None
     kills: int = 0
 
     @property
@@ -46,15 +46,15 @@ class Harm:
         return len(self.checkouts) + len(self.webhooks)
 
 
-class Watch:
+class RecoveryWatch:
     """
-    Looks, in a thread of its own, whether what was under way at each harm has gone on, and whether
-    a checkout that was posted after it has become payable.
+    A thread that finds out when the work in flight at each fault has gone on, and when a checkout
+    posted after the fault became payable.
     """
 
-    def __init__(self, ground: Ground) -> None:
-        self._ground = ground
-        self._harms: list[Harm] = []
+    def __init__(self, env: Environment) -> None:
+        self._env = env
+        self._records: list[FaultRecord] = []
         self._turn = threading.Lock()
         self._over = threading.Event()
         self._thread = threading.Thread(target=self._look, name="watch", daemon=True)
@@ -66,38 +66,40 @@ class Watch:
         self._over.set()
         self._thread.join()
 
-    def before(self, harm: Harm) -> None:
-        """Note what is under way."""
-        for kind, found in self._ground.rows(UNDER_WAY):
+    def before(self, record: FaultRecord) -> None:
+        """Record the work in flight."""
+        for kind, found in self._env.rows(IN_FLIGHT):
             if kind == "checkout":
-                harm.checkouts.append(found)
+                record.checkouts.append(found)
             else:
-                harm.webhooks.append(int(found))
-        harm.began_at = time.monotonic()
+                record.webhooks.append(int(found))
+        record.began_at = time.monotonic()
 
-    def after(self, harm: Harm) -> None:
-        """The cause is gone: wait for the rest."""
-        harm.ended = self._ground.rows("SELECT clock_timestamp()::text")[0][0]
+    def after(self, record: FaultRecord) -> None:
+        """The cause is removed: watch for recovery."""
+        record.ended = self._env.rows("SELECT clock_timestamp()::text")[0][0]
         with self._turn:
-            self._harms.append(harm)
+            self._records.append(record)
 
     def _look(self) -> None:
         while not self._over.wait(LOOK_SECONDS):
             with self._turn:
-                waiting = [harm for harm in self._harms if harm.well_after_seconds is None]
+                waiting = [
+                    record for record in self._records if record.recovered_after_seconds is None
+                ]
             try:
-                with self._ground.connect(autocommit=True) as database:
-                    for harm in waiting:
-                        self._ask(database, harm)
+                with self._env.connect(autocommit=True) as database:
+                    for record in waiting:
+                        self._ask(database, record)
             except psycopg.OperationalError:
-                continue  # that is part of what we measure
+                continue  # part of what is measured
 
-    def _ask(self, database: psycopg.Connection, harm: Harm) -> None:
+    def _ask(self, database: psycopg.Connection, record: FaultRecord) -> None:
         row = database.execute(
             STILL_THERE,
-            {"checkouts": harm.checkouts, "webhooks": harm.webhooks, "since": harm.ended},
+            {"checkouts": record.checkouts, "webhooks": record.webhooks, "since": record.ended},
         ).fetchone()
         assert row is not None
         still_there, goes_on = row
         if not still_there and goes_on:
-            harm.well_after_seconds = time.monotonic() - harm.began_at
+            record.recovered_after_seconds = time.monotonic() - record.began_at

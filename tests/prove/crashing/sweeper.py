@@ -1,6 +1,7 @@
 """
-`python -m tests.prove.crashing.sweeper`: the shop's sweeper, mortal at boundaries. It runs the
-retention rules in every sweep, not once a minute.
+`python -m tests.prove.crashing.sweeper`: the shop's sweeper, with boundaries.
+
+It runs the retention rules in every sweep, not once a minute.
 """
 
 from datetime import timedelta

@@ -1,8 +1,8 @@
-"""The shop's WSGI application, mortal at its commits and rings."""
+"""The shop's WSGI application, with boundaries at commits and notifications."""
 
 from tests.prove import crashing
 
-crashing.crash_at_commits()  # before the views take `ring` from its module
+crashing.crash_at_commits()  # before the views import `notify`
 
 from shop.wsgi import application  # noqa: E402
 

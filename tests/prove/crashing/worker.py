@@ -1,4 +1,4 @@
-"""`celery -A tests.prove.crashing.worker worker`: the shop's worker, mortal at boundaries."""
+"""`celery -A tests.prove.crashing.worker worker`: the shop's worker, with boundaries."""
 
 import os
 

@@ -1,4 +1,4 @@
-"""Too many at once: a flash sale, thousands who wait, and webhooks by the thousand."""
+"""Load: a flash sale, thousands of polling pages, and a burst of webhooks."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from urllib.parse import urlsplit
 import urllib3
 
 from tests.prove.checks import Finding
-from tests.prove.environment import Ground
+from tests.prove.environment import Environment
 from tests.prove.plans import pays_and_confirms
 from tests.prove.stream import Buyer, Json, Known, Stream
 
@@ -28,32 +28,34 @@ AT_A_TIME = 64
 POLLING_THREADS = 16
 EVENTS_PER_SECOND = 50
 COPIES = 3
-STORM_THREADS = 8
-SALE_SKU = "NTB-A6"  # seeded without units: nobody buys it but in the sale
-TOLD = frozenset({"paid", "failed"})
+BURST_THREADS = 8
+SALE_SKU = "NTB-A6"  # seeded without units, so only bought in the sale
+DECIDED = frozenset({"paid", "failed"})
 
 
 @dataclass
-class Flood:
+class LoadResult:
     name: str
     what: str
     numbers: Json
     findings: list[Finding] = field(default_factory=list)
 
 
-def flash_sale(ground: Ground, stream: Stream, *, buyers: int, units: int, seed: int) -> Flood:
+def flash_sale(
+    env: Environment, stream: Stream, *, buyers: int, units: int, seed: int
+) -> LoadResult:
     """
-    `buyers` with one unit each in their carts, 64 at a time, `units` on the shelf. No harm is done
-    meanwhile, so every answer is one of a shop that works: nothing of 500 and more.
+    `buyers` with one unit each in the cart post, 64 at a time, for `units`. No fault is active, so
+    no answer may be 5xx.
     """
-    [variant] = [it for it in ground.shelf() if it["sku"] == SALE_SKU]
-    ground.stock(units, variant_ids=[variant["id"]])
-    crowd = [Buyer(stream, random.Random(f"{seed}:sale:{n}")) for n in range(buyers)]
+    [variant] = [variant for variant in env.variants() if variant["sku"] == SALE_SKU]
+    env.stock(units, variant_ids=[variant["id"]])
+    run_load_alone = [Buyer(stream, random.Random(f"{seed}:sale:{n}")) for n in range(buyers)]
 
     def fill(buyer: Buyer) -> None:
-        buyer.token = stream.client.insist("POST", "/api/auth/guest/").content["access"]
+        buyer.token = stream.client.call("POST", "/api/auth/guest/").content["access"]
         wish = {"product_id": variant["product_id"], "variant_id": variant["id"], "quantity": 1}
-        stream.client.insist("POST", "/api/cart/add/", wish, token=buyer.token)
+        stream.client.call("POST", "/api/cart/add/", wish, token=buyer.token)
 
     def buy(buyer: Buyer) -> tuple[float, str]:
         began = time.monotonic()
@@ -62,64 +64,65 @@ def flash_sale(ground: Ground, stream: Stream, *, buyers: int, units: int, seed:
             pays_and_confirms(buyer, known)
         except Exception as error:  # noqa: BLE001 - the run reports it, and is red
             stream.journal.failed(f"in the sale: {error!r}")
-            return time.monotonic() - began, "told nothing"
+            return time.monotonic() - began, "no status"
         return time.monotonic() - began, known.status
 
     answers = stream.client.tally.answers
     failed = sum(count for status, count in answers.items() if status >= 500)
     with ThreadPoolExecutor(AT_A_TIME) as pool:
-        list(pool.map(fill, crowd))
+        list(pool.map(fill, run_load_alone))
         began = time.monotonic()
-        ends = list(pool.map(buy, crowd))
+        ends = list(pool.map(buy, run_load_alone))
         seconds = time.monotonic() - began
-    [(sold,)] = ground.rows(
+    [(sold,)] = env.rows(
         "SELECT coalesce(sum(line.units), 0) FROM shop_orderline line"
         " JOIN shop_order orders ON orders.id = line.order_id"
         " WHERE orders.stock_state = 'sold' AND line.variant_id = %s",
         variant["id"],
     )
-    told = Counter(status for _, status in ends)
+    ended_as = Counter(status for _, status in ends)
     findings = []
     if int(sold) != units:
         findings.append(Finding("database", f"{sold} of {units} units were sold in the sale"))
     findings += [
-        Finding("buyers", f"{count} buyers of the sale were told {status}, and no more")
-        for status, count in told.items()
-        if status not in TOLD
+        Finding("buyers", f"{count} buyers of the sale ended as {status}")
+        for status, count in ended_as.items()
+        if status not in DECIDED
     ]
     if failed := sum(count for status, count in answers.items() if status >= 500) - failed:
         findings.append(Finding("buyers", f"{failed} requests of the sale were answered 5xx"))
     times = [seconds for seconds, _ in ends]
-    return Flood(
+    return LoadResult(
         "flash sale",
         f"{buyers} buyers for {units} units, {AT_A_TIME} at a time",
         {
             "sold": int(sold),
-            "told": dict(told),
+            "ended as": dict(ended_as),
             "seconds": round(seconds, 1),
-            "until told, p50/p99 s": [round(percentile(times, q), 2) for q in (50, 99)],
+            "until the end, p50/p99 s": [round(percentile(times, q), 2) for q in (50, 99)],
         },
         findings,
     )
 
 
-def waiting_buyers(ground: Ground, stream: Stream, *, buyers: int, seconds: float) -> Flood:
+def waiting_buyers(env: Environment, stream: Stream, *, buyers: int, seconds: float) -> LoadResult:
     """
-    So many pages that wait for a payment, each looking when it was told to look, and one checkout
-    made among them. The pages belong to fewer checkouts: some have many tabs.
+    Pages poll the status of unpaid checkouts at the server's pace while one buyer checks out.
+
+    25 pages share a checkout.
     """
     open_ = _open_checkouts(stream, max(1, buyers // 25))
     pages = [open_[n % len(open_)] for n in range(buyers)]
     over = time.monotonic() + seconds
-    looks = [_Looks(ground.stack.base_url, pages[n::POLLING_THREADS], over)
+    looks = [_Looks(env.stack.base_url, pages[n::POLLING_THREADS], over)
              for n in range(POLLING_THREADS)]  # fmt: skip
     threads = [threading.Thread(target=it.go) for it in looks]
     for thread in threads:
         thread.start()
     began = time.monotonic()
-    buyer = Buyer(stream, random.Random("among them"))
-    buyer.come()
-    buyer.fill([stream.shelf[0]])
+    buyer = Buyer(stream, random.Random("one buyer"))
+    buyer.arrive()
+    buyer.fill([stream.variants[0]])
     pays_and_confirms(buyer, buyer.post())
     checkout_seconds = time.monotonic() - began
     for thread in threads:
@@ -128,18 +131,18 @@ def waiting_buyers(ground: Ground, stream: Stream, *, buyers: int, seconds: floa
     took = [took for it in looks for took in it.took]
     late = [late for it in looks for late in it.late]
     bad = {status: n for status, n in answers.items() if status not in (200, 304)}
-    return Flood(
+    return LoadResult(
         "waiting buyers",
-        f"{buyers} pages look as they are told, {seconds:.0f} s",
+        f"{buyers} pages poll, {seconds:.0f} s",
         {
-            "looks/s": round(len(took) / seconds),
+            "polls/s": round(len(took) / seconds),
             "answers": {str(status): n for status, n in answers.items()},
-            "look, p50/p99 ms": [round(percentile(took, q) * 1000, 1) for q in (50, 99)],
+            "poll, p50/p99 ms": [round(percentile(took, q) * 1000, 1) for q in (50, 99)],
             "late, p99 s": round(percentile(late, 99), 2),
-            "a checkout among them, s": round(checkout_seconds, 2),
+            "a checkout beside them, s": round(checkout_seconds, 2),
         },
         [
-            Finding("buyers", f"a look was answered {status}, {n} times")
+            Finding("buyers", f"a poll was answered {status}, {n} times")
             for status, n in bad.items()
         ],
     )
@@ -148,8 +151,8 @@ def waiting_buyers(ground: Ground, stream: Stream, *, buyers: int, seconds: floa
 def _open_checkouts(stream: Stream, count: int) -> list[Known]:
     def open_one(n: int) -> Known:
         buyer = Buyer(stream, random.Random(f"waiting:{n}"))
-        buyer.come()
-        buyer.fill([stream.shelf[n % len(stream.shelf)]])
+        buyer.arrive()
+        buyer.fill([stream.variants[n % len(stream.variants)]])
         known = buyer.post()
         buyer.payable(known)
         return known
@@ -159,7 +162,7 @@ def _open_checkouts(stream: Stream, count: int) -> list[Known]:
 
 
 class _Looks:
-    """Some of the pages, on one connection, each asking again when its last answer said so."""
+    """Some of the pages, on one connection. Each polls again when its last answer says."""
 
     def __init__(self, base_url: str, pages: list[Known], over: float) -> None:
         address = urlsplit(base_url)
@@ -192,14 +195,14 @@ class _Looks:
                 heapq.heappush(self._due, (time.monotonic() + float(pause), n, page, etag))
 
 
-def webhook_storm(ground: Ground, stream: Stream, *, seconds: float) -> Flood:
-    """Genuine events at `EVENTS_PER_SECOND`, each sent three times, while buyers go on buying."""
-    secret = ground.stack.environment["RAZORPAY_WEBHOOK_SECRETS"].partition(",")[0].encode()
-    found = ground.standin("GET", "deliveries?event=payment.captured")[-200:]
+def webhook_burst(env: Environment, stream: Stream, *, seconds: float) -> LoadResult:
+    """Send genuine events at `EVENTS_PER_SECOND`, each three times, while buyers buy."""
+    secret = env.stack.environment["RAZORPAY_WEBHOOK_SECRETS"].partition(",")[0].encode()
+    found = env.standin("GET", "deliveries?event=payment.captured")[-200:]
     bodies = [delivery["body"].encode() for delivery in found]
-    address = urlsplit(ground.stack.base_url)
+    address = urlsplit(env.stack.base_url)
     pool = urllib3.HTTPConnectionPool(
-        address.hostname or "", address.port, maxsize=STORM_THREADS, retries=False, timeout=60
+        address.hostname or "", address.port, maxsize=BURST_THREADS, retries=False, timeout=60
     )
     took: list[float] = []
     answers: Counter[str] = Counter()
@@ -209,35 +212,35 @@ def webhook_storm(ground: Ground, stream: Stream, *, seconds: float) -> Flood:
         body = bodies[n % len(bodies)]
         headers = {
             "Content-Type": "application/json",
-            "X-Razorpay-Event-Id": f"Storm{uuid.uuid4().hex[:20]}",
+            "X-Razorpay-Event-Id": f"Burst{uuid.uuid4().hex[:20]}",
             "X-Razorpay-Signature": hmac.new(secret, body, hashlib.sha256).hexdigest(),
         }
         for _ in range(COPIES):
             began = time.monotonic()
             try:
                 answer = pool.request("POST", "/api/webhooks/razorpay/", body=body, headers=headers)
-            except urllib3.exceptions.HTTPError:  # a death that was ordered before
+            except urllib3.exceptions.HTTPError:  # a crash requested earlier
                 answers["none"] += 1
                 continue
             took.append(time.monotonic() - began)
             answers[str(answer.status)] += 1
 
     began = time.monotonic()
-    with ThreadPoolExecutor(STORM_THREADS) as threads:
+    with ThreadPoolExecutor(BURST_THREADS) as threads:
         for n in range(int(seconds * EVENTS_PER_SECOND)):
             due_at = began + n / EVENTS_PER_SECOND
             time.sleep(max(0.0, due_at - time.monotonic()))
             threads.submit(send, n)
     lasted = time.monotonic() - began
     bad = {status: n for status, n in answers.items() if status not in ("200", "503", "none")}
-    return Flood(
-        "webhook storm",
+    return LoadResult(
+        "webhook burst",
         f"{EVENTS_PER_SECOND} events a second, each {COPIES} times, {seconds:.0f} s",
         {
             "webhooks/s": round(sum(answers.values()) / lasted),
             "answers": dict(answers),
             "webhook, p50/p99 ms": [round(percentile(took, q) * 1000, 1) for q in (50, 99)],
-            "visits meanwhile": sum(stream.journal.visits.values()) - visits,
+            "visits during it": sum(stream.journal.visits.values()) - visits,
         },
         [
             Finding("money", f"a webhook was answered {status}, {n} times")
@@ -251,5 +254,5 @@ def percentile(values: list[float], q: float) -> float:
     return ranked[min(len(ranked) - 1, int(len(ranked) * q / 100))] if ranked else 0.0
 
 
-def as_json(flood: Flood) -> Any:
-    return json.loads(json.dumps({"what": flood.what, **flood.numbers}))
+def as_json(load: LoadResult) -> Any:
+    return json.loads(json.dumps({"what": load.what, **load.numbers}))

@@ -1,11 +1,11 @@
-"""What a run has to come to, by name, or it is red: it would prove less than it says."""
+"""The situations that a run must reach. A run that misses one is red: it proves too little."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 
-# Of buyers of the last unit, buyers who buy again, staff, and what harm is named for: how often in
-# the long form. A buyer who came too late, or whose checkout had expired, has not reached it.
+# How often the long form must reach each situation of buyers, staff and faults. A buyer who came
+# too late, or whose checkout had expired, does not count.
 LONG_REACHED = {
     "a repeated POST finds the checkout of the last unit": 30,
     "a second tab finds the checkout of the last unit": 10,
@@ -16,16 +16,16 @@ LONG_REACHED = {
     "a cancel after a verified return is refused": 30,
     "a POST after a verified return is refused": 10,
     "a POST beside a review is refused": 4,
-    "staff accepts the money of a review": 10,
-    "staff gives it back": 10,
-    "an order that is never answered about": 3,
+    "staff accept the money of a review": 10,
+    "staff refund it": 10,
+    "an order whose polls all fail": 3,
     "retention meets guests who have signed in": 3,
 }
-# Staff decide so soon that a POST seldom falls between: 8 of 228 reviews in a long run.
-SELDOM = {"a POST beside a review is refused"}
-SHORT_REACHED = dict.fromkeys(LONG_REACHED.keys() - SELDOM, 1)
+# Staff decide so soon that few POSTs come before: 8 of 228 reviews in a long run.
+RARE = {"a POST beside a review is refused"}
+SHORT_REACHED = dict.fromkeys(LONG_REACHED.keys() - RARE, 1)
 
-# In the long form somebody dies at every boundary; these are reached within a minute.
+# The long form needs a crash at every boundary; these are reached within a minute.
 SHORT_BOUNDARIES = (
     "web:accepted",
     "web:received",
@@ -43,7 +43,7 @@ SHORT_BOUNDARIES = (
 
 
 def missing(kind: str, least: Mapping[str, int], seen: Mapping[str, int]) -> list[str]:
-    """A sentence for each name that was seen less often than it has to be."""
+    """A sentence for each name that was seen less often than `least` requires."""
     return [
         f"{kind} {name}: {seen.get(name, 0)} times, at least {count} are needed".strip()
         for name, count in least.items()
