@@ -1,41 +1,57 @@
-"""The table of guards names tests that are there: one that was renamed holds a guard no longer."""
+"""The code and the test files that docs/decisions/guards.md names exist."""
 
 from __future__ import annotations
 
+import ast
 import re
-
-import pytest
+from collections.abc import Iterator
 
 from shop.addresses import REPOSITORY
 
 DOCUMENT = (REPOSITORY / "docs" / "decisions" / "guards.md").read_text()
-ROWS = [line.strip("| ").split(" | ") for line in DOCUMENT.splitlines() if line.startswith("| ")][
-    1:
+ROWS = re.findall(r"^\| ([^|]+) \| (`[^|]+`) \| (`[^|]+`) \|", DOCUMENT, re.MULTILINE)
+SOURCES = [
+    path for name in ("shop", "tasks", "workers") for path in (REPOSITORY / name).rglob("*.py")
 ]
+TESTS = {path.stem for path in (REPOSITORY / "tests").rglob("test_*.py")}
 
 
-def sentences_in(file: str) -> list[str]:
-    """The sentences that the tests in files of this name are named with, on whatever rung."""
-    sources = [path.read_text() for path in (REPOSITORY / "tests").glob(f"*/{file}.py")]
-    names = re.findall(r"^def test_(\w+)", "\n".join(sources), re.MULTILINE)
-    return [name.replace("_", " ") for name in names]
+def quoted(cell: str) -> list[str]:
+    return re.findall(r"`([^`]+)`", cell)
 
 
-def words(sentence: str) -> str:
-    """As the name of a test has them; a case in brackets is none of them."""
-    plain = sentence.partition("[")[0].replace("'", "").replace(".", " ").lower()
-    return " ".join(re.findall(r"\w+", plain))
+def names_in(scope: ast.Module | ast.ClassDef, owner: str) -> Iterator[str]:
+    """`owner.name` for what a module or class defines; `Class.method` for its classes too."""
+    for node in scope.body:
+        if isinstance(node, (ast.FunctionDef, ast.ClassDef)):
+            yield f"{owner}.{node.name}"
+        if isinstance(node, ast.ClassDef):
+            yield from names_in(node, owner)
+            yield from names_in(node, node.name)
+        targets = node.targets if isinstance(node, ast.Assign) else [getattr(node, "target", None)]
+        yield from (f"{owner}.{name.id}" for name in targets if isinstance(name, ast.Name))
 
 
-@pytest.mark.parametrize("row", ROWS, ids=[row[0] for row in ROWS])
-def test_the_tests_that_hold_a_guard_are_there(row: list[str]):
-    for part in row[2].split("; "):
-        files, _, sentence = part.partition(": ")
-        found = re.findall(r"`(test_\w+)`", files)
-        assert found
-        assert words(sentence)
-        for file in found:
-            assert [name for name in sentences_in(file) if words(sentence) in name], (
-                file,
-                sentence,
-            )
+def test_the_guarded_code_exists():
+    defined = {
+        name for path in SOURCES for name in names_in(ast.parse(path.read_text()), path.stem)
+    } | {path.name for path in SOURCES}
+    missing = [
+        (guard, name)
+        for guard, code, _ in ROWS
+        for name in quoted(code)
+        if ".".join(name.split(".")[-2:]) not in defined and not (REPOSITORY / name).exists()
+    ]
+    assert not missing
+
+
+def test_the_test_files_exist():
+    missing = [(guard, name) for guard, _, files in ROWS for name in quoted(files)
+               if name not in TESTS]  # fmt: skip
+    assert not missing
+
+
+def test_each_guard_is_named_once():
+    guards = [guard for guard, *_ in ROWS]
+    assert len(guards) > 250
+    assert len(set(guards)) == len(guards)
