@@ -1,11 +1,11 @@
 """
-Rows by a hand-written tail of a statement, for what is asked at every step of every checkout.
+The fast path: model rows by hand-written SQL, for statements that every checkout runs.
 
-Django builds each query anew: 0.25 ms and more of CPU, where Postgres answers a prepared one in
-0.05. That was half of what a worker did (docs/decisions/speed.md). Everywhere else, use querysets.
+Django takes 0.25 ms or more of CPU to build a query that Postgres answers in 0.05 ms if it is
+prepared. That was half of a worker's time (docs/decisions/speed.md). Use querysets everywhere else.
 
-Many rows go to Postgres as one JSON text, which it takes apart with `json_to_recordset`: an array
-for each column cost psycopg a millisecond for a single row.
+Many rows are sent as one JSON text, which Postgres unpacks with `json_to_recordset`: an array for
+each column took psycopg a millisecond for a single row.
 """
 
 from __future__ import annotations
@@ -24,22 +24,22 @@ FromDatabase = Callable[[Any, Any, Any], Any]
 
 def select(model: type[Row], tail: str, params: Sequence[Any]) -> list[Row]:
     """
-    Instances of `model`, all columns, by what follows its name in the statement.
+    Instances of `model` with all columns; `tail` is the part of the SELECT after the table.
 
-    `select(Variant, "WHERE id = ANY(%s) ORDER BY id", [ids])`; the table's name is its alias.
+    `select(Variant, "WHERE id = ANY(%s) ORDER BY id", [ids])`
     """
     return returning(model, f"SELECT {columns(model)} FROM {model._meta.db_table} {tail}", params)
 
 
 def returning(model: type[Row], statement: str, params: Sequence[Any]) -> list[Row]:
-    """Instances of `model`, from a whole statement that gives back `columns(model)`."""
+    """Instances of `model` from a whole statement that returns `columns(model)`."""
     return [row for row, _ in beside(model, statement, params)]
 
 
 def beside(
     model: type[Row], statement: str, params: Sequence[Any]
 ) -> list[tuple[Row, tuple[Any, ...]]]:
-    """Instances of `model`, each with what the statement gives back after `columns(model)`."""
+    """Instances of `model`, each with the values that the statement returns after its columns."""
     names, converted = _shape(model)
     with connection.cursor() as cursor:
         cursor.execute(statement, params)
@@ -52,7 +52,7 @@ def beside(
 
 
 def insert(model: type[Row], instances: Sequence[Row]) -> Sequence[Row]:
-    """Write new rows in one statement, in their order; each instance gets its key."""
+    """Insert rows in one statement, in their order. Each instance gets its primary key."""
     if not instances:
         return instances
     statement = f"{insertion(model)} RETURNING {model._meta.pk.column}"
@@ -68,8 +68,8 @@ def insert(model: type[Row], instances: Sequence[Row]) -> Sequence[Row]:
 @cache
 def insertion(model: type[models.Model], *, rows: str = "json_to_recordset") -> str:
     """
-    An INSERT of rows that come as JSON (`as_json` of their `values`), without its RETURNING. Of one
-    row that comes by itself (`as_json_object`) with `json_to_record`.
+    An INSERT statement without RETURNING. Its parameter is `as_json` of the rows' `values`, or with
+    `rows="json_to_record"` the `as_json_object` of one row.
     """
     names = ", ".join(column for column, _ in _written(model))
     types = ", ".join(
@@ -82,12 +82,12 @@ def insertion(model: type[models.Model], *, rows: str = "json_to_recordset") -> 
 
 
 def values(instance: models.Model) -> dict[str, Any]:
-    """What the row of a new instance holds, by column; without a key that Postgres makes."""
+    """The values of a new instance by column, without a key that Postgres generates."""
     return {column: getattr(instance, name) for column, name in _written(type(instance))}
 
 
 def as_json(records: Iterable[Mapping[str, Any]]) -> str:
-    """Records as one parameter, for `json_to_recordset`; JSON's null is read as SQL's."""
+    """Records as one parameter for `json_to_recordset`. A null becomes SQL NULL."""
     return orjson.dumps(list(records)).decode()
 
 
@@ -96,13 +96,13 @@ def as_json_object(record: Mapping[str, Any]) -> str:
 
 
 def array(ids: Iterable[int | UUID]) -> str:
-    """Ids as Postgres spells an array, for `= ANY(%s)`. psycopg's own way takes long."""
+    """Ids as an array literal for `= ANY(%s)`. psycopg's own conversion is slow."""
     return f"{{{','.join(map(str, ids))}}}"
 
 
 @cache
 def _written(model: type[models.Model]) -> list[tuple[str, str]]:
-    """(column, attribute) of each field that a new row is given."""
+    """(column, attribute) of each field of a new row."""
     return [(str(field.column), field.attname) for field in _given_fields(model)]
 
 
@@ -114,14 +114,14 @@ def _given_fields(model: type[models.Model]) -> list[Any]:
 
 @cache
 def columns(model: type[models.Model]) -> str:
-    """All columns of the model's table, as a statement lists them; never a star, which may grow."""
+    """All columns of the model, comma-separated. Not `*`: a migration may add columns."""
     table = model._meta.db_table
     return ", ".join(f"{table}.{field.column}" for field in model._meta.concrete_fields)
 
 
 @cache
 def _shape(model: type[models.Model]) -> tuple[list[str], list[tuple[int, FromDatabase]]]:
-    """The fields' names in the order of `columns`, and those whose values need reading: JSON."""
+    """Field names in the order of `columns`, and (index, converter) of fields such as JSON."""
     fields = model._meta.concrete_fields
     converted = [
         (place, field.from_db_value)

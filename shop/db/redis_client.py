@@ -1,8 +1,8 @@
 """
-Our own words with Redis: doorbells and throttles. All of them can be left unsaid.
+The shop's own use of Redis: pending flags of notifications, throttles, counters. All are optional.
 
-Redis away must not make a buyer wait. A command gets a fraction of a second; after one that
-failed, Redis is not asked again for some seconds, by this process.
+Buyers must not wait for an unavailable Redis. A command has a timeout of a fraction of a second;
+after a failure this process does not use Redis for `REDIS_AVOIDED_SECONDS`.
 """
 
 from __future__ import annotations
@@ -26,12 +26,12 @@ _avoided_until = 0.0  # on the monotonic clock
 
 
 class RedisUnavailable(Exception):
-    """Redis did not answer, or did not a moment ago. Go on without it."""
+    """Redis did not answer this command or a recent one. Continue without it."""
 
 
 @cache
 def _client() -> Redis:
-    """One per process, made after fork."""
+    """One per process, created after fork."""
     return Redis.from_url(
         settings.REDIS_URL,
         socket_timeout=settings.REDIS_TIMEOUT_SECONDS,
@@ -41,7 +41,7 @@ def _client() -> Redis:
 
 
 def call(command: Callable[[Redis], Reply]) -> Reply:
-    """:raises RedisAway: at once while Redis is avoided, else after `REDIS_TIMEOUT_SECONDS`."""
+    """:raises RedisUnavailable: after `REDIS_TIMEOUT_SECONDS`, or at once after a failure."""
     if time.monotonic() < _avoided_until:
         raise RedisUnavailable
     try:
@@ -52,13 +52,13 @@ def call(command: Callable[[Redis], Reply]) -> Reply:
 
 
 def avoid(error: Exception) -> None:
-    """Leave Redis alone for `REDIS_AVOIDED_SECONDS`."""
-    global _avoided_until  # noqa: PLW0603 - of this process
+    """Do not use Redis for `REDIS_AVOIDED_SECONDS`."""
+    global _avoided_until  # noqa: PLW0603 - per process
     _avoided_until = time.monotonic() + settings.REDIS_AVOIDED_SECONDS
-    logger.warning("redis is away: %r", error)
+    logger.warning("redis is unavailable: %r", error)
 
 
 def try_again() -> None:
-    """Forget that Redis was away."""
-    global _avoided_until  # noqa: PLW0603 - of this process
+    """Use Redis again at once."""
+    global _avoided_until  # noqa: PLW0603 - per process
     _avoided_until = 0.0

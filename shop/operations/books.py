@@ -101,6 +101,7 @@ def books() -> Iterator[Difference]:
     """Everything that our own tables can tell. Call inside `one_moment`."""
     yield from _held_units()
     yield from _units_of_orders()
+    yield from _order_amounts()
     yield from _payments()
     yield from _paid_orders()
     yield from _refunds_sent_twice()
@@ -146,6 +147,22 @@ def _taken_over() -> set[int]:
     newer = CheckoutJob.objects.filter(state__in=sorted(BEFORE_ORDER))
     lists = newer.exclude(takes_over=[]).values_list("takes_over", flat=True)
     return {order_id for order_ids in lists for order_id in order_ids}
+
+
+def _order_amounts() -> Iterator[Difference]:
+    """The amount of an order must be its checkout's, and the sum of its lines."""
+    lines = OrderLine.objects.filter(order=OuterRef("pk")).order_by().values("order")
+    line_total = Sum(F("units") * F("unit_price_paise"))
+    orders = Order.objects.order_by().annotate(
+        of_lines=Coalesce(Subquery(lines.annotate(paise=line_total).values("paise")), 0),
+        of_checkout=Coalesce(F("checkout__amount_paise"), F("amount_paise")),
+    )
+    wrong = orders.exclude(amount_paise=F("of_lines"), of_checkout=F("of_lines"))
+    for order in wrong.iterator(ROWS_AT_ONCE):
+        amounts = (order.amount_paise, order.of_checkout, order.of_lines)
+        of_order, of_checkout, of_lines = (format_amount(it, order.currency) for it in amounts)
+        text = f"it asks for {of_order}, its checkout for {of_checkout}, its lines for {of_lines}"
+        yield Difference(Book.MONEY, order.number, text)
 
 
 # --- money ---------------------------------------------------------------------------------------

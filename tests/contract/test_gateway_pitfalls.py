@@ -1,7 +1,7 @@
 """
-The ten traps of Razorpay that shops fall into, each set for the real code of this one.
+Ten pitfalls of Razorpay's API, each tested on this shop's real code.
 
-Each was seen to catch us with its guard taken out: docs/decisions/guards.md says which.
+Each test failed when its guard was removed: docs/decisions/guards.md names the guards.
 """
 
 from __future__ import annotations
@@ -76,16 +76,16 @@ def order_id(job: CheckoutJob) -> str:
     return row.gateway_order_id
 
 
-def ask(job: CheckoutJob, gateway: RazorpayGateway, *, now: datetime) -> None:
-    """Ask Razorpay about the checkout at once."""
+def poll(job: CheckoutJob, gateway: RazorpayGateway, *, now: datetime) -> None:
+    """Poll Razorpay for the checkout at once."""
     polling.poll_now([job.order_id], now=now)
     run_remote(CheckPayments(), gateway, now=now)
 
 
-def test_trap_1_a_create_repeated_after_a_timeout_is_a_second_order(
+def test_pitfall_1_a_create_repeated_after_a_timeout_makes_a_second_order(
     impatient, gateway, standin, now
 ):
-    """And an empty answer to `?receipt=` does not mean that there is none: the list lags."""
+    """An empty answer to `?receipt=` does not mean that there is no order: the list lags."""
     job = place_order(make_checkout(now=now), now=now)
     standin.settings(receipt_lag_seconds=8)
     standin.set_faults({"kind": "hang", "route": "orders.create", "when": "after"})
@@ -104,7 +104,7 @@ def test_trap_1_a_create_repeated_after_a_timeout_is_a_second_order(
 @pytest.mark.parametrize(
     ("kind", "last_error"), [("hang", "ReadTimeoutError"), ("bad_gateway", "HTTP 502")]
 )
-def test_trap_2_the_sdk_waits_for_ever_and_cannot_read_html(
+def test_pitfall_2_the_sdk_has_no_timeout_and_cannot_read_html(
     kind, last_error, impatient, standin, now
 ):
     job = place_order(make_checkout(now=now), now=now)
@@ -127,7 +127,7 @@ def test_trap_2_the_sdk_waits_for_ever_and_cannot_read_html(
         {"kind": "conflict"},
     ],
 )
-def test_trap_3_what_means_later_looks_like_a_bad_request(fault, gateway, standin, now):
+def test_pitfall_3_temporary_errors_look_like_bad_requests(fault, gateway, standin, now):
     job = place_order(make_checkout(now=now), now=now)
     standin.set_faults(fault | {"route": "orders.create"})
 
@@ -138,7 +138,7 @@ def test_trap_3_what_means_later_looks_like_a_bad_request(fault, gateway, standi
     assert reload(job).state == State.AWAITING_PAYMENT
 
 
-def test_trap_3_wrong_keys_look_like_a_bad_request_of_the_buyers(gateway, standin, now):
+def test_pitfall_3_wrong_keys_look_like_a_bad_request(gateway, standin, now):
     job = place_order(make_checkout(now=now), now=now)
     stranger = gateway_of(standin, timeout_seconds=2, key_secret="wrong")
 
@@ -150,14 +150,14 @@ def test_trap_3_wrong_keys_look_like_a_bad_request_of_the_buyers(gateway, standi
 
 
 @pytest.mark.parametrize(("left", "ends_as"), [(2, State.PAID), (1, State.REFUNDED)])
-def test_trap_4_a_failed_payment_is_captured_days_later_after_the_units_went_back(
+def test_pitfall_4_a_failed_payment_is_captured_days_after_its_units_were_released(
     left, ends_as, gateway, standin, now
 ):
-    """No webhook tells of it. The units are there for both, or another buyer has got the last."""
+    """No webhook reports it. The units suffice for both buyers, or the other one has the last."""
     variant = make_variant(on_hand=left)
     job = make_payable(make_checkout(variant, now=now), gateway, now=now)
     payment = standin.pay(order_id(job), "failed")
-    ask(job, gateway, now=now)
+    poll(job, gateway, now=now)
     start.cancel(owner_id=job.owner_id, job_id=job.pk, now=now)
     make_payable(make_checkout(variant, now=now), gateway, now=now)
     run_remote(CheckPayments(), gateway, now=now + timedelta(minutes=2))
@@ -172,10 +172,10 @@ def test_trap_4_a_failed_payment_is_captured_days_later_after_the_units_went_bac
 
 
 @pytest.mark.django_db(transaction=True)
-def test_trap_5_callback_authorized_captured_and_order_paid_come_at_once(
+def test_pitfall_5_callback_authorized_captured_and_order_paid_arrive_together(
     gateway, standin, settings, caplog, now
 ):
-    """Each has an id of its own, so that telling ids apart does not keep them apart."""
+    """Each event has an id of its own, so they are no duplicates of each other."""
     settings.BATCH_SIZE = 1
     variant = make_variant(on_hand=5)
     job = make_payable(make_checkout(variant, now=now), gateway, now=now)
@@ -184,11 +184,11 @@ def test_trap_5_callback_authorized_captured_and_order_paid_come_at_once(
         deliver(payment, name=name, now=now)
 
     results = all_at_once(
-        *[lambda: run(ReconcileWebhook(), now=now)] * 3, lambda: ask(job, gateway, now=now)
+        *[lambda: run(ReconcileWebhook(), now=now)] * 3, lambda: poll(job, gateway, now=now)
     )
 
     assert not [result for result in results if isinstance(result, Exception)]
-    assert not [it for it in caplog.records if it.levelname == "ERROR"]  # nobody stumbled either
+    assert not [line for line in caplog.records if line.levelname == "ERROR"]
     assert InboxEvent.objects.filter(handled_at=None).count() == 0
     assert reload(job).transitions.filter(new=State.PAID).count() == 1
     assert Payment.objects.count() == 1
@@ -196,10 +196,10 @@ def test_trap_5_callback_authorized_captured_and_order_paid_come_at_once(
 
 
 @pytest.mark.django_db(transaction=True)
-def test_trap_6_whoever_works_before_answering_or_refuses_is_told_again_and_then_no_more(
+def test_pitfall_6_an_endpoint_that_answers_late_or_refuses_is_disabled(
     live_server, redis, gateway, standin, now
 ):
-    """Events are stored and answered, understood or not; and should they end, we ask."""
+    """Events are stored and answered, readable or not. If they stop, polls take over."""
     endpoint = standin.subscribe(live_server.url + WEBHOOK)
     job = make_payable(make_checkout(now=now), gateway, now=now)
     standin.pay(order_id(job))
@@ -236,15 +236,15 @@ def send_genuine(body: bytes) -> Any:
     ],
 )
 @pytest.mark.usefixtures("redis")
-def test_trap_7_a_genuine_signature_is_not_the_money_asked_for(
+def test_pitfall_7_a_genuine_signature_does_not_prove_the_amount(
     paid_with, ends_as, gateway, standin
 ):
     buyer = Caller.guest()
     checkout = buyer.check_out()
     job = payable(checkout, gateway)
-    told = standin.pay(order_id(job), **paid_with)["checkout"]
+    fields = standin.pay(order_id(job), **paid_with)["checkout"]
 
-    granted(buyer.post(checkout["links"]["confirm"], told), 202)
+    granted(buyer.post(checkout["links"]["confirm"], fields), 202)
     run_remote(CheckPayments(), gateway, now=timezone.now())
 
     assert reload(job).state == ends_as
@@ -252,14 +252,14 @@ def test_trap_7_a_genuine_signature_is_not_the_money_asked_for(
 
 
 @pytest.mark.usefixtures("redis")
-def test_trap_7_a_genuine_signature_of_another_order_is_none(gateway, standin):
+def test_pitfall_7_a_genuine_signature_of_another_order_is_refused(gateway, standin):
     cheap, dear = Caller.guest(), Caller.guest()
     of_cheap = payable(cheap.check_out(make_variant(price_paise=100)), gateway)
     checkout = dear.check_out()
     of_dear = payable(checkout, gateway)
-    told = standin.pay(order_id(of_cheap))["checkout"]
+    fields = standin.pay(order_id(of_cheap))["checkout"]
 
-    refused(dear.post(checkout["links"]["confirm"], told), 400, "signature_invalid")
+    refused(dear.post(checkout["links"]["confirm"], fields), 400, "signature_invalid")
 
     assert reload(of_dear).returned_at is None
 
@@ -274,7 +274,7 @@ def test_trap_7_a_genuine_signature_of_another_order_is_none(gateway, standin):
         {"base_amount": None, "reward": {"x": 1}, "created_at": 2**40},
     ],
 )
-def test_trap_8_entities_come_in_many_shapes(shape, gateway, standin, now):
+def test_pitfall_8_entities_have_many_shapes(shape, gateway, standin, now):
     job = make_payable(make_checkout(now=now), gateway, now=now)
     deliver(standin.pay(order_id(job)), **shape, now=now)
 
@@ -283,8 +283,8 @@ def test_trap_8_entities_come_in_many_shapes(shape, gateway, standin, now):
     assert reload(job).state == State.PAID
 
 
-def test_trap_8_fields_are_missing_and_their_order_says_nothing(gateway, standin, now):
-    """Two events in one second, the newer one first: neither time nor order tells them apart."""
+def test_pitfall_8_fields_are_missing_and_webhooks_arrive_out_of_order(gateway, standin, now):
+    """Two events in one second, the newer one first: neither times nor order help."""
     job = make_payable(make_checkout(now=now), gateway, now=now)
     payment = standin.pay(order_id(job))
     kept = ("status", "order_id", "id", "currency", "amount")
@@ -299,8 +299,8 @@ def test_trap_8_fields_are_missing_and_their_order_says_nothing(gateway, standin
     assert Payment.objects.get().status == "captured"
 
 
-def test_trap_9_a_second_capture_is_refused_without_a_reason(gateway, standin, settings, now):
-    """The worker died over the answer to the first; only the payment itself says what is so."""
+def test_pitfall_9_a_second_capture_is_refused_without_a_reason(gateway, standin, settings, now):
+    """The worker died after the first. Only the payment itself shows its state."""
     job = authorised(gateway, standin, settings, now=now)
     [work] = CapturePayments().claim(limit=1, now=now)
     CapturePayments().call(gateway, work)
@@ -312,10 +312,10 @@ def test_trap_9_a_second_capture_is_refused_without_a_reason(gateway, standin, s
 
 
 @pytest.mark.django_db(transaction=True)
-def test_trap_9_captures_at_once_share_one_argument_in_the_sdk(
+def test_pitfall_9_concurrent_captures_share_one_argument_in_the_sdk(
     gateway, standin, settings, monkeypatch, now
 ):
-    """With its default, one payment's capture goes out with another's amount, and is refused."""
+    """With the default argument, a capture is sent with another payment's amount and refused."""
     prices = [1000, 2000]
     for price_paise in prices:
         authorised(gateway, standin, settings, price_paise=price_paise, now=now)
@@ -327,7 +327,7 @@ def test_trap_9_captures_at_once_share_one_argument_in_the_sdk(
         both.wait()
         return send(*args, **options)
 
-    monkeypatch.setattr(Payments, "post_url", send_with_a_pause)  # the worst of moments
+    monkeypatch.setattr(Payments, "post_url", send_with_a_pause)  # the worst moment
     facts = all_at_once(
         *(lambda work=work: CapturePayments().call(gateway, work) for work in works)
     )
@@ -342,17 +342,17 @@ def authorised(gateway, standin, settings, *, price_paise=5000, now) -> Checkout
     variant = make_variant(price_paise=price_paise)
     job = make_payable(make_checkout(variant, now=now), gateway, now=now)
     standin.pay(order_id(job), "authorized")
-    ask(job, gateway, now=now)
+    poll(job, gateway, now=now)
     return reload(job)
 
 
-def test_trap_10_a_refund_repeated_without_its_key_is_money_out_twice(
+def test_pitfall_10_a_refund_repeated_without_its_key_is_sent_twice(
     impatient, gateway, standin, now
 ):
-    """We gave up on the first call and looked, found nothing, and it was carried out after that."""
+    """The first call timed out, a look-up found nothing, and then Razorpay carried it out."""
     job = make_payable(make_checkout(now=now), gateway, now=now)
     standin.pay(order_id(job))
-    ask(job, gateway, now=now)
+    poll(job, gateway, now=now)
     order = reload(job).order
     refunds.create_by_staff(order, amount_paise=100, note="broken", by_id=job.owner_id, now=now)
     standin.set_faults({"kind": "stall", "route": "payments.refund", "seconds": 2})
@@ -365,7 +365,7 @@ def test_trap_10_a_refund_repeated_without_its_key_is_money_out_twice(
     assert Refund.objects.get().gateway_refund_id == standin.refunds()[0]["id"]
 
 
-def test_trap_10_a_refund_is_told_of_before_its_payment_is_known(gateway, standin, now):
+def test_pitfall_10_a_refund_is_reported_before_its_payment(gateway, standin, now):
     job = make_payable(make_checkout(now=now), gateway, now=now)
     payment = standin.pay(order_id(job))
     part = standin.move_payment(payment["id"], "refund", amount=100)

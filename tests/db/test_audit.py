@@ -4,6 +4,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 from django.core.management import CommandError, call_command
+from django.db.models import F
 from django.db.utils import Error
 
 from shop.accounts import User
@@ -14,7 +15,7 @@ from shop.checkout.steps.reconcile_webhook import ReconcileWebhook
 from shop.checkout.steps.send_refunds import SendRefunds
 from shop.operations import actions, books
 from shop.operations.audit_log import ActionRequest
-from shop.orders import Order
+from shop.orders import Order, OrderLine
 from shop.payments import cases
 from shop.payments.cases import CaseKind
 from shop.payments.ledger import GatewayOrder, Payment
@@ -110,6 +111,17 @@ def test_an_order_without_a_checkout_is_found(paid):
     assert ("stock", paid.order.number, "its units are sold, and its checkout is gone") in (
         differences()
     )
+
+
+@pytest.mark.parametrize(
+    "wrong", [Order, CheckoutJob, OrderLine], ids=["order", "checkout", "lines"]
+)
+def test_an_order_whose_amount_is_not_that_of_its_checkout_and_its_lines_is_found(wrong, paid):
+    column = "unit_price_paise" if wrong is OrderLine else "amount_paise"
+    wrong.objects.update(**{column: F(column) - 100})
+
+    found = [text for book, subject, text in differences() if subject == paid.order.number]
+    assert [text for text in found if text.startswith("it asks for")]
 
 
 # --- money ---------------------------------------------------------------------------------------

@@ -1,4 +1,4 @@
-"""What Razorpay tells of refunds comes in parts, twice, or not at all: the rows say what is so."""
+"""Reports about refunds come in parts, twice or not at all; the rows end up right."""
 
 import pytest
 
@@ -57,10 +57,10 @@ def rows():
     return list(found)
 
 
-# --- the same refund, told twice -----------------------------------------------------------------
+# --- the same refund, reported twice -------------------------------------------------------------
 
 
-def test_a_refund_told_of_without_its_receipt_and_then_with_it_is_one(
+def test_a_refund_reported_without_its_receipt_and_then_with_it_is_one(
     asked_for, gateway, standin, now
 ):
     standin.set_faults({"kind": "reset", "route": "payments.refund", "when": "after"})
@@ -111,7 +111,7 @@ def test_a_refund_sent_twice_is_a_difference_and_a_case(sent_twice, paid):
     assert Case.objects.get().kind == "refund_twice"
 
 
-def test_a_person_who_has_looked_closes_the_case_and_the_audit_agrees(sent_twice, by, now):
+def test_a_closed_case_settles_the_difference(sent_twice, by, now):
     by_id = by().by_id
     cases.close(Case.objects.all(), because="the buyer paid it back", by_id=by_id, now=now)
 
@@ -119,10 +119,10 @@ def test_a_person_who_has_looked_closes_the_case_and_the_audit_agrees(sent_twice
 
 
 @pytest.mark.parametrize("receipt", ["0123456789abcdef0123456789abcdef", None])
-def test_a_refund_like_ours_that_nobody_asked_for_is_one_too(
+def test_a_refund_that_resembles_ours_is_a_difference_too(
     receipt, asked_for, gateway, standin, now
 ):
-    """With a key that is no row's, or without one and as much as ours."""
+    """It has a key of no row, or none and the amount of ours."""
     run_remote(STEP, gateway, now=now)
     [first] = standin.refunds()
     second = standin.move_payment(first["payment_id"], "refund", amount=50_000)
@@ -144,10 +144,10 @@ def test_a_refund_from_the_dashboard_is_shown_and_no_difference(receipt, paid, s
     assert not Case.objects.exists()
 
 
-# --- refunds that only the payment tells of ------------------------------------------------------
+# --- refunds that only the payment reports -------------------------------------------------------
 
 
-def test_refunds_that_only_the_payment_tells_of_are_fetched(paid, gateway, standin, now):
+def test_refunds_that_only_the_payment_reports_are_fetched(paid, gateway, standin, now):
     [payment] = standin.payments()
     made = [standin.move_payment(payment["id"], "refund", amount=paise) for paise in (300, 400)]
 
@@ -163,7 +163,7 @@ def test_refunds_that_only_the_payment_tells_of_are_fetched(paid, gateway, stand
     assert books.made_elsewhere() == [books.MadeElsewhere("INR", 2, 700)]
 
 
-def test_what_went_back_unseen_is_not_sent_again(paid, gateway, standin, by, now):
+def test_an_amount_refunded_elsewhere_is_not_refunded_again(paid, gateway, standin, by, now):
     [payment] = standin.payments()
     standin.move_payment(payment["id"], "refund", amount=paid.amount_paise)
     poll(paid, gateway, now=now)
@@ -172,7 +172,7 @@ def test_what_went_back_unseen_is_not_sent_again(paid, gateway, standin, by, now
         actions.refund(paid.order, amount_paise=100, by=by())
 
 
-def test_refunds_that_cannot_be_fetched_are_asked_for_again_later(paid, gateway, standin, now):
+def test_fetching_refunds_is_retried_after_an_error(paid, gateway, standin, now):
     [payment] = standin.payments()
     standin.move_payment(payment["id"], "refund", amount=300)
     poll(paid, gateway, now=now)
@@ -187,12 +187,12 @@ def test_refunds_that_cannot_be_fetched_are_asked_for_again_later(paid, gateway,
     assert [status for _, _, status in rows()] == ["processed"]
 
 
-# --- money that never came -----------------------------------------------------------------------
+# --- authorisations that were never captured -----------------------------------------------------
 
 
 @pytest.fixture
 def voided(gateway, standin, now):
-    """Authorised, never captured, given back by Razorpay."""
+    """Authorised, never captured, returned by Razorpay."""
     job = make_payable(make_checkout(now=now), gateway, now=now)
     order_id = GatewayOrder.objects.get(order=job.order).gateway_order_id
     payment = standin.pay(order_id, outcome="authorized")
@@ -202,7 +202,7 @@ def voided(gateway, standin, now):
     return reload(job)
 
 
-def test_a_voided_authorisation_is_no_money_that_came(voided, gateway, standin, now):
+def test_a_voided_authorisation_is_not_captured_money(voided, gateway, standin, now):
     assert Payment.objects.get().status == "refunded"
     assert Payment.objects.get().captured_at is None
     [totals] = books.totals()
@@ -213,8 +213,8 @@ def test_a_voided_authorisation_is_no_money_that_came(voided, gateway, standin, 
     assert voided.state == State.AWAITING_PAYMENT
 
 
-def test_a_refund_by_rule_is_still_the_one_that_razorpay_made_of_itself(paid, standin, now):
-    """A second payment, which Razorpay gives back without us."""
+def test_a_refund_that_razorpay_made_takes_the_place_of_the_automatic_one(paid, standin, now):
+    """Of a second payment."""
     deliver(standin.payments()[0], id="pay_second", now=now)
     run(ReconcileWebhook(), now=now)
     auto = {"id": "rfnd_auto", "payment_id": "pay_second", "amount": paid.amount_paise}

@@ -1,4 +1,4 @@
-"""A refund that the bank sends back after Razorpay had processed it: told, mended, in the books."""
+"""A refund that the bank returns after Razorpay had processed it."""
 
 import pytest
 
@@ -36,7 +36,7 @@ def paid(gateway, standin, now):
 
 @pytest.fixture
 def refunded(gateway, standin, settings, now):
-    """Paid after it was cancelled, and given back."""
+    """Paid after it was cancelled, and refunded."""
     settings.LATE_PAYMENT = "refund"
     job = make_payable(make_checkout(now=now), gateway, now=now)
     start.cancel(owner_id=job.owner_id, job_id=job.pk, now=now)
@@ -48,7 +48,7 @@ def refunded(gateway, standin, settings, now):
 
 
 def hear(standin, word, *, now):
-    """The webhook about the newest refund, with its payment as it is now."""
+    """Handle a webhook about the newest refund, with its payment in its present state."""
     refund = standin.refunds()[-1]
     [payment] = [it for it in standin.payments() if it["id"] == refund["payment_id"]]
     deliver(payment, name=f"refund.{word}", refund=refund | {"status": word}, now=now)
@@ -64,7 +64,7 @@ def shown(job, *, now):
     return status.resource(snapshots.read(job.pk, owner_id=job.owner_id), key_id="k", now=now)
 
 
-def test_a_refunded_checkout_is_for_people_again_and_its_buyer_is_told(refunded, standin, now):
+def test_a_refunded_checkout_goes_to_review_and_its_status_says_so(refunded, standin, now):
     comes_back(standin, now=now)
 
     assert reload(refunded).state == State.IN_REVIEW
@@ -75,7 +75,7 @@ def test_a_refunded_checkout_is_for_people_again_and_its_buyer_is_told(refunded,
     assert "was sent back" not in told["message"]
 
 
-def test_its_money_is_the_shops_again_in_the_books(refunded, standin, now):
+def test_the_books_count_its_money_as_the_shops_again(refunded, standin, now):
     comes_back(standin, now=now)
 
     assert list(books.books()) == []
@@ -85,7 +85,7 @@ def test_its_money_is_the_shops_again_in_the_books(refunded, standin, now):
     assert (totals.gone_paise, totals.open_paise) == (0, refunded.amount_paise)
 
 
-def test_its_money_is_given_back_by_staff_once_more(refunded, gateway, standin, by, now):
+def test_staff_can_refund_its_money_again(refunded, gateway, standin, by, now):
     comes_back(standin, now=now)
 
     actions.give_back(refunded.pk, by=by())
@@ -114,9 +114,7 @@ def test_a_refund_of_a_paid_order_is_sent_again(paid, gateway, standin, by, now)
     assert list(books.books()) == []
 
 
-def test_an_old_report_that_it_was_processed_turns_nothing_back(
-    refunded, gateway, standin, by, now
-):
+def test_an_old_report_that_it_was_processed_changes_nothing(refunded, gateway, standin, by, now):
     [payment] = standin.payments()
     old = {"name": "refund.processed", "refund": standin.refunds()[0]}
     comes_back(standin, now=now)
@@ -133,8 +131,8 @@ def test_an_old_report_that_it_was_processed_turns_nothing_back(
     assert Refund.objects.filter(status="due").count() == 1
 
 
-def test_a_report_that_it_failed_which_is_not_so_is_corrected(refunded, gateway, standin, now):
-    hear(standin, "failed", now=now)  # at Razorpay it stands as processed
+def test_a_wrong_report_that_it_failed_is_corrected(refunded, gateway, standin, now):
+    hear(standin, "failed", now=now)  # at Razorpay it is processed
     assert reload(refunded).state == State.IN_REVIEW
 
     run_remote(STEP, gateway, now=now)

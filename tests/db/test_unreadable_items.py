@@ -1,4 +1,4 @@
-"""An item of a list that we cannot read hides none of the others, and people hear of it."""
+"""An unreadable item of a list hides none of the others, and staff see it."""
 
 import json
 from datetime import timedelta
@@ -53,7 +53,7 @@ def test_a_captured_payment_beside_it_pays(job, gateway, standin, now):
     assert "asha" not in case.text
 
 
-def test_it_is_kept_as_it_came_once(job, gateway, standin, now):
+def test_it_is_kept_unchanged_and_once(job, gateway, standin, now):
     pay_beside_a_strange_payment(job, standin)
     for seconds in (30, 40):
         now += timedelta(seconds=seconds)
@@ -67,7 +67,7 @@ def test_it_is_kept_as_it_came_once(job, gateway, standin, now):
     assert InboxEvent.objects.count() == Case.objects.count() == 1
 
 
-def test_that_a_poll_found_it_is_not_taken_for_a_webhook(job, gateway, standin, now):
+def test_an_event_made_by_a_poll_does_not_count_as_a_webhook(job, gateway, standin, now):
     pay_beside_a_strange_payment(job, standin)
 
     run_remote(CheckPayments(), gateway, now=now + timedelta(seconds=30))
@@ -89,7 +89,7 @@ def test_no_second_order_is_made_while_one_cannot_be_read(receipt, gateway, stan
     assert not standin.orders()
 
 
-def test_an_order_of_others_that_cannot_be_read_is_passed_over(gateway, standin, now):
+def test_an_unreadable_order_of_another_shop_is_ignored(gateway, standin, now):
     job = place_order(make_checkout(now=now), now=now)
     GatewayOrder.objects.update(create_sent_at=now - timedelta(minutes=2))
     answer(standin, "orders.list", {"id": "order_Strange", "receipt": "theirs"})

@@ -164,6 +164,26 @@ def test_only_notify_sends_tasks():
     assert senders == {"tasks.notify"}
 
 
+# Where Razorpay's format, its signatures or its client are needed.
+KNOWS_RAZORPAY = (
+    "shop.payments.razorpay",
+    "shop.checkout.steps.reconcile_webhook",
+    "shop.checkout.confirm",
+    "tasks",
+    "shop.api.webhooks",
+    "shop.management",
+)
+
+
+@pytest.mark.parametrize(
+    "module",
+    [name for name in SOURCES if not any(is_in(name, allowed) for allowed in KNOWS_RAZORPAY)],
+)
+def test_other_modules_know_no_razorpay(module):
+    imported = modules_imported(SOURCES[module])
+    assert not [name for name in imported if is_in(name, "shop.payments.razorpay")]
+
+
 @pytest.mark.parametrize(
     "module", [name for name in SOURCES if not is_in(name, "shop.payments.razorpay")]
 )

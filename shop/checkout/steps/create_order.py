@@ -90,6 +90,7 @@ def _draft(job: CheckoutJob) -> orders.Draft:
     return orders.Draft(
         owner_id=job.owner_id,
         currency=job.currency,
+        amount_paise=job.amount_paise,
         lines=job.frozen_lines,
         shipping_address=job.shipping_address,
         billing_address=job.billing_address,
