@@ -9,7 +9,7 @@ class ShopConfig(AppConfig):
 
     def ready(self) -> None:
         from shop import accounts, roles
-        from shop.telemetry import tracing  # their tables are there only now
+        from shop.telemetry import tracing  # models can be imported only now
 
         tracing.start()
         post_migrate.connect(roles.grant, sender=self)

@@ -1,7 +1,8 @@
-"""An index of the tables. Each is defined beside the functions that change it."""
+"""An index of the tables. Each table is defined beside the functions that change it."""
 
 from shop.accounts import User
-from shop.carts import Cart, CartItem, SyncEvent
+from shop.cart_sync import SyncEvent
+from shop.carts import Cart, CartItem
 from shop.catalogue import Product, Variant
 from shop.checkout.failed_attempts import FailedAttempt
 from shop.checkout.jobs import CheckoutJob, Transition

@@ -75,7 +75,7 @@ MIDDLEWARE = [
     "shop.telemetry.request_log.RequestLog",
     "shop.web.content_policy.ContentSecurityPolicy",
     "django.middleware.security.SecurityMiddleware",
-    "shop.api.limits.RefuseLargeBodies",
+    "shop.web.body_limits.RefuseLargeBodies",
     "whitenoise.middleware.WhiteNoiseMiddleware",
     "shop.web.page_middleware.SessionMiddleware",
     "django.middleware.common.CommonMiddleware",
@@ -305,7 +305,7 @@ CACHES = {
 # Proxies in front of the web processes. With 0, X-Forwarded-For and X-Forwarded-Proto are ignored:
 # any caller can send them.
 TRUSTED_PROXIES = env_int("TRUSTED_PROXIES", 0, at_least=0)
-# Requests of one caller: generous for people, tight for programs that guess (shop/api/limits.py).
+# Requests of one caller: generous for people, tight for programs that guess (shop/api/throttling.py).
 THROTTLE_RATES = {
     "sign_in": "30/min",
     "guesses": "20/hour",  # wrong passwords of one account
@@ -329,7 +329,7 @@ REST_FRAMEWORK = {
     "DEFAULT_SCHEMA_CLASS": "drf_spectacular.openapi.AutoSchema",
     "DEFAULT_PAGINATION_CLASS": "rest_framework.pagination.PageNumberPagination",
     "PAGE_SIZE": 24,
-    "EXCEPTION_HANDLER": "shop.api.errors.answer",
+    "EXCEPTION_HANDLER": "shop.api.errors.exception_handler",
     "UNAUTHENTICATED_USER": None,
     "NUM_PROXIES": TRUSTED_PROXIES,
     "DEFAULT_THROTTLE_RATES": THROTTLE_RATES,

@@ -11,6 +11,6 @@ from shop.web.request import Utf8Request  # noqa: E402 - Django is set up by now
 
 application.request_class = Utf8Request
 
-# What was imported stays: the garbage collector need not look through it again and again.
+# Imported objects live as long as the process: exclude them from garbage collection.
 gc.collect()
 gc.freeze()

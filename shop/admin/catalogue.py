@@ -12,7 +12,8 @@ from django.http import HttpRequest
 from shop import stock
 from shop.accounts import User
 from shop.admin.widgets import Listing, ReadOnly
-from shop.carts import Cart, CartItem, SyncEvent
+from shop.cart_sync import SyncEvent
+from shop.carts import Cart, CartItem
 from shop.catalogue import Product, Variant
 from shop.stock import StockLevel
 

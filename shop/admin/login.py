@@ -9,7 +9,7 @@ from django.http import HttpRequest, HttpResponse
 from django.shortcuts import render
 from django.views.decorators.cache import never_cache
 
-from shop.api import limits, login_throttle
+from shop.api import login_throttle, throttling
 
 MINUTE_SECONDS = 60
 
@@ -20,13 +20,13 @@ def view(request: HttpRequest) -> HttpResponse:
     if request.method != "POST":
         return admin.site.login(request)
     email = request.POST.get("username", "")
-    seconds = limits.wait_seconds("sign_in", {limits.address_of(request): 1})
-    seconds = seconds or login_throttle.wait_seconds(email, request)
+    seconds = throttling.count_call("sign_in", {throttling.address_of(request): 1})
+    seconds = seconds or login_throttle.count_attempt(email, request)
     if seconds:
         return _too_often(request, seconds)
     response = admin.site.login(request)
     if response.status_code == 302:  # a wrong password gets the form again
-        login_throttle.right(email, request)
+        login_throttle.succeeded(email, request)
     return response
 
 

@@ -1,4 +1,4 @@
-"""The status resource of a checkout as the API gives it: its shape, its headers, whose it is."""
+"""The status resource of a checkout in the API: its schema, its headers and its responses."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ class PaymentFailure(serializers.Serializer):
 
 
 class CheckoutPayment(serializers.Serializer):
-    """What checkout.js needs to open the form."""
+    """What checkout.js needs to open the payment form."""
 
     provider = serializers.CharField()
     key_id = serializers.CharField()
@@ -65,16 +65,18 @@ class CheckoutPayment(serializers.Serializer):
 
 
 class CheckoutRefund(serializers.Serializer):
-    """All that goes back to the buyer, as one sum."""
+    """All refunds to the buyer, as one sum."""
 
     status = serializers.ChoiceField(
         ["pending", "processed", "failed"],
-        help_text="`failed`: it came back, and a person looks after it.",
+        help_text="`failed`: the bank returned the money, and staff handle it.",
     )
     amount = serializers.FloatField(help_text="In `currency`.")
     amount_paise = serializers.IntegerField(help_text="In minor units of `currency`.")
-    currency = serializers.CharField(help_text="As the payment's: not always the checkout's.")
-    reference = serializers.CharField(help_text="What the buyer can ask their bank about.")
+    currency = serializers.CharField(
+        help_text="The payment's currency, which can differ from the checkout's."
+    )
+    reference = serializers.CharField(help_text="A reference for the buyer's bank.")
     updated_at = serializers.DateTimeField()
 
 
@@ -84,13 +86,15 @@ class CheckoutError(serializers.Serializer):
         " `held_too_long` where a limit on units held unpaid was reached."
     )
     message = serializers.CharField()
-    retryable = serializers.BooleanField(help_text="Whether the same cart may do better next time.")
+    retryable = serializers.BooleanField(
+        help_text="Whether a new checkout of the same cart may succeed."
+    )
     details = serializers.DictField()
 
 
 class CheckoutPace(serializers.Serializer):
     after_ms = serializers.IntegerField()
-    done = serializers.BooleanField(help_text="Final: there is no need to ask again.")
+    done = serializers.BooleanField(help_text="The status is final: stop polling.")
 
 
 class CheckoutLinks(serializers.Serializer):
@@ -100,7 +104,7 @@ class CheckoutLinks(serializers.Serializer):
 
 
 class CheckoutStatus(serializers.Serializer):
-    """Where a checkout stands. `message` is for the buyer; `poll` says when to ask again."""
+    """The status of a checkout. `message` is for the buyer; `poll` says when to poll again."""
 
     id = serializers.UUIDField()
     status = serializers.ChoiceField(BUYER_STATUSES)
@@ -118,7 +122,7 @@ class CheckoutStatus(serializers.Serializer):
     order = CheckoutOrder(allow_null=True)
     payment = CheckoutPayment(allow_null=True)
     paid_late = serializers.BooleanField(
-        help_text="Paid after it had ended (cancelled, expired, failed); `message` says so."
+        help_text="Paid after the end of the checkout (cancelled, expired, failed)."
     )
     refund = CheckoutRefund(allow_null=True)
     error = CheckoutError(allow_null=True)
@@ -126,45 +130,49 @@ class CheckoutStatus(serializers.Serializer):
     links = CheckoutLinks()
 
 
-def resource_of(job: Snapshot) -> dict[str, Any]:
+def resource(job: Snapshot) -> dict[str, Any]:
     return checkout_status.resource(job, key_id=settings.RAZORPAY_KEY_ID, now=timezone.now())
 
 
-def answer(
+def status_response(
     request: Request, job_id: uuid.UUID, *, status_code: int = 200, **headers: str
 ) -> Response:
     """
-    The caller's checkout of this id, whole.
+    The full status of the caller's checkout.
 
-    :raises CheckoutJob.DoesNotExist: the caller has none of this id.
+    :raises CheckoutJob.DoesNotExist: the caller has no checkout with this id.
     """
     job = snapshots.read(job_id, owner_id=caller_id(request))
-    return shown(job, status_code=status_code, **headers)
+    return snapshot_response(job, status_code=status_code, **headers)
 
 
-def shown(job: Snapshot, *, status_code: int, **headers: str) -> Response:
-    return Response(resource_of(job), status=status_code, headers=headers | _headers(job))
+def snapshot_response(job: Snapshot, *, status_code: int, **headers: str) -> Response:
+    return Response(resource(job), status=status_code, headers=headers | _headers(job))
 
 
-def answer_if_changed(
+def conditional_response(
     request: HttpRequest | Request, job_id: uuid.UUID, *, owner_id: int
 ) -> HttpResponse:
     """
-    The checkout of this id, whole, or 304 without a body where the caller has this version already.
+    The full status of a checkout, or 304 if `If-None-Match` names its current version.
 
-    :raises CheckoutJob.DoesNotExist: the owner has none of this id.
+    A plain `HttpResponse`: `Checkout.dispatch` calls this outside DRF.
+
+    :raises CheckoutJob.DoesNotExist: the owner has no checkout with this id.
     """
     if "If-None-Match" in request.headers:
-        seen = snapshots.read_head(job_id, owner_id=owner_id)
-        if is_fresh(request, seen.version):
+        head = snapshots.read_head(job_id, owner_id=owner_id)
+        if is_fresh(request, head.version):
             return HttpResponse(
-                status=status.HTTP_304_NOT_MODIFIED, headers=_headers(seen), content_type=JSON
+                status=status.HTTP_304_NOT_MODIFIED, headers=_headers(head), content_type=JSON
             )
     job = snapshots.read(job_id, owner_id=owner_id)
-    return HttpResponse(to_json(resource_of(job)), headers=_headers(job), content_type=JSON)
+    return HttpResponse(to_json(resource(job)), headers=_headers(job), content_type=JSON)
 
 
 def _headers(job: StatusHead | Snapshot) -> dict[str, str]:
-    pace = checkout_status.poll_interval(job, now=timezone.now())
-    again = {} if pace.done else {"Retry-After": str(pace.retry_after_seconds)}
-    return {"Cache-Control": "private, no-cache", "ETag": quoted(job.version), **again}
+    interval = checkout_status.poll_interval(job, now=timezone.now())
+    headers = {"Cache-Control": "private, no-cache", "ETag": quoted(job.version)}
+    if not interval.done:
+        headers["Retry-After"] = str(interval.retry_after_seconds)
+    return headers

@@ -1,10 +1,9 @@
 """
-Guessing passwords, made slow for each account, from however many addresses it is tried.
+Limit failed sign-ins by account, from any number of addresses, in the shop and the admin together.
 
-Only failures count, at both doors, the shop's and the admin's, together. Who has signed in from an
-address before is counted there apart: a stranger who guesses on and on uses up what strangers have,
-and the buyer still comes in from home; where they are signed in, they stay so. From a new address
-they wait until the stranger stops, and no longer than one window after that.
+Attempts from an address where the account has signed in before are counted separately. So an
+attacker elsewhere cannot lock the owner out at home, and existing sessions are not affected. From a
+new address the owner must wait until the attacker stops, and at most one window longer.
 """
 
 from __future__ import annotations
@@ -16,52 +15,51 @@ from django.http import HttpRequest
 from rest_framework.request import Request
 
 from shop.accounts import normalise_email
-from shop.api import limits
+from shop.api import throttling
 from shop.db import redis_client
 from shop.db.redis_client import RedisUnavailable
 
 SCOPE = "guesses"
 KNOWN_SECONDS = 90 * 24 * 60 * 60
-STRANGERS = "strangers"  # together
+UNKNOWN = "unknown"  # all addresses where the account has not signed in share one counter
 
 
-def wait_seconds(email: str, request: HttpRequest | Request) -> float:
+def count_attempt(email: str, request: HttpRequest | Request) -> float:
     """
-    Count a try, and say how long to wait if there were too many; 0 if not, or Redis is away.
+    Count an attempt, and return the seconds to wait if there were too many; otherwise 0.
 
-    Asked before the password is looked at: so the answer is the same for a right one, and for an
-    account that there is not.
+    Call it before checking the password: then the response is the same for a correct password and
+    for an account that does not exist. Returns 0 if Redis is unavailable.
     """
-    return limits.wait_seconds(SCOPE, {_who(email, request): 1})
+    return throttling.count_call(SCOPE, {_counter(email, request): 1})
 
 
-def right(email: str, request: HttpRequest | Request) -> None:
-    """The password was right: the try does not count, and the address is known from now on."""
-    limits.take_back(SCOPE, _who(email, request))
-    know(email, request)
+def succeeded(email: str, request: HttpRequest | Request) -> None:
+    """The password was correct: take the attempt back and remember the address."""
+    throttling.uncount_call(SCOPE, _counter(email, request))
+    remember_address(email, request)
 
 
-def know(email: str, request: HttpRequest | Request) -> None:
-    """The owner of this account has been at this address."""
-    known = _known(email, request)
+def remember_address(email: str, request: HttpRequest | Request) -> None:
+    """Remember for `KNOWN_SECONDS` that the account has signed in from this address."""
+    key = _address_key(email, request)
     with suppress(RedisUnavailable):
-        redis_client.call(lambda it: it.set(known, 1, ex=KNOWN_SECONDS))
+        redis_client.call(lambda redis: redis.set(key, 1, ex=KNOWN_SECONDS))
 
 
-def _who(email: str, request: HttpRequest | Request) -> str:
-    known = _known(email, request)
+def _counter(email: str, request: HttpRequest | Request) -> str:
+    key = _address_key(email, request)
     try:
-        is_known = redis_client.call(lambda it: it.exists(known))
+        is_known = redis_client.call(lambda redis: redis.exists(key))
     except RedisUnavailable:
         is_known = 0
-    address = limits.address_of(request) if is_known else STRANGERS
-    return f"{_account(email)} {address}"
+    return f"{_account(email)} {throttling.address_of(request) if is_known else UNKNOWN}"
 
 
-def _known(email: str, request: HttpRequest | Request) -> str:
-    return f"known:{_account(email)}:{limits.address_of(request)}"
+def _address_key(email: str, request: HttpRequest | Request) -> str:
+    return f"known:{_account(email)}:{throttling.address_of(request)}"
 
 
 def _account(email: str) -> str:
-    """Not the address itself: who looks into Redis need not read who our buyers are."""
+    """A hash, so that Redis holds no e-mail addresses."""
     return hashlib.sha256(normalise_email(email).encode("utf-8", "replace")).hexdigest()[:32]

@@ -1,4 +1,4 @@
-"""The buyer comes back from paying: by a call of the page, or by a form post from Razorpay."""
+"""The buyer returns from paying: by a call of the page, or by a form post from Razorpay."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ from rest_framework.response import Response
 from rest_framework.views import APIView
 
 from shop.api.auth import caller_id
-from shop.api.checkout_status import CheckoutStatus, answer
+from shop.api.checkout_status import CheckoutStatus, status_response
 from shop.api.errors import ApiError, post_only
-from shop.api.limits import Throttle
 from shop.api.openapi import ETAG, PRIVATE, RETRY_AFTER, THROTTLED, WITH_BODY, refusals
+from shop.api.throttling import Throttle
 from shop.checkout import confirm
 from shop.checkout.jobs import CheckoutJob
 from tasks.notify import notify
@@ -45,46 +45,46 @@ class Confirm(APIView):
         parameters=[ETAG, RETRY_AFTER],
     )
     def post(self, request: Request, job_id: uuid.UUID) -> Response:
-        """What checkout.js handed the page. Nothing is paid by it: Razorpay is asked at once."""
+        """Pass on what checkout.js gave the page. Razorpay is polled at once before it counts."""
         given = ConfirmIn(data=request.data)
         given.is_valid(raise_exception=True)
         job = CheckoutJob.objects.get(pk=job_id, owner_id=caller_id(request))
-        _take(job, given.validated_data)
-        return answer(request, job_id, status_code=status.HTTP_202_ACCEPTED)
+        _confirm(job, given.validated_data)
+        return status_response(request, job_id, status_code=status.HTTP_202_ACCEPTED)
 
 
 @csrf_exempt
 @post_only
 def callback(request: HttpRequest, job_id: uuid.UUID) -> HttpResponse:
     """
-    The browser's return in redirect mode: a form post from another site, without a session.
+    Handle the browser's return in redirect mode: a cross-site form post without a session.
 
-    Whatever it carries, the buyer is sent on to the status page, which tells the truth. A genuine
-    signature has Razorpay asked at once; `error[...]` fields are unsigned and change nothing.
+    Always redirects to the status page. With a genuine signature Razorpay is polled at once;
+    `error[...]` fields are unsigned and change nothing.
     """
     given = ConfirmIn(data=_form(request))
     if given.is_valid():
         try:
-            _take(CheckoutJob.objects.get(pk=job_id), given.validated_data)
+            _confirm(CheckoutJob.objects.get(pk=job_id), given.validated_data)
         except (CheckoutJob.DoesNotExist, ApiError):
-            pass  # forged or mixed up: the page shows where the checkout really stands
+            pass  # forged or mixed up: the page shows the true status
         except (OperationalError, InterfaceError):
-            pass  # we ask Razorpay ourselves, soon; the buyer need not see our trouble
+            pass  # the scheduled poll finds the payment; the status page need not fail
     response = HttpResponseRedirect(f"/checkout/{job_id}")
     response.status_code = status.HTTP_303_SEE_OTHER
     return response
 
 
 def _form(request: HttpRequest) -> Mapping[str, str]:
-    """The fields of a form; none where the body is not one."""
+    """The fields of the form; empty if the body is not a form."""
     try:
         return request.POST
     except (MultiPartParserError, SuspiciousOperation, UnreadablePostError):
         return {}
 
 
-def _take(job: CheckoutJob, fields: Mapping[str, str]) -> None:
-    """:raises ApiError: the signature is not for the order of this checkout."""
+def _confirm(job: CheckoutJob, fields: Mapping[str, str]) -> None:
+    """:raises ApiError: the signature does not belong to this checkout's Razorpay order."""
     try:
         confirm.confirm(
             job,

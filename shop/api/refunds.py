@@ -1,4 +1,4 @@
-"""Money back, by staff."""
+"""Refunds by staff."""
 
 from __future__ import annotations
 
@@ -17,10 +17,9 @@ from rest_framework_simplejwt.tokens import Token
 
 from shop import roles
 from shop.api import idempotency
-from shop.api.auth import caller_id, signed_in
+from shop.api.auth import caller_id, session_user
 from shop.api.carts import MAX_ID
 from shop.api.errors import ApiError
-from shop.api.limits import Throttle
 from shop.api.openapi import (
     IDEMPOTENCY_KEY,
     PRIVATE,
@@ -29,6 +28,7 @@ from shop.api.openapi import (
     WITH_BODY,
     refusals,
 )
+from shop.api.throttling import Throttle
 from shop.money import rupees
 from shop.operations import actions
 from shop.operations.audit_log import ActionRequest, AlreadyDone
@@ -40,14 +40,15 @@ from tasks.registry import SEND_REFUNDS
 
 class MayRefund(BasePermission):
     """
-    Staff with that right, by the database: a token may be older than what became of them. 401 for
-    one from before they signed out or changed their password.
+    Staff with the permission to refund, looked up in the database, because a token may be outdated.
+
+    401 for a token issued before a sign-out or a change of the password.
     """
 
-    message = "Only staff who may send money back can do this."
+    message = "Only staff with the permission to refund can do this."
 
     def has_permission(self, request: Request, view: APIView) -> bool:
-        staff = signed_in(cast("Token", request.auth))
+        staff = session_user(cast("Token", request.auth))
         return staff.is_staff and staff.has_perm(roles.REFUND)
 
 
@@ -92,10 +93,10 @@ class Refunds(APIView):
     )
     def post(self, request: Request, number: str) -> Response:
         """
-        Give money of a paid order back: a part, or all that is left. Sent to Razorpay at once.
+        Refund a part of a paid order, or all that is left. Sent to Razorpay at once.
 
-        The same `Idempotency-Key` again gives the same refund. Without one a repeat gives back
-        more, as far as there is more: each request is then a refund of its own.
+        The same `Idempotency-Key` again gives the same refund. Without a key each request is a
+        new refund, as long as money is left to refund.
         """
         given = RefundIn(data=request.data)
         given.is_valid(raise_exception=True)
@@ -107,7 +108,7 @@ class Refunds(APIView):
             caller_id(request),
             given.validated_data["reason"],
             timezone.now(),
-            _instruction_key(request),
+            _action_key(request),
         )
         try:
             refund = actions.refund(order, amount_paise=amount_paise, by=by).refund
@@ -121,15 +122,19 @@ class Refunds(APIView):
         return Response(refund_json(order, refund), status=status.HTTP_202_ACCEPTED)
 
 
-def _instruction_key(request: Request) -> uuid.UUID:
-    """The caller's own; without an `Idempotency-Key`, one that is never given twice."""
+def _action_key(request: Request) -> uuid.UUID:
+    """A key made of the caller's `Idempotency-Key`, or a random one without it."""
     if given := idempotency.key_of(request):
         return uuid.uuid5(uuid.NAMESPACE_OID, f"refund {caller_id(request)} {given}")
     return uuid.uuid4()
 
 
 def _replayed(order: Order, amount_paise: int | None, by: ActionRequest) -> Response:
-    """:raises ApiError: the key was used for another order or amount."""
+    """
+    The response to a repeated request.
+
+    :raises ApiError: the key was used for another order or amount.
+    """
     refund = Refund.objects.filter(payment__gateway_order__order=order, key=by.key.hex).first()
     if refund is None or amount_paise not in {None, refund.amount_paise}:
         raise ApiError(

@@ -20,7 +20,7 @@ from django.conf import settings
 from django.contrib.postgres.indexes import BrinIndex
 from django.db import IntegrityError, connection, models, transaction
 
-from shop import accounts, carts, stock
+from shop import accounts, cart_sync, carts, stock
 from shop.carts import Contents
 from shop.checkout import holds, jobs, purchase, snapshots
 from shop.checkout.jobs import CheckoutJob
@@ -204,7 +204,7 @@ def start(
     open checkout of these lines, prices and terms is found; any other open one is cancelled, and
     its units are kept for the new one as far as both have the same products. A refusal writes
     nothing, except for empty, stale and too large carts a line for operations
-    (`carts.note_refused`). `address_key`: of the caller, from `holds.address_key`.
+    (`cart_sync.record_refusal`). `address_key`: of the caller, from `holds.address_key`.
 
     Locks: the buyer's user row, the unsettled jobs in id order, then stock rows.
 
@@ -231,7 +231,9 @@ def start(
             return replay
         if refusal:
             if isinstance(refusal, CartEmpty | CartChanged | TooManyUnits):
-                carts.note_refused(cart, code=refusal.code, version_seen=seen.cart_version, now=now)
+                cart_sync.record_refusal(
+                    cart, code=refusal.code, version_seen=seen.cart_version, now=now
+                )
             raise refusal
     raise CartChanged(carts.read(owner_id, now=now))
 

@@ -23,7 +23,8 @@ from django.db import models, transaction
 from django.db.models import Exists, F, ForeignObjectRel, OuterRef, QuerySet
 
 from shop.accounts import User
-from shop.carts import EMPTY_CHECKSUM, Cart, CartItem, SyncEvent
+from shop.cart_sync import SyncEvent
+from shop.carts import EMPTY_CHECKSUM, Cart, CartItem
 from shop.checkout.failed_attempts import FailedAttempt
 from shop.checkout.jobs import Transition
 from shop.checkout.start import IdempotencyKey

@@ -12,7 +12,6 @@ from collections import Counter
 from collections.abc import Iterable
 from datetime import UTC, datetime
 
-from shop.carts import REFUSED
 from shop.checkout.states import State
 from shop.ops.ranges import Range
 from shop.ops.rows import Row, select
@@ -224,9 +223,11 @@ def _percentile(ordered: list[float], wanted: float) -> float | None:
 
 # --- carts ---------------------------------------------------------------------------------------
 
+# Refusals are shown as "refused:<code>", beside the kinds that storefronts report.
+_KIND = "CASE WHEN is_refusal THEN 'refused:' || kind ELSE kind END"
 _SYNC = f"""
-    SELECT kind, {_bucket("at")} AS bucket, count(*) AS events
-    FROM shop_syncevent WHERE at >= %(since)s AND at < %(until)s GROUP BY 1, 2
+    SELECT {_KIND} AS kind, is_refusal, {_bucket("at")} AS bucket, count(*) AS events
+    FROM shop_syncevent WHERE at >= %(since)s AND at < %(until)s GROUP BY 1, 2, 3
 """
 _CARTS = """
     SELECT count(*) AS active, count(*) FILTER (WHERE is_guest) AS of_guests,
@@ -250,7 +251,7 @@ _CARTS = """
     ) AS seen
 """
 # The sessions whose storefront showed another cart than the server, the latest first.
-_SESSIONS = """
+_SESSIONS = f"""
     SELECT event.owner_id AS session, owner.is_guest, cart.id AS cart, event.stale, event.refused,
            event.last_kind, event.last_at, cart.created_at, cart.updated_at,
            (SELECT coalesce(sum(quantity), 0) FROM shop_cartitem WHERE cart_id = cart.id) AS units,
@@ -260,10 +261,10 @@ _SESSIONS = """
            ) AS checkout
     FROM (
         SELECT owner_id, max(at) AS last_at, (array_agg(kind ORDER BY at DESC))[1] AS last_kind,
-               count(*) FILTER (WHERE NOT starts_with(kind, %(refused)s)) AS stale,
-               count(*) FILTER (WHERE starts_with(kind, %(refused)s)) AS refused
+               count(*) FILTER (WHERE NOT is_refusal) AS stale,
+               count(*) FILTER (WHERE is_refusal) AS refused
         FROM (
-            SELECT owner_id, kind, at FROM shop_syncevent
+            SELECT owner_id, {_KIND} AS kind, is_refusal, at FROM shop_syncevent
             WHERE at >= %(since)s AND at < %(until)s ORDER BY at DESC LIMIT %(max)s
         ) AS latest GROUP BY owner_id ORDER BY last_at DESC LIMIT %(sessions)s
     ) AS event
@@ -275,20 +276,20 @@ _SESSIONS = """
 
 def carts(span: Range) -> Row:
     """Carts in use, how many were posted, and sessions whose storefront showed another cart."""
-    values = _values(span, max=MAX_READ, refused=REFUSED, sessions=MAX_SESSIONS)
+    values = _values(span, max=MAX_READ, sessions=MAX_SESSIONS)
     kinds: Counter[str] = Counter()
     series = {"stale": [0] * len(span.starts), "refused": [0] * len(span.starts)}
     for row in select(_SYNC, values):
         kinds[row["kind"]] += row["events"]
-        name = "refused" if row["kind"].startswith(REFUSED) else "stale"
+        name = "refused" if row["is_refusal"] else "stale"
         series[name][row["bucket"]] += row["events"]
     [seen] = select(_CARTS, values)
     return {
         **seen,
         "posted_of_active": share(seen["posted"], seen["active"]),
         "is_capped": seen["active"] >= MAX_READ,
-        "empty_attempts": kinds[f"{REFUSED}cart_empty"],
-        "changed_attempts": kinds[f"{REFUSED}cart_changed"],
+        "empty_attempts": kinds["refused:cart_empty"],
+        "changed_attempts": kinds["refused:cart_changed"],
         "stale_reports": sum(series["stale"]),
         "series": series,
         "sessions": select(_SESSIONS, values),

@@ -16,7 +16,7 @@ from django.urls import reverse
 from django.utils import timezone
 from django.views.decorators.http import require_safe
 
-from shop.api.errors import DATABASE_AWAY_RETRY_SECONDS, SHORT_BREAK, plain
+from shop.api.errors import UNAVAILABLE_MESSAGE, UNAVAILABLE_RETRY_SECONDS, json_error
 from shop.ops import cache, ranges
 from shop.ops.export import EXPORTS
 from shop.ops.ranges import BadRange
@@ -59,7 +59,7 @@ def page(request: HttpRequest) -> HttpResponse:
 def data(request: HttpRequest) -> HttpResponse:
     """All figures of a range as JSON. Answers 401, not a redirect, because a script reads it."""
     if not (request.user.is_active and request.user.is_staff):
-        return plain(401, "sign_in", "Please sign in again.")
+        return json_error(401, "sign_in", "Please sign in again.")
     return _figures(request, JsonResponse)
 
 
@@ -67,7 +67,7 @@ def data(request: HttpRequest) -> HttpResponse:
 def session(request: HttpRequest) -> HttpResponse:
     """204 for staff, else 401. The proxy asks this before it opens Flower or Grafana."""
     if not (request.user.is_active and request.user.is_staff):
-        return plain(401, "sign_in", "Please sign in again.")
+        return json_error(401, "sign_in", "Please sign in again.")
     return HttpResponse(status=204, headers={"Cache-Control": "no-store"})
 
 
@@ -91,10 +91,10 @@ def _figures(request: HttpRequest, show: Callable[[Row], HttpResponse]) -> HttpR
     try:
         response = show(cache.read(ranges.read(request.GET.dict(), now=now), now=now))
     except BadRange as error:
-        return plain(400, "bad_range", str(error))
+        return json_error(400, "bad_range", str(error))
     except (OperationalError, InterfaceError):
-        return plain(
-            503, "unavailable", SHORT_BREAK, retry_after_seconds=DATABASE_AWAY_RETRY_SECONDS
+        return json_error(
+            503, "unavailable", UNAVAILABLE_MESSAGE, retry_after_seconds=UNAVAILABLE_RETRY_SECONDS
         )
     response["Cache-Control"] = "no-store"
     return response

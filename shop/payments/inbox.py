@@ -148,12 +148,7 @@ def id_of_bytes(body: bytes) -> str:
 
 
 def receive(*, event_id: str, body: bytes, now: datetime) -> bool:
-    """
-    Keep a genuine event. False if we have it already. One statement; the body is not parsed.
-
-    Without an `event_id`, `id_of_bytes` identifies it.
-    """
-    event_id = event_id or id_of_bytes(body)
+    """Keep a genuine event. False if we have it already. One statement; the body is not parsed."""
     with connection.cursor() as cursor:
         cursor.execute(
             """

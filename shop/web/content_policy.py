@@ -1,9 +1,8 @@
 """
-What browsers are told with every answer: the Content-Security-Policy, what devices a page may use,
-and whether the answer may be stored.
+Security headers: Content-Security-Policy, Permissions-Policy, and Cache-Control of the API.
 
-Twenty lines instead of django-csp: there are two policies, both fixed when the process starts, and
-Django 6 brings its own setting for them, into which these lines can turn.
+Not django-csp: there are only two policies, both fixed when the process starts, and Django 6 has a
+setting for them that can replace this module.
 """
 
 from __future__ import annotations
@@ -16,8 +15,8 @@ from django.http import HttpRequest, HttpResponse
 
 HEADER = "Content-Security-Policy"
 RAZORPAY = "https://checkout.razorpay.com"
-# What Razorpay's checkout.js reaches for beside its own origin: the form in its frame, the check
-# for fraud that it loads, and its log.
+# Other origins that Razorpay's checkout.js uses: the form in its frame, the fraud check that it
+# loads, and its log.
 RAZORPAY_FRAMES = "https://api.razorpay.com"
 RAZORPAY_SCRIPTS = "https://cdn.razorpay.com"
 PERMISSIONS = "Permissions-Policy"
@@ -34,7 +33,7 @@ RAZORPAY_CALLS = "https://api.razorpay.com https://lumberjack.razorpay.com"
 
 
 def policy(*, scripts: str = "", frames: str = "'none'", calls: str = "") -> str:
-    """Everything from ourselves, nothing inline, and of others what is named."""
+    """A policy that allows our own origin and the given others, and nothing inline."""
     return (
         f"default-src 'none'; script-src 'self' {scripts}; style-src 'self'; img-src 'self' data:;"
         f" font-src 'self'; connect-src 'self' {calls}; frame-src {frames}; form-action 'self';"
@@ -49,7 +48,7 @@ def _gateway_origin() -> str:
 
 def _gateway_policy() -> str:
     origin = _gateway_origin()
-    if origin != RAZORPAY:  # a stand-in is all of Razorpay at one address
+    if origin != RAZORPAY:  # the stand-in serves everything from one origin
         return policy(scripts=origin, frames=origin, calls=origin)
     return policy(
         scripts=f"{origin} {RAZORPAY_SCRIPTS}",
@@ -59,23 +58,24 @@ def _gateway_policy() -> str:
 
 
 def permissions(*payers: str) -> str:
-    """No sensor and no device, and payment requests of the browser only for these origins."""
+    """Deny all sensors and devices; allow the Payment Request API to the origins `payers`."""
     return f"{DENIED}, payment=({' '.join(payers)})"
 
 
 def allow_gateway(response: HttpResponse) -> None:
-    """Let the payment form run on this page, and in the windows of banks that it opens."""
+    """Allow Razorpay's payment form on this page, and the bank windows that it opens."""
     response[HEADER] = _gateway_policy()
     frames = f'"{_gateway_origin()}"', f'"{RAZORPAY_FRAMES}"'
     response[PERMISSIONS] = permissions("self", *frames)
     response["Cross-Origin-Opener-Policy"] = "same-origin-allow-popups"
-    response["Referrer-Policy"] = "strict-origin-when-cross-origin"  # Razorpay asks which shop
+    response["Referrer-Policy"] = "strict-origin-when-cross-origin"  # Razorpay needs our origin
 
 
 class ContentSecurityPolicy:
     """
-    The strict policies, wherever a view has not set others; and no answer of the API is stored by a
-    browser or a cache, unless its view says that it may be: most of them are somebody's own.
+    Middleware: the strict policies, unless a view has set others.
+
+    Responses of the API get `no-store`, unless a view says otherwise, because most are private.
     """
 
     def __init__(self, get_response: Callable[[HttpRequest], HttpResponse]) -> None:

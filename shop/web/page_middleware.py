@@ -1,8 +1,8 @@
 """
-Django's middleware for pages: sessions, who is signed in, messages. The API has tokens.
+Django's session, authentication and message middleware, for pages only.
 
-Each of them looks into every request and every answer, a seventh of what a status read cost.
-Requests to the API pass them by.
+Requests to the API skip them: it uses tokens, and together they cost a seventh of a status read
+(docs/decisions/speed.md).
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """
-The shop's pages: what everybody sees, rendered here; what is the buyer's own, fetched by script.
+The shop's pages. They hold public data only; scripts fetch the buyer's own data from the API.
 
-So a page can be cached, needs no session, and carries nobody's data.
+So a page can be cached and needs no session.
 """
 
 from __future__ import annotations
@@ -16,11 +16,11 @@ from django.http import HttpRequest, HttpResponse
 from django.shortcuts import render
 
 from shop.api import errors
-from shop.catalogue import PAGE_SIZE, SEARCH_CHARS, Product, Variant, on_sale
+from shop.catalogue import MAX_SEARCH_CHARS, PAGE_SIZE, Product, Variant, on_sale
 from shop.money import format_inr
 from shop.web import content_policy
 
-FEW_LEFT_UNITS = 5  # from here on, how many are left is worth saying
+FEW_LEFT_UNITS = 5  # up to this number the page shows how many are left
 STATES = (
     "Andaman and Nicobar Islands", "Andhra Pradesh", "Arunachal Pradesh", "Assam", "Bihar",
     "Chandigarh", "Chhattisgarh", "Dadra and Nagar Haveli and Daman and Diu", "Delhi", "Goa",
@@ -33,7 +33,7 @@ STATES = (
 
 @dataclass(frozen=True, slots=True)
 class Offer:
-    """A variant as a page shows it."""
+    """A variant on a page."""
 
     id: int
     name: str
@@ -49,7 +49,7 @@ class Offer:
 
 @dataclass(frozen=True, slots=True)
 class Card:
-    """A product as a page shows it."""
+    """A product on a page."""
 
     product: Product
     offers: list[Offer]
@@ -69,14 +69,14 @@ class Card:
 
     @property
     def chosen_id(self) -> int:
-        """The variant to begin with: the first that can be had."""
+        """The variant selected at first: the first that is in stock."""
         in_stock = [offer for offer in self.offers if offer.available > 0]
         return (in_stock or self.offers)[0].id
 
 
 def catalogue(request: HttpRequest) -> HttpResponse:
-    """A page of products; the last one for a page beyond it, the first for what is no number."""
-    search = request.GET.get("q", "")[:SEARCH_CHARS].replace("\x00", "").strip()
+    """A page of products: the last for a number beyond it, the first for an invalid number."""
+    search = request.GET.get("q", "")[:MAX_SEARCH_CHARS].replace("\x00", "").strip()
     page = Paginator(on_sale(search=search), PAGE_SIZE).get_page(request.GET.get("page"))
     values = {"cards": [_card(product) for product in page], "search": search, "page": page}
     return render(request, "shop/catalogue.html", values)
@@ -94,7 +94,7 @@ def checkout_form(request: HttpRequest) -> HttpResponse:
 
 
 def checkout_status(request: HttpRequest, checkout_id: uuid.UUID) -> HttpResponse:
-    """Where a checkout stands, live. Whose it is, the script finds out: a page tells nobody."""
+    """The live status of a checkout. Its script checks with the API whose checkout it is."""
     values = {"checkout_id": checkout_id, "checkout_js": settings.RAZORPAY_CHECKOUT_JS}
     response = render(request, "shop/status.html", values)
     content_policy.allow_gateway(response)
@@ -106,7 +106,7 @@ def order(request: HttpRequest, number: str) -> HttpResponse:
 
 
 def not_found(request: HttpRequest, exception: Exception) -> HttpResponse:
-    """404 in the caller's language: JSON below /api/, a page elsewhere."""
+    """404 as JSON below /api/, as a page elsewhere."""
     if request.path.startswith("/api/"):
         return errors.not_found(request, exception)
     return _missing(request)

@@ -1,4 +1,4 @@
-"""Requests as web servers hand them over."""
+"""The request class of the WSGI application."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ from django.core.handlers.wsgi import WSGIRequest
 
 class Utf8Request(WSGIRequest):
     """
-    All text is UTF-8, whatever charset a header names.
+    A request that is always decoded as UTF-8, whatever charset its header names.
 
-    Django decodes the query with any codec that Python knows, `zlib` too, and while it makes the
-    request: what that raises, no middleware and no error handler sees.
+    Django would decode the query with any codec of Python, even `zlib`, and while it creates the
+    request: no middleware and no error handler could catch the exception.
     """
 
     @property
@@ -19,4 +19,4 @@ class Utf8Request(WSGIRequest):
 
     @encoding.setter
     def encoding(self, named: str) -> None:
-        """Not believed."""
+        """Ignored."""

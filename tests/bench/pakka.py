@@ -62,7 +62,7 @@ class Pakka:
     def make_buyers(self, count: int, *, flash: bool = False) -> list[Buyer]:
         from shop import carts
         from shop.accounts import User
-        from shop.api.auth import tokens
+        from shop.api.auth import issue_tokens
         from shop.carts import Cart, CartItem
 
         now = datetime.now(UTC)
@@ -84,7 +84,7 @@ class Pakka:
             shown = carts.contents(user.pk)
             assert shown is not None
             cart.shown = shown.checksum  # they have looked at their cart
-            authorization = f"Bearer {tokens(user)['access']}"
+            authorization = f"Bearer {issue_tokens(user)['access']}"
             post = order_form(
                 authorization,
                 key=secrets.token_hex(16),

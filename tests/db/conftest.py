@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from shop.api.limits import Throttle
+from shop.api.throttling import Throttle
 
 
 @pytest.fixture

@@ -12,7 +12,7 @@ from django.utils import timezone
 from shop import roles
 from shop.accounts import User
 from shop.admin import masking
-from shop.carts import SyncEvent
+from shop.cart_sync import SyncEvent
 from shop.checkout.jobs import CheckoutJob
 from shop.checkout.steps.reconcile_webhook import ReconcileWebhook
 from shop.operations import actions

@@ -3,7 +3,7 @@
 import pytest
 
 from shop.accounts import User
-from shop.carts import LINE_UNITS_LIMIT, CartItem
+from shop.carts import MAX_LINE_UNITS, CartItem
 from tests.support.api import PASSWORD, Caller, granted, refused
 from tests.support.shop import make_variant
 
@@ -203,7 +203,7 @@ def test_a_merged_cart_is_another_version():
         (5, 3, 4, 5),  # capped by stock
         (2, 3, 4, 3),  # what the account has already is not taken away
         (0, 0, 4, None),
-        (1000, 60, 60, LINE_UNITS_LIMIT),
+        (1000, 60, 60, MAX_LINE_UNITS),
     ],
 )
 def test_merged_quantities_are_capped_by_stock_and_by_the_line_limit(

@@ -6,7 +6,8 @@ import pytest
 from django.utils import timezone
 
 from shop.accounts import User
-from shop.carts import LINE_UNITS_LIMIT, LINES_LIMIT, Cart, CartItem, SyncEvent
+from shop.cart_sync import SyncEvent
+from shop.carts import MAX_LINE_UNITS, MAX_LINES, Cart, CartItem
 from shop.catalogue import Product, Variant
 from shop.stock import StockLevel
 from tests.support.api import Caller, granted, refused
@@ -122,27 +123,27 @@ def test_what_is_not_on_sale_cannot_be_added(buyer):
 
 def test_a_line_never_grows_past_its_limit(buyer):
     mug = make_variant()
-    cart = buyer.add(mug, quantity=LINE_UNITS_LIMIT)
+    cart = buyer.add(mug, quantity=MAX_LINE_UNITS)
 
     once_more = buyer.post("/api/cart/add/", {"product_id": mug.product_id})
-    too_many = buyer.patch(item_path(cart, of=mug), {"quantity": LINE_UNITS_LIMIT + 1})
+    too_many = buyer.patch(item_path(cart, of=mug), {"quantity": MAX_LINE_UNITS + 1})
 
     for refusal in (once_more, too_many):
         details = refused(refusal, 400, "quantity_too_large")["details"]
-        assert details == {"limit": LINE_UNITS_LIMIT}
+        assert details == {"limit": MAX_LINE_UNITS}
     assert buyer.cart() == cart
 
 
 def test_a_cart_never_grows_past_its_lines(buyer):
     cart_id = buyer.cart()["id"]
     CartItem.objects.bulk_create(
-        CartItem(cart_id=cart_id, variant=make_variant(), quantity=1) for _ in range(LINES_LIMIT)
+        CartItem(cart_id=cart_id, variant=make_variant(), quantity=1) for _ in range(MAX_LINES)
     )
 
     wish = {"product_id": make_variant().product_id}
 
     refused(buyer.post("/api/cart/add/", wish), 400, "cart_full")
-    assert CartItem.objects.count() == LINES_LIMIT
+    assert CartItem.objects.count() == MAX_LINES
 
 
 def test_a_line_is_set_and_taken_out(buyer):

@@ -5,8 +5,8 @@ import json
 import pytest
 
 from shop.accounts import User
-from shop.api.limits import Throttle
-from shop.carts import SyncEvent
+from shop.api.throttling import Throttle
+from shop.cart_sync import SyncEvent
 from shop.checkout.jobs import CheckoutJob
 from tests.support.api import Caller, granted, order_form, refused
 from tests.support.shop import make_variant

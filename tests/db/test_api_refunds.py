@@ -5,7 +5,7 @@ from django.contrib.auth.models import Group
 
 from shop import roles
 from shop.accounts import User
-from shop.api.auth import tokens
+from shop.api.auth import issue_tokens
 from shop.operations.audit_log import AuditEntry
 from shop.payments.refunds import Refund
 from tests.support.api import Caller
@@ -24,7 +24,7 @@ def paid(gateway, standin, now):
 
 @pytest.fixture
 def staff():
-    return Caller(tokens(User.objects.create_superuser("staff@example.com", "x"))["access"])
+    return Caller(issue_tokens(User.objects.create_superuser("staff@example.com", "x"))["access"])
 
 
 def path(job) -> str:
@@ -70,7 +70,7 @@ def test_a_key_of_another_refund_is_refused(paid, staff):
 
 
 def test_the_buyer_cannot_help_themselves(paid):
-    buyer = Caller(tokens(paid.owner)["access"])
+    buyer = Caller(issue_tokens(paid.owner)["access"])
 
     assert buyer.post(path(paid), {"reason": "I would like to"}).status_code == 403
     assert not Refund.objects.exists()
@@ -82,7 +82,7 @@ def test_the_buyer_cannot_help_themselves(paid):
 def test_money_goes_back_by_refunders_alone(role, status_code, paid):
     person = User.objects.create(email=f"{role}@example.com", is_staff=True)
     person.groups.add(Group.objects.get(name=role))
-    caller = Caller(tokens(person)["access"])
+    caller = Caller(issue_tokens(person)["access"])
 
     assert caller.post(path(paid), {"reason": "broken"}).status_code == status_code
     assert Refund.objects.exists() is (status_code == 202)
@@ -92,7 +92,7 @@ def test_a_refunder_who_is_no_staff_gives_nothing_back(paid):
     person = User.objects.create(email="former@example.com")
     person.groups.add(Group.objects.get(name=roles.REFUNDER))
 
-    answer = Caller(tokens(person)["access"]).post(path(paid), {"reason": "broken"})
+    answer = Caller(issue_tokens(person)["access"]).post(path(paid), {"reason": "broken"})
 
     assert answer.status_code == 403
 

@@ -14,7 +14,7 @@ from django.utils import timezone
 from prometheus_client.parser import text_string_to_metric_families
 from prometheus_client.registry import CollectorRegistry
 
-from shop import carts
+from shop import cart_sync
 from shop.accounts import User
 from shop.checkout import start
 from shop.checkout.jobs import CheckoutJob
@@ -327,7 +327,7 @@ def test_stale_carts_are_counted_with_our_own_labels_only(now):
     before = scrape()
     buyer = make_buyer(now=now)
     for kind in ("reloaded", "a_word_of_theirs"):
-        carts.report_stale(
+        cart_sync.report_stale(
             buyer.pk, kind=kind, cart_id_seen=None, cart_version_seen=None, detail="", now=now
         )
     with pytest.raises(start.CartEmpty):

@@ -9,7 +9,7 @@ from django.urls import reverse
 from django.utils import timezone
 
 from shop.accounts import User
-from shop.carts import REFUSED, SyncEvent, report_stale
+from shop.cart_sync import SyncEvent, report_stale
 from shop.checkout import start
 from shop.checkout.jobs import CheckoutJob, Transition
 from shop.checkout.steps.reconcile_webhook import ReconcileWebhook
@@ -234,7 +234,7 @@ def test_a_refusal_that_cannot_be_counted_is_still_a_refusal(now, monkeypatch):
 
 
 def test_a_storefront_cannot_send_the_kinds_of_our_refusals():
-    response = Caller.guest().post("/api/cart/sync-events/", {"kind": f"{REFUSED}cart_empty"})
+    response = Caller.guest().post("/api/cart/sync-events/", {"kind": "refused:cart_empty"})
 
     refused(response, 400, "invalid")
 

@@ -25,8 +25,9 @@ from django.utils import timezone
 from shop import carts, roles
 from shop.accounts import User, create_guest
 from shop.addresses import REPOSITORY
-from shop.api.auth import tokens
-from shop.carts import CartItem, SyncEvent
+from shop.api.auth import issue_tokens
+from shop.cart_sync import SyncEvent
+from shop.carts import CartItem
 from shop.checkout.jobs import CheckoutJob
 from shop.checkout.steps.reconcile_webhook import ReconcileWebhook
 from shop.operations import actions
@@ -118,7 +119,7 @@ class World:
         client, headers = Client(raise_request_exception=False), {}
         if caller != "nobody":
             client.cookies["sessionid"] = self.sessions[caller]
-            headers["Authorization"] = f"Bearer {tokens(self.people[caller])['access']}"
+            headers["Authorization"] = f"Bearer {issue_tokens(self.people[caller])['access']}"
         path, body = self.path(row.route), self.body(row.route)
         if row.route.startswith("api/"):
             sent = json.dumps(body) if row.method in ("POST", "PATCH") else ""
@@ -155,8 +156,8 @@ class World:
         bodies: dict[str, dict[str, Any]] = {
             "auth/register/": {"email": "new@example.com", "password": "long enough 1"},
             "auth/token/": {"email": "owner@example.com", "password": "owner's own"},
-            "auth/sign-out/": {"refresh": tokens(self.people["owner"])["refresh"]},
-            "auth/token/refresh/": {"refresh": tokens(self.people["owner"])["refresh"]},
+            "auth/sign-out/": {"refresh": issue_tokens(self.people["owner"])["refresh"]},
+            "auth/token/refresh/": {"refresh": issue_tokens(self.people["owner"])["refresh"]},
             "cart/add/": {"product_id": product_id},
             "cart/items/<int:item_id>/": {"quantity": 2},
             "cart/sync-events/": {"kind": "reload"},
@@ -297,7 +298,7 @@ REFUNDING = "/api/orders/{number}/refunds/"  # the superuser and the refunder ma
 def answer(world: World, caller: str, method: str, path: str, **more: Any) -> tuple[Any, ...]:
     """All that a caller can tell answers apart by; the number of queries stands for the time."""
     body = json.dumps(world.body("api/checkouts/<uuid:job_id>/confirm/") | more)
-    headers = {"Authorization": f"Bearer {tokens(world.people[caller])['access']}"}
+    headers = {"Authorization": f"Bearer {issue_tokens(world.people[caller])['access']}"}
     with CaptureQueriesContext(connection) as queries:
         response = Client(raise_request_exception=False).generic(
             method, path, body, "application/json", headers=headers
@@ -340,7 +341,7 @@ def test_the_number_of_a_cart_reads_none(world):
     """Carts are numbered in a row; nothing is asked for by such a number."""
     theirs = carts.Cart.objects.get(owner=world.people["owner"]).pk
     own = carts.Cart.objects.get(owner=world.people["another"]).pk
-    headers = {"Authorization": f"Bearer {tokens(world.people['another'])['access']}"}
+    headers = {"Authorization": f"Bearer {issue_tokens(world.people['another'])['access']}"}
 
     for path in (f"/api/cart/?id={theirs}", f"/api/cart/?cart_id={theirs}"):
         assert Client().get(path, headers=headers).json()["id"] == own

@@ -12,7 +12,8 @@ from django.utils import timezone
 
 from shop import carts
 from shop.accounts import User
-from shop.carts import Cart, CartItem, SyncEvent
+from shop.cart_sync import SyncEvent
+from shop.carts import Cart, CartItem
 from shop.checkout import snapshots, start, status
 from shop.checkout.failed_attempts import FailedAttempt
 from shop.checkout.guests import merge_guest

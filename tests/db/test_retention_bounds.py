@@ -14,7 +14,8 @@ from django.utils import timezone
 
 from shop import carts
 from shop.accounts import User
-from shop.carts import Cart, CartItem, SyncEvent
+from shop.cart_sync import SyncEvent
+from shop.carts import Cart, CartItem
 from shop.checkout.failed_attempts import FailedAttempt
 from shop.checkout.jobs import CheckoutJob, Transition
 from shop.checkout.start import IdempotencyKey

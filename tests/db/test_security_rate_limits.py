@@ -11,9 +11,9 @@ from django.test import Client
 
 from shop import roles
 from shop.accounts import User
-from shop.api import limits
-from shop.api.auth import tokens
-from shop.api.limits import Throttle
+from shop.api import throttling
+from shop.api.auth import issue_tokens
+from shop.api.throttling import Throttle
 from shop.db.redis_client import RedisUnavailable
 from tests.support.api import PASSWORD, Caller, granted, refused
 
@@ -200,7 +200,7 @@ def test_guesses_in_many_spellings_have_one_count(door, rate, asha):
 def test_who_is_signed_in_stays_so_while_others_guess(rate, asha):
     rate("guesses", 1)
     rate("sign_in", 1)
-    pair = tokens(asha)
+    pair = issue_tokens(asha)
     for address in ("127.0.0.1", *strangers()):
         knock("shop", address=address)
 
@@ -280,7 +280,10 @@ def test_one_in_a_hurry_does_not_use_up_the_address(rate, settings):
 def test_refunds_have_a_pace(rate):
     person = User.objects.create(email="refunder@example.com", is_staff=True)
     person.groups.add(Group.objects.get(name=roles.REFUNDER))
-    staff, path = Caller(tokens(person)["access"]), "/api/orders/PK-261122-0000000000/refunds/"
+    staff, path = (
+        Caller(issue_tokens(person)["access"]),
+        "/api/orders/PK-261122-0000000000/refunds/",
+    )
     rate("refund", 2)
 
     answers = [staff.post(path, {"reason": "because"}) for _ in range(3)]
@@ -315,7 +318,7 @@ def test_an_address_is_what_a_caller_cannot_change(given, address):
     request = HttpRequest()
     request.META["REMOTE_ADDR"] = given
 
-    assert limits.address_of(request) == address
+    assert throttling.address_of(request) == address
 
 
 @pytest.mark.parametrize(
@@ -329,4 +332,4 @@ def test_only_our_own_proxies_are_believed(monkeypatch, proxies, address):
         "HTTP_X_FORWARDED_FOR": "8.8.8.8, 192.0.2.1, 203.0.113.7",
     }
 
-    assert limits.address_of(request) == address
+    assert throttling.address_of(request) == address

@@ -16,8 +16,9 @@ from django.utils import timezone
 from rest_framework_simplejwt.tokens import AccessToken
 
 from shop.accounts import User
-from shop.api.auth import tokens
-from shop.carts import Cart, CartItem, SyncEvent
+from shop.api.auth import issue_tokens
+from shop.cart_sync import SyncEvent
+from shop.carts import Cart, CartItem
 from shop.checkout.jobs import CheckoutJob
 from shop.orders import NUMBER_ALPHABET, new_number
 from tests.support.api import PASSWORD, POST_CHECKOUT, Caller, granted, order_form, refused
@@ -176,7 +177,7 @@ def test_a_guest_who_was_switched_off_brings_nothing_and_hinders_nobody():
 def test_rights_stand_in_the_database_and_not_in_the_token():
     """A token of when they were staff."""
     person = User.objects.create_superuser("staff@example.com", "x")
-    staff = Caller(tokens(person)["access"])
+    staff = Caller(issue_tokens(person)["access"])
     path, reason = "/api/orders/PK-261122-0000000000/refunds/", {"reason": "because"}
     refused(staff.post(path, reason), 404, "not_found")
 

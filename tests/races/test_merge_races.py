@@ -13,7 +13,7 @@ from django.db import connection, transaction
 from django.http import HttpResponse
 
 from shop.accounts import User
-from shop.api.limits import Throttle
+from shop.api.throttling import Throttle
 from shop.carts import Cart, CartItem
 from shop.checkout.jobs import CheckoutJob
 from tests.support.api import PASSWORD, Caller, granted

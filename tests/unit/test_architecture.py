@@ -25,6 +25,7 @@ LAYERS = (
     ("shop.settings",),
     ("shop.catalogue", "shop.accounts", "shop.roles"),
     ("shop.carts",),
+    ("shop.cart_sync",),
     ("shop.orders",),
     ("shop.stock",),
     ("shop.payments",),
@@ -38,7 +39,7 @@ LAYERS = (
     ("workers.stop_signals", "workers.procfile", "workers.health"),
     ("workers.stack", "workers.standin", "workers.sweeper"),
 )
-DOMAIN = ("shop.money", "shop.backoff", *(package for layer in LAYERS[3:10] for package in layer))
+DOMAIN = ("shop.money", "shop.backoff", *(package for layer in LAYERS[3:11] for package in layer))
 # Packages without code of their own.
 EMPTY = ("shop", "workers")
 
