@@ -305,7 +305,7 @@ CACHES = {
 # Proxies in front of the web processes. With 0, X-Forwarded-For and X-Forwarded-Proto are ignored:
 # any caller can send them.
 TRUSTED_PROXIES = env_int("TRUSTED_PROXIES", 0, at_least=0)
-# Requests of one caller: generous for people, tight for programs that guess (shop/api/throttling.py).
+# Limits for one caller: generous for people, tight for password guessing (shop/api/throttling.py).
 THROTTLE_RATES = {
     "sign_in": "30/min",
     "guesses": "20/hour",  # wrong passwords of one account

@@ -87,6 +87,6 @@ class CartAdmin(ReadOnly, Listing):
 
 @admin.register(SyncEvent)
 class SyncEventAdmin(ReadOnly, Listing):
-    list_display = ("kind", "owner", "cart_id_seen", "cart_version_seen", "at")
+    list_display = ("kind", "is_refusal", "owner", "cart_id_seen", "cart_version_seen", "at")
     list_select_related = ("owner",)
-    list_filter = ("kind",)
+    list_filter = ("is_refusal", "kind")

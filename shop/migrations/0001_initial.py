@@ -364,6 +364,7 @@ class Migration(migrations.Migration):
             fields=[
                 ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
                 ('kind', models.CharField(max_length=40)),
+                ('is_refusal', models.BooleanField(default=False)),
                 ('cart_id_seen', models.BigIntegerField(blank=True, null=True)),
                 ('cart_version_seen', models.BigIntegerField(blank=True, null=True)),
                 ('detail', models.CharField(blank=True, max_length=500)),

@@ -130,7 +130,7 @@ def test_the_last_unit_taken_while_the_order_is_placed_ends_without_a_charge(
     finally:
         running_shop.stack.thaw("worker")
 
-    buyer.reads("We could not place this order", "Nothing was charged.", "Somebody was faster")
+    buyer.reads("We could not place this order", "Nothing was charged.", "Another buyer was faster")
     buyer.click("Change the cart")
     expect(buyer.page.get_by_text("Out of stock")).to_be_visible()
 
@@ -167,7 +167,7 @@ def test_what_only_the_server_finds_wrong_stands_beside_its_field_too(buyer: Bro
 
 def test_the_bill_can_go_elsewhere(buyer: BrowserUser):
     buyer.go_to_form()
-    buyer.page.get_by_label("The bill goes to the same address").uncheck()
+    buyer.page.get_by_label("Use the same address for the bill").uncheck()
     billing = buyer.page.get_by_role("group", name="Billing address")
     for label, value in FIELDS.items():
         billing.get_by_label(label).fill(value)

@@ -37,7 +37,7 @@ def walk(buyer: BrowserUser) -> Iterator[str]:
     buyer.open("/products/block-printed-notebook/")
     yield "product"
     buyer.open("/cart/")
-    buyer.page.get_by_text("Nothing in it yet.").wait_for()
+    buyer.page.get_by_text("Your cart is empty.").wait_for()
     yield "empty cart"
     buyer.add("handloom-cotton-throw", variant="Indigo")
     yield "added"
@@ -147,6 +147,6 @@ def test_an_unknown_product_is_a_page_that_leads_back(buyer: BrowserUser):
     buyer.forgiven += ("/products/nothing/",)
     buyer.open("/products/nothing/")
 
-    buyer.reads("This shelf is empty")
+    buyer.reads("Page not found")
     buyer.click("To the shop")
     buyer.reads("Good things, made to last")

@@ -105,7 +105,7 @@ def test_an_order_that_cannot_be_sent_can_be_sent_again(buyer: BrowserUser):
     buyer.context.set_offline(True)
     buyer.click("Place the order")
     alert = buyer.page.get_by_role("alert")
-    expect(alert).to_contain_text("sending it again will not make a second one")
+    expect(alert).to_contain_text("sending it again does not order twice")
 
     buyer.context.set_offline(False)
     buyer.click("Place the order")
@@ -121,7 +121,7 @@ def test_a_network_lost_while_waiting_is_told_and_nothing_else_is(
     buyer.order()
     checkout = buyer.status()
     buyer.context.set_offline(True)
-    trouble = buyer.page.get_by_text("We cannot reach the shop just now")
+    trouble = buyer.page.get_by_text("We cannot reach the shop at the moment")
     expect(trouble).to_be_visible(timeout=15_000)
     buyer.reads("Ready to pay")
     running_shop.pay(checkout)
@@ -234,7 +234,7 @@ def test_a_cancelled_checkout_leaves_the_cart_as_it_was(buyer: BrowserUser):
 
     buyer.click("Cancel this order")
 
-    buyer.reads("Cancelled", "Nothing was charged.", "Your cart is as it was.")
+    buyer.reads("Cancelled", "Nothing was charged.", "Your cart is unchanged.")
     buyer.page.reload()
     buyer.reads("Cancelled")
     buyer.click("See the cart")
@@ -281,7 +281,7 @@ def test_a_payment_too_late_for_the_items_comes_back(
     expect(buyer.page.locator("main")).to_contain_text("₹1,499")
     until(lambda: buyer.status()["status"] == "refunded")
     buyer.page.reload()
-    buyer.reads("Refunded", "Your money is back where it came from.")
+    buyer.reads("Refunded", "Your money was sent back to the account or card you paid with.")
 
 
 def test_a_payment_that_does_not_fit_is_looked_into_and_the_money_is_called_safe(
@@ -296,7 +296,7 @@ def test_a_payment_that_does_not_fit_is_looked_into_and_the_money_is_called_safe
         {"order_id": order_id, "outcome": "captured", "amount": 100, "force": True},
     )
 
-    buyer.reads("We are looking into your payment", "Your money is safe", "do not pay again")
+    buyer.reads("We are checking your payment", "Your money is safe", "do not pay again")
 
 
 def test_anothers_checkout_is_shown_to_nobody(new_user: NewUser):

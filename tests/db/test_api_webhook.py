@@ -1,5 +1,6 @@
 """The webhook endpoint: verifies, stores and answers. Events are handled later."""
 
+import base64
 import json
 
 import pytest
@@ -39,6 +40,16 @@ def test_a_genuine_event_notifies_a_worker(redis):
 
     [message] = redis.lrange("webhooks", 0, -1)
     assert json.loads(message)["headers"]["task"] == "payments.reconcile_webhook"
+
+
+@pytest.mark.parametrize("header", ["", "e" * 65, "evt_\x7f"])
+def test_the_message_carries_the_stored_id_of_an_event_without_one(redis, header):
+    granted(deliver(event_id=header))
+
+    [message] = redis.lrange("webhooks", 0, -1)
+    _args, kwargs, _options = json.loads(base64.b64decode(json.loads(message)["body"]))
+    assert kwargs == {"event_id": InboxEvent.objects.get().gateway_event_id}
+    assert kwargs["event_id"].startswith("sha256:")
 
 
 @pytest.mark.parametrize(

@@ -133,9 +133,9 @@ test("setting a quantity to nothing takes the line out", async () => {
 
 test("other tabs hear of a change and fetch it", async () => {
   const browser = { hub: new Hub(), storage: new Storage() };
-  const here = open(browser);
+  const first = open(browser);
   const there = open(browser);
-  here.server.answers["POST cart/add/"] = () => answer(200, { cart: cartOf(4, PLANTER) });
+  first.server.answers["POST cart/add/"] = () => answer(200, { cart: cartOf(4, PLANTER) });
   there.server.answers["GET cart/"] = inTurn(says(cartOf(3)), says(cartOf(4, PLANTER)));
   const theirs = CartManager.of(there.session);
   await theirs.getCart();
@@ -143,7 +143,7 @@ test("other tabs hear of a change and fetch it", async () => {
     theirs.addEventListener("change", ({ detail }) => resolve(detail));
   });
 
-  await CartManager.of(here.session).addItem(4, 8);
+  await CartManager.of(first.session).addItem(4, 8);
 
   assert.equal((await heard).version, 4);
 });

@@ -130,17 +130,17 @@ test("no address lies in storage", async () => {
 
 // --- following ---------------------------------------------------------------------------------
 
-/** Watch, and keep what is told. */
+/** Watch a checkout, and collect its statuses and errors. */
 function watched(parts) {
-  const told = [];
-  const troubles = [];
+  const statuses = [];
+  const errors = [];
   const watch = watchCheckout(
     "c-1",
-    ({ status }) => told.push(status),
-    { onTrouble: (error) => troubles.push(error?.code ?? null) },
+    ({ status }) => statuses.push(status),
+    { onTrouble: (error) => errors.push(error?.code ?? null) },
     parts.session,
   );
-  return { ...watch, told, troubles };
+  return { ...watch, statuses, errors };
 }
 
 test("looks come at the server's pace, a little later and never sooner", async () => {
@@ -154,11 +154,11 @@ test("looks come at the server's pace, a little later and never sooner", async (
   await settled();
 
   await parts.clock.advance(100);
-  assert.deepEqual(watch.told, ["queued"]);
+  assert.deepEqual(watch.statuses, ["queued"]);
   await parts.clock.advance(100 * JITTER - 100);
-  assert.deepEqual(watch.told, ["queued", "awaiting_payment"]);
+  assert.deepEqual(watch.statuses, ["queued", "awaiting_payment"]);
   await parts.clock.advance(3000);
-  assert.equal(watch.told.length, 2);
+  assert.equal(watch.statuses.length, 2);
   await parts.clock.advance(3000 * JITTER - 3000);
   assert.equal((await watch.done).status, "paid");
 });
@@ -170,7 +170,7 @@ test("an unchanged checkout costs no body, and is looked at less often, up to Re
 
   await parts.clock.advance(20_000);
 
-  assert.deepEqual(watch.told, ["queued"]);
+  assert.deepEqual(watch.statuses, ["queued"]);
   assert.equal(parts.server.to(LOOK)[1].headers.get("If-None-Match"), '"queued"');
   // After 0, 1.1, 3.3, 6.6, 9.9, 13.2, 16.5 and 19.8 seconds.
   assert.equal(parts.server.to(LOOK).length, 8);
@@ -183,11 +183,11 @@ test("a look that fails is not a checkout that failed", async () => {
   const watch = watched(parts);
 
   await parts.clock.advance(1000 * JITTER);
-  assert.deepEqual(watch.troubles, ["no_connection", "x"]);
+  assert.deepEqual(watch.errors, ["no_connection", "x"]);
   await parts.clock.advance(2000 * JITTER);
 
-  assert.deepEqual(watch.troubles, ["no_connection", "x", null]);
-  assert.deepEqual(watch.told, ["queued"]);
+  assert.deepEqual(watch.errors, ["no_connection", "x", null]);
+  assert.deepEqual(watch.statuses, ["queued"]);
   watch.stop();
 });
 
@@ -255,7 +255,7 @@ test("a look asked for while one is under way is made after it", async () => {
   const watch = watched(parts);
   await settled();
 
-  watch.look();
+  watch.pollNow();
   release();
 
   assert.equal((await watch.done).status, "paid");

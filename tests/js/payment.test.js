@@ -106,8 +106,8 @@ test("a failed attempt is told, and the same form goes on to succeed", async () 
   form.listeners["payment.failed"](DECLINED);
   form.options.handler(RECEIPT);
 
-  const told = { code: "BAD_REQUEST_ERROR", reason: "declined", message: "No." };
-  assert.deepEqual(failures, [told]);
+  const failure = { code: "BAD_REQUEST_ERROR", reason: "declined", message: "No." };
+  assert.deepEqual(failures, [failure]);
   assert.equal((await paying).outcome, "returned");
 });
 

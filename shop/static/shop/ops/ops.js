@@ -1,6 +1,6 @@
 /** The operations page: loads the figures every few seconds and shows them. */
 
-import { find, tell } from "../pages/dom.js";
+import { find, setText } from "../pages/dom.js";
 import { Chart } from "./chart.js";
 import { carts, checkouts, times } from "./chart_data.js";
 import { note, updateAges } from "./elements.js";
@@ -63,16 +63,16 @@ function show(figures) {
   find("stuck-count", root).textContent = current.stuck.count ? String(current.stuck.count) : "";
   for (const per of root.querySelectorAll("[data-per]")) per.textContent = perBucket(span.bucket_seconds);
   const [since, until] = [span.since, span.until].map((at) => clock.whole(Date.parse(at)));
-  tell(find("as-of", root), `${since} – ${until} · as of ${clock.exact(Date.parse(current.as_of))}`);
+  setText(find("as-of", root), `${since} – ${until} · as of ${clock.exact(Date.parse(current.as_of))}`);
   updateAges(root, Date.now());
 }
 
 /** @param {Error | null} error @param {number | null} lastMs */
 function onError(error, lastMs) {
   root.classList.toggle("ops-stale", error !== null);
-  if (!error) return tell(find("error", root), null);
+  if (!error) return setText(find("error", root), null);
   const stale = lastMs === null ? "" : ` The figures are stale: they are from ${clock.exact(lastMs)}.`;
-  tell(find("error", root), `${error.message}${stale}`);
+  setText(find("error", root), `${error.message}${stale}`);
   if (error instanceof SignedOut) {
     const signIn = document.createElement("a");
     signIn.href = root.dataset.signIn;
