@@ -281,7 +281,7 @@ def test_a_payment_too_late_for_the_items_comes_back(
     expect(buyer.page.locator("main")).to_contain_text("₹1,499")
     until(lambda: buyer.status()["status"] == "refunded")
     buyer.page.reload()
-    buyer.reads("Refunded", "Your money was sent back to the account or card you paid with.")
+    buyer.reads("Refunded", "Your money was sent back the way you paid.")
 
 
 def test_a_payment_that_does_not_fit_is_looked_into_and_the_money_is_called_safe(

@@ -30,18 +30,18 @@ for (const status of Object.keys(BADGES)) {
   });
 }
 
-test("a state of a newer shop is shown in the server's words", () => {
+test("an unknown status shows the server's message", () => {
   assert.equal(describe(checkoutOf("on_the_moon", { message: "It flies." })).title, "It flies.");
 });
 
-test("who pays after the end reads that, who pays in time does not", () => {
+test("a late payment is explained, a payment in time is not", () => {
   const message = "Your payment arrived after you cancelled; your order is confirmed.";
 
   assert.equal(describe(checkoutOf("paid", { message, paid_late: true })).lead, message);
   assert.equal(describe(checkoutOf("paid", { message, paid_late: false })).lead, null);
 });
 
-test("a refund that came back is shown in the server's words, with no promise that it was sent", () => {
+test("a failed refund shows the server's message, without a promise that it was sent", () => {
   const words = describe(checkoutOf("in_review", { refund: { status: "failed" } }));
 
   assert.equal(words.lead, undefined);
@@ -49,7 +49,7 @@ test("a refund that came back is shown in the server's words, with no promise th
   assert.doesNotMatch(words.money + words.next, /sent|way back/);
 });
 
-test("only a checkout that can be paid offers to pay", () => {
+test("only a payable checkout offers the payment", () => {
   const offering = Object.keys(BADGES).filter((status) =>
     actions(describe(status === "awaiting_payment" ? payable() : checkoutOf(status), { nowMs: AT })).includes("pay"),
   );
@@ -57,14 +57,14 @@ test("only a checkout that can be paid offers to pay", () => {
   assert.deepEqual(offering, ["awaiting_payment"]);
 });
 
-test("who has paid is asked not to pay again", () => {
+test("after a payment the page asks not to pay again", () => {
   const words = describe(payable(), { visit: "returned", nowMs: AT });
 
   assert.ok(!actions(words).includes("pay"));
   assert.match(words.next, /do not pay again/);
 });
 
-test("a payment that failed says why, and offers another try", () => {
+test("a failed payment shows the reason and offers another try", () => {
   const shown = describe(payable(), { failure: { message: "Declined by the bank." }, nowMs: AT });
   const reloaded = describe(
     payable({ payment: { ...payable().payment, last_error: { message: "Declined by the bank." } } }),
@@ -76,21 +76,21 @@ test("a payment that failed says why, and offers another try", () => {
   assert.equal(shown.actions[0][0], "pay");
 });
 
-test("a form that was closed leaves the door open, and says that a payment would be noticed", () => {
+test("after the form was closed the page offers the payment, and says that a payment would be noticed", () => {
   const words = describe(payable(), { visit: "dismissed", nowMs: AT });
 
   assert.equal(words.actions[0][0], "pay");
   assert.match(words.money, /your money is safe/);
 });
 
-test("when the time to pay is over there is nothing to pay with", () => {
+test("after the time to pay the page offers no payment", () => {
   const words = describe(payable(), { nowMs: AT + 900_000 });
 
   assert.deepEqual(words.actions, []);
   assert.match(words.next, /do not pay now/);
 });
 
-test("each failure leads to where it can be mended", () => {
+test("each failure offers the matching action", () => {
   const first = (code) => describe(failed(code)).actions[0][0];
 
   assert.equal(first("out_of_stock"), "cart");
@@ -99,13 +99,13 @@ test("each failure leads to where it can be mended", () => {
   assert.equal(first("a_code_of_tomorrow"), "again");
 });
 
-test("PIN codes and phones are taken as people write them", () => {
+test("PIN codes and phone numbers may have spaces and dashes", () => {
   for (const pin of ["560001", "560 001", " 560-001 "]) assert.equal(addressError("postal_code", pin), null);
   for (const phone of ["9845012345", "98450 12345", "+91 98450-12345", "098450 12345"])
     assert.equal(addressError("phone", phone), null);
 });
 
-test("what cannot be a PIN code or a phone is told apart from what was left out", () => {
+test("invalid and missing values have different errors", () => {
   for (const pin of ["56001", "056001", "5600011", "abcdef"]) assert.match(addressError("postal_code", pin), /six/);
   for (const phone of ["12345", "1845012345", "98450123456"]) assert.match(addressError("phone", phone), /ten/);
   assert.match(addressError("phone", " "), /needs/);

@@ -23,4 +23,4 @@ export {
   processCheckout,
   recoverCartSync,
 } from "./storefront/recovery.js";
-export { Session, StorefrontError, browserSession } from "./storefront/session.js";
+export { Session, StorefrontError, here } from "./storefront/session.js";

@@ -1,6 +1,6 @@
 import { StorefrontError, processCheckout } from "../storefront.js";
 import { addressError } from "./address.js";
-import { find, make, setText } from "./dom.js";
+import { find, itemOf, make, setText } from "./dom.js";
 import { mark, summarise } from "./form-errors.js";
 import { cart } from "./header.js";
 import { money } from "./words.js";
@@ -18,11 +18,9 @@ function show(now) {
   setText(find("total"), money(now.total_paise));
   find("brief").replaceChildren(
     ...now.items.map((item) =>
-      make(
-        "li",
-        {},
-        make("span", {}, `${item.quantity} × ${item.name}`),
-        make("span", {}, money(item.line_total_paise)),
+      itemOf(
+        item,
+        money(item.line_total_paise),
         ...(item.problem ? [make("span", { className: "stock" }, item.problem)] : []),
       ),
     ),
@@ -76,6 +74,12 @@ function showError(error) {
   if (error.details?.cart) show(error.details.cart);
 }
 
+/** @param {boolean} isBusy */
+function setBusy(isBusy) {
+  submit.disabled = isBusy;
+  submit.textContent = isBusy ? "Placing …" : "Place the order";
+}
+
 form.addEventListener("submit", async (event) => {
   event.preventDefault();
   setText(summary, null);
@@ -85,13 +89,11 @@ form.addEventListener("submit", async (event) => {
       .filter(([, sentence]) => sentence)
   );
   if (invalid.length) return summarise(summary, "Please correct these fields:", invalid);
-  submit.disabled = true;
-  submit.textContent = "Placing the order …";
+  setBusy(true);
   try {
     await post();
   } catch (error) {
-    submit.disabled = false;
-    submit.textContent = "Place the order";
+    setBusy(false);
     showError(error);
   }
 });
@@ -108,10 +110,7 @@ form.addEventListener("input", ({ target }) => {
 same.addEventListener("change", () => {
   billing.hidden = billing.disabled = same.checked;
 });
-addEventListener("pageshow", () => {
-  submit.disabled = false; // the back button restored the page
-  submit.textContent = "Place the order";
-});
+addEventListener("pageshow", () => setBusy(false)); // the back button restores the page as it was
 
 cart.addEventListener("change", (event) => show(/** @type {CustomEvent} */ (event).detail));
 cart.getCart(true).then(show, showError);

@@ -16,6 +16,16 @@ export function make(tag, { data = {}, ...properties } = {}, ...children) {
   return element;
 }
 
+/** Replace the terms of a `dl`. @param {HTMLElement} list @param {[string, string][]} pairs */
+export const showTerms = (list, pairs) =>
+  list.replaceChildren(
+    ...pairs.flatMap(([name, value]) => [make("dt", {}, name), make("dd", {}, value)]),
+  );
+
+/** An item of an order. @param {any} item @param {string} price @param {Node[]} more */
+export const itemOf = ({ quantity, name }, price, ...more) =>
+  make("li", {}, make("span", {}, `${quantity} × ${name}`), make("span", {}, price), ...more);
+
 /** Show `text` in the element, or hide the element without a text.
  *  @param {HTMLElement} element @param {string | null} [text] */
 export function setText(element, text) {

@@ -1,17 +1,15 @@
 /** The header of every page: the number of units in the cart, and the account. */
 
-import { CartManager, browserSession } from "../storefront.js";
-import { ignoreStorefrontError } from "../storefront/session.js";
-import { find } from "./dom.js";
+import { CartManager, here } from "../storefront.js";
+import { ignoreShopError } from "../storefront/session.js";
+import { find, setText } from "./dom.js";
 
-export const session = browserSession();
+export const session = here();
 export const cart = CartManager.of(session);
 
 function showCount() {
   const units = cart.shown?.units_count ?? 0;
-  const count = find("cart-count");
-  count.hidden = units === 0;
-  count.textContent = String(units);
+  setText(find("cart-count"), units ? String(units) : null);
 }
 
 function showAccount() {
@@ -24,7 +22,7 @@ function showAccount() {
 cart.addEventListener("change", showCount);
 session.parts.channel?.addEventListener("message", showAccount);
 // A page restored by the back button shows the cart of that time.
-addEventListener("pageshow", ({ persisted }) => persisted && cart.getCart(true).catch(ignoreStorefrontError));
+addEventListener("pageshow", ({ persisted }) => persisted && cart.getCart(true).catch(ignoreShopError));
 
 showAccount();
-cart.getCart().catch(ignoreStorefrontError);
+cart.getCart().catch(ignoreShopError);

@@ -1,4 +1,4 @@
-import { find, make, setText } from "./dom.js";
+import { showTerms, find, itemOf, make, setText } from "./dom.js";
 import { session } from "./header.js";
 import { BADGES, describe } from "./states.js";
 import { addressLines, day, money } from "./words.js";
@@ -14,28 +14,21 @@ function show(order) {
   find("to-status").href = `/checkout/${order.checkout_id}`;
   find("to-status").hidden = order.status === "paid";
   find("lines").replaceChildren(
-    ...order.lines.map((/** @type {any} */ line) =>
-      make(
-        "li",
-        {},
-        make("span", {}, `${line.quantity} × ${line.name}`),
-        make("span", {}, money(line.line_total_paise)),
-      ),
-    ),
+    ...order.lines.map((/** @type {any} */ line) => itemOf(line, money(line.line_total_paise))),
   );
   setText(find("total"), money(order.amount_paise));
   const lines = addressLines(order.shipping_address);
   find("address").replaceChildren(...lines.flatMap((line) => [line, make("br")]));
-  find("facts").replaceChildren(
-    ...[["Ordered", day(order.created_at)], ["Paid", order.paid_at ? day(order.paid_at) : "not yet"]]
-      .flatMap(([name, value]) => [make("dt", {}, name), make("dd", {}, value)]),
-  ); // prettier-ignore
+  showTerms(find("facts"), [
+    ["Ordered", day(order.created_at)],
+    ["Paid", order.paid_at ? day(order.paid_at) : "not yet"],
+  ]);
   find("found").hidden = false;
 }
 
 /** @param {any} order */
 function sentenceOf(order) {
-  if (order.status === "awaiting_payment") return "Your items are set aside. Open the checkout to pay, or to see whether your payment has arrived.";
+  if (order.status === "awaiting_payment") return "Your items are set aside. Open the checkout to pay or to see your payment.";
   return describe({ ...order, order }).money; // prettier-ignore
 }
 

@@ -124,7 +124,7 @@ export function describe(checkout, { visit = null, failure = null, nowMs = 0 } =
       return {
         tone: "safe",
         title: "Your money is on its way back",
-        money: "Your money is safe. It goes back to the account or card you paid with.",
+        money: "Your money is safe. It goes back the way you paid.",
         next: "Banks take five to seven working days. If you still want the items, order again.",
         actions: SEE_CART,
       };
@@ -132,7 +132,7 @@ export function describe(checkout, { visit = null, failure = null, nowMs = 0 } =
       return {
         tone: "safe",
         title: "Refunded",
-        money: "Your money was sent back to the account or card you paid with.",
+        money: "Your money was sent back the way you paid.",
         next: "If your bank does not show it within seven working days, write to us and name this checkout.",
         actions: SEE_CART,
       };

@@ -1,6 +1,6 @@
 import { StorefrontError, cancelCheckout, pay, watchCheckout } from "../storefront.js";
-import { find, make, setText } from "./dom.js";
-import { ignoreStorefrontError } from "../storefront/session.js";
+import { showTerms, find, make, setText } from "./dom.js";
+import { ignoreShopError } from "../storefront/session.js";
 import { cart, session } from "./header.js";
 import { STEPS, describe } from "./states.js";
 import { clock, money } from "./words.js";
@@ -139,15 +139,9 @@ function showTimeline(steps) {
 
 /** @param {Checkout} now */
 function showFacts({ order, amount_paise: paise }) {
-  const facts = [
-    ["Order", order?.number],
-    ["Total", money(paise)],
-  ];
-  find("facts").replaceChildren(
-    ...facts
-      .filter(([, value]) => value)
-      .flatMap(([name, value]) => [make("dt", {}, name), make("dd", {}, value)]),
-  );
+  /** @type {[string, string][]} */
+  const total = [["Total", money(paise)]];
+  showTerms(find("facts"), order ? [["Order", order.number], ...total] : total);
 }
 
 /** @param {Checkout} now */
@@ -155,15 +149,13 @@ function change(now) {
   checkout = now;
   if (now.status !== "awaiting_payment") form?.abort(); // paid, although the form has not reported it
   if (now.poll.done) storage.removeItem(VISIT);
-  if (now.status === "paid") cart.getCart(true).catch(ignoreStorefrontError); // the bought items are no longer in it
+  if (now.status === "paid") cart.getCart(true).catch(ignoreShopError); // the bought items are no longer in it
   show();
 }
 
 /** @param {StorefrontError | null} error */
 function showConnection(error) {
-  const lost =
-    "We cannot reach the shop at the moment and keep trying. Your checkout continues without this" +
-    " page: nothing is lost, and nothing is charged twice.";
+  const lost = "We cannot reach the shop at the moment. Your checkout continues without this page.";
   setText(find("trouble"), error && lost);
 }
 

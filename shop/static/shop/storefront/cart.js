@@ -12,7 +12,7 @@
  */
 
 import { startCheckout } from "./checkout.js";
-import { StorefrontError, browserSession, ignoreStorefrontError } from "./session.js";
+import { StorefrontError, here, ignoreShopError } from "./session.js";
 
 const CART_FRESH_MS = 30_000;
 
@@ -38,12 +38,12 @@ export class CartManager extends EventTarget {
   #session;
 
   /** The one cart manager of a session. */
-  static of(session = browserSession()) {
+  static of(session = here()) {
     if (!managers.has(session)) managers.set(session, new CartManager(session));
     return /** @type {CartManager} */ (managers.get(session));
   }
 
-  constructor(session = browserSession()) {
+  constructor(session = here()) {
     super();
     this.#session = session;
     session.parts.channel?.addEventListener("message", ({ data }) => this.#onMessage(data));
@@ -142,6 +142,6 @@ export class CartManager extends EventTarget {
   /** @param {{type: string, version?: number}} message from another tab */
   #onMessage({ type, version }) {
     if (type === "cart" && version === this.shown?.version) return;
-    this.getCart(true).catch(ignoreStorefrontError); // offline: the next fetch updates it
+    this.getCart(true).catch(ignoreShopError); // offline: the next fetch updates it
   }
 }

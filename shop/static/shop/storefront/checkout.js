@@ -14,7 +14,7 @@ import {
   CHECKOUT_KEY,
   FIRST_BACKOFF_MS,
   StorefrontError,
-  browserSession,
+  here,
   withRetries,
   readJson,
   retryAfterMs,
@@ -34,7 +34,7 @@ const ENDED_UNPAID = new Set(["failed", "cancelled", "expired", "refunded"]);
  * @returns {Promise<Checkout>}
  * @throws {StorefrontError}
  */
-export async function startCheckout({ shippingAddress, billingAddress, cart }, session = browserSession()) {
+export async function startCheckout({ shippingAddress, billingAddress, cart }, session = here()) {
   const body = {
     payment_method: "razorpay",
     currency: "INR",
@@ -94,7 +94,7 @@ function fingerprint(text) {
  * @returns {Promise<Checkout>}
  * @throws {StorefrontError} `cannot_cancel` once a payment is known
  */
-export async function cancelCheckout(id, session = browserSession()) {
+export async function cancelCheckout(id, session = here()) {
   return (await session.request("POST", `checkouts/${id}/cancel/`)).content;
 }
 
@@ -109,7 +109,7 @@ export async function cancelCheckout(id, session = browserSession()) {
  * @param {{onTrouble?: (error: StorefrontError | null) => void}} [options]
  * @returns {Watch} `done` is rejected when polling again cannot help (404, signed out)
  */
-export function watchCheckout(id, onChange, { onTrouble = () => {} } = {}, session = browserSession()) {
+export function watchCheckout(id, onChange, { onTrouble = () => {} } = {}, session = here()) {
   const { page, network, random, setTimeout, clearTimeout } = session.parts;
   let stopped = false;
   let mustPoll = false;

@@ -13,7 +13,7 @@
  *   razorpay_signature: string}} Receipt
  */
 
-import { StorefrontError, browserSession, withRetries } from "./session.js";
+import { StorefrontError, here, withRetries } from "./session.js";
 
 /**
  * Open the payment form. Keep watching the checkout, because the form may never report back.
@@ -24,7 +24,7 @@ import { StorefrontError, browserSession, withRetries } from "./session.js";
  * @returns {Promise<Outcome>}
  * @throws {StorefrontError} the form cannot be opened
  */
-export async function pay(checkout, options = {}, session = browserSession()) {
+export async function pay(checkout, options = {}, session = here()) {
   const Razorpay = session.parts.razorpay();
   if (!checkout.payment || checkout.status !== "awaiting_payment") {
     const message = "This checkout cannot be paid now.";

@@ -7,15 +7,16 @@
  */
 
 import { CartManager } from "./cart.js";
-import { StorefrontError, browserSession } from "./session.js";
+import { StorefrontError, here } from "./session.js";
 
 const RECOVERY_PAUSE_MS = 60_000;
 const RECOVERED_AT = "pakka.recoveredAt";
-const OLD_STOREFRONT_KEYS = ["cartId", "cart_id", "cartData", "cart_data", "cartItems"];
+// Keys of older storefronts.
+const OLD_KEYS = ["cartId", "cart_id", "cartData", "cart_data", "cartItems"];
 const CART_ERRORS = new Set(["cart_empty", "cart_not_found", "cart_changed"]);
 
 /** The cart as the server has it now. */
-export const getUserActiveCart = (session = browserSession()) => CartManager.of(session).getCart(true);
+export const getUserActiveCart = (session = here()) => CartManager.of(session).getCart(true);
 
 /**
  * Post the cart. After an error about the cart, fetch the cart again, and rethrow the error.
@@ -23,7 +24,7 @@ export const getUserActiveCart = (session = browserSession()) => CartManager.of(
  * @param {Address} shippingAddress @param {Address | null} [billingAddress]
  * @returns {Promise<Checkout>}
  */
-export async function processCheckout(shippingAddress, billingAddress = null, session = browserSession()) {
+export async function processCheckout(shippingAddress, billingAddress = null, session = here()) {
   try {
     return await CartManager.of(session).checkout(shippingAddress, billingAddress);
   } catch (error) {
@@ -37,9 +38,9 @@ export async function processCheckout(shippingAddress, billingAddress = null, se
  *
  * @param {string} kind the error, for operations
  */
-export async function recoverCartSync(kind = "stale_copy", session = browserSession()) {
+export async function recoverCartSync(kind = "stale_copy", session = here()) {
   const seen = CartManager.of(session).shown;
-  for (const key of OLD_STOREFRONT_KEYS) session.parts.storage.removeItem(key);
+  for (const key of OLD_KEYS) session.parts.storage.removeItem(key);
   CartManager.of(session).forget();
   const cart = await CartManager.of(session).getCart(true);
   if (session.isKnown) {
@@ -55,7 +56,7 @@ export async function recoverCartSync(kind = "stale_copy", session = browserSess
  * @param {unknown} error
  * @returns {Promise<Cart | null>} the server's cart; null for another error, or within that minute
  */
-export async function handleCartError(error, session = browserSession()) {
+export async function handleCartError(error, session = here()) {
   const { storage, now } = session.parts;
   if (!(error instanceof StorefrontError) || !CART_ERRORS.has(error.code)) return null;
   if (now() - Number(storage.getItem(RECOVERED_AT)) < RECOVERY_PAUSE_MS) return null;

@@ -21,7 +21,7 @@
  * @typedef {{status: number, headers: Headers, content: any}} Reply
  */
 
-export const MAX_TRIES = 3; // of a request that can be repeated
+const MAX_TRIES = 3; // of a request that can be repeated
 export const FIRST_BACKOFF_MS = 1_000;
 const MAX_WAIT_MS = 10_000; // between two tries
 
@@ -89,7 +89,7 @@ export class Session {
   async signOut() {
     const tokens = this.tokens;
     this.#forget();
-    if (tokens) await this.#send("POST", "auth/sign-out/", { body: { refresh: tokens.refresh } }).catch(ignoreStorefrontError);
+    if (tokens) await this.#send("POST", "auth/sign-out/", { body: { refresh: tokens.refresh } }).catch(ignoreShopError);
   }
 
   #forget() {
@@ -121,7 +121,7 @@ export class Session {
   async #enter(path, email, password) {
     // The guest's cart is merged only with a valid guest token.
     const guest = this.tokens;
-    if (guest) await this.#fetchTokens(() => this.#refresh(guest)).catch(ignoreStorefrontError);
+    if (guest) await this.#fetchTokens(() => this.#refresh(guest)).catch(ignoreShopError);
     await this.#newTokens(path, { email, password }, email);
     this.#newBuyer();
   }
@@ -164,8 +164,8 @@ export class Session {
     return new StorefrontError({
       code: "signed_out",
       message: wasGuest
-        ? "Your visit as a guest has ended because you were away for a long time. Please start again."
-        : "You were signed out because you were away for a long time. Please sign in again.",
+        ? "Your guest session has expired. Please start again."
+        : "Your session has expired. Please sign in again.",
       status: 401,
     });
   }
@@ -227,7 +227,7 @@ export function readJson(storage, key) {
 }
 
 /** A `catch` handler where an error response or a lost network does not matter. @param {unknown} error */
-export function ignoreStorefrontError(error) {
+export function ignoreShopError(error) {
   if (!(error instanceof StorefrontError)) throw error;
 }
 
@@ -255,7 +255,7 @@ export async function withRetries(send, { parts }) {
 let session;
 
 /** The session of this page. Created on first use, so that programs without a browser can import this. */
-export function browserSession() {
+export function here() {
   return (session ??= new Session(browserParts()));
 }
 
@@ -263,7 +263,7 @@ export function browserSession() {
 function browserParts() {
   return {
     apiUrl: "/api/",
-    storage: availableStorage(),
+    storage: storage(),
     fetch: globalThis.fetch,
     setTimeout: (work, ms) => globalThis.setTimeout(work, ms),
     clearTimeout: (timer) => globalThis.clearTimeout(timer),
@@ -277,7 +277,7 @@ function browserParts() {
 }
 
 /** localStorage, or memory where the browser forbids it. @returns {KeyValueStore} */
-function availableStorage() {
+function storage() {
   try {
     localStorage.getItem(TOKENS);
     return localStorage;
