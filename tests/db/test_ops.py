@@ -1,6 +1,8 @@
 """The operations page: correct figures, for staff only."""
 
 import json
+import time
+from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime, timedelta
 
 import pytest
@@ -390,6 +392,20 @@ def test_figures_are_cached_for_a_moment(staff, django_assert_num_queries):
 
     with django_assert_num_queries(2):  # the session and its user
         staff.get(reverse("ops_data"))
+
+
+def test_figures_are_served_stale_while_they_are_read_but_not_for_long():
+    entry = cache._entries["x"] = cache._Entry(found={"n": 1}, fresh_until=time.monotonic() - 1)
+    with ThreadPoolExecutor(1) as thread:
+        with entry.lock:  # another thread reads
+            assert cache._cached("x", 60, lambda: {"n": 2}) == {"n": 1}
+
+            entry.fresh_until -= cache.MAX_STALE_SECONDS
+            waiting = thread.submit(cache._cached, "x", 60, lambda: {"n": 2})
+            with pytest.raises(TimeoutError):
+                waiting.result(timeout=0.2)
+
+        assert waiting.result(timeout=30) == {"n": 2}
 
 
 def test_the_number_of_queries_does_not_grow_with_the_shop(now, django_assert_max_num_queries):
