@@ -42,7 +42,7 @@ check: $(VENV)/.tests ## format, lint, types, migrations, settings, then every t
 bench: $(VENV)/.tests ## how fast it is, beside two reference shops (BENCH_ARGS='--quick'; tests/bench/README.md)
 	@$(BIN)/python -m tests.bench $(BENCH_ARGS)
 
-prove: $(VENV)/.tests ## the fault suite: kills, flushes, floods, then the books (LONG=1: for half an hour, written to docs/proof.md; SEED=7: again)
+prove: $(VENV)/.tests ## the fault suite: kills, outages and load, then the books (LONG=1: for half an hour, written to docs/proof.md; SEED=7: again)
 	@$(BIN)/python -m tests.prove $(if $(LONG),--long --write-proof docs/proof.md) $(if $(SEED),--seed $(SEED)) $(PROVE_ARGS)
 
 format: $(VENV)/.tests ## format the code, and mend what the linter can mend by itself

@@ -1,4 +1,4 @@
-"""The bench's gateway as a process of its own: its CPU time is not the shop's."""
+"""The benchmark's gateway in its own process, so that its CPU time is not the shop's."""
 
 from __future__ import annotations
 
@@ -47,11 +47,11 @@ class GatewayProcess:
         self._process.kill()
 
     def set_up(self, *, shop_port: int, delay_ms: int) -> None:
-        """Which shop hears of payments, and how long Razorpay's own routes take."""
+        """Set the shop that receives webhooks, and the delay of Razorpay's routes."""
         self._ask("setup", shop_port=shop_port, delay_ms=delay_ms)
 
     def storm(self, order_ids: list[str], *, connections: int) -> dict[str, Any]:
-        """A captured payment for each, their webhooks sent as fast as the shop takes them."""
+        """Capture a payment for each order; send webhooks as fast as the shop takes them."""
         return self._ask("storm", order_ids=order_ids, connections=connections)
 
     def _ask(self, what: str, **body: object) -> Any:

@@ -1,4 +1,4 @@
-"""The machine that was measured on: figures mean nothing without it."""
+"""Describe the machine of a run: figures mean nothing without it."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ SETTINGS = ("fsync", "synchronous_commit", "full_page_writes", "shared_buffers")
 
 
 def load_average() -> float:
-    """Of the last minute: how many processes wanted to run."""
+    """The load average of the last minute."""
     return os.getloadavg()[0]
 
 

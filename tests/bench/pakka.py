@@ -1,4 +1,4 @@
-"""Our own shop, as the Procfile starts it, without Flower; its gateway is the bench's."""
+"""Pakka as the Procfile starts it, without Flower, with the benchmark's gateway."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from workers.stack.stack import Stack
 
 PROCESSES = ("web", "worker", "gateway", "sweeper")
 FLASH_SKU = "BENCH-FLASH"
-# What this shell sets must not reach the shop: it runs as in production.
+# Unset, so that the shop runs as in production.
 UNSET = (
     "DATA_DIR", "DATABASE_URL", "REDIS_URL", "CELERY_BROKER_URL", "ROLE", "LOG_LEVEL", "SECRET_KEY",
     "PUBLIC_URL", "ALLOWED_HOSTS", "PORT", "FLOWER_PORT", "STANDIN_PORT",
@@ -36,7 +36,7 @@ _PROGRESS = """
     JOIN shop_checkoutjob job ON job.id = wanted.id
     LEFT JOIN shop_gatewayorder remote ON remote.order_id = job.order_id AND NOT remote.is_duplicate
 """
-# Both walk a partial index that holds only what is on its way.
+# Both read a partial index of unfinished rows.
 _UNDECIDED = """
     SELECT count(*) FROM shop_checkoutjob
     WHERE state IN ('queued', 'validated', 'ordered') AND due_at IS NOT NULL
@@ -83,7 +83,7 @@ class Pakka:
         for user, cart in zip(users, filled, strict=True):
             shown = carts.contents(user.pk)
             assert shown is not None
-            cart.shown = shown.checksum  # they have looked at their cart
+            cart.shown = shown.checksum  # as if the buyer had seen the cart
             authorization = f"Bearer {issue_tokens(user)['access']}"
             post = order_form(
                 authorization,
@@ -112,10 +112,10 @@ class Pakka:
         rows = self.database.execute(_PROGRESS, [list(checkout_ids)]).fetchall()
         return [Progress(*row) for row in rows]
 
-    def settle_books(self) -> None:
+    def prepare_tables(self) -> None:
         """
-        Let the tables rest before a measurement, as they would be between rushes. Razorpay is not
-        asked meanwhile about the thousands that an earlier measurement has left unpaid.
+        Vacuum the tables before a measurement, and postpone the polls of the thousands of
+        checkouts that an earlier measurement left unpaid.
         """
         self.database.execute(
             "UPDATE shop_gatewayorder SET poll_at = poll_at + interval '1 hour'"
@@ -158,7 +158,7 @@ class Pakka:
 
 @contextmanager
 def running(data_dir: Path, gateway: GatewayProcess) -> Iterator[Pakka]:
-    """The stack, up; this process can use the shop's own code on its database from then on."""
+    """Start the stack. From then on this process can use the shop's code on its database."""
     overrides = dict.fromkeys(UNSET, "") | changed(**UNHURRIED)
     overrides |= {
         "DEBUG": "0",

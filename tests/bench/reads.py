@@ -1,4 +1,4 @@
-"""Status reads: full answers, and the empty ones to who has that version already."""
+"""Status reads: full answers, and 304s to clients with the current version."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ CONNECTIONS = 32
 
 
 def reads(shop: Shop, *, count: int) -> Raw:
-    """`count` reads of checkouts that wait for money, then `count` with the tag of the first."""
+    """`count` reads of payable checkouts, then `count` with `If-None-Match`."""
     waiting = shop.payable
     warm = asyncio.run(
         flood(

@@ -1,4 +1,4 @@
-"""Saturation: carts posted as fast as they are taken, until all of them can be paid."""
+"""Saturation: post carts as fast as they are accepted, until all can be paid."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 """
-What is done beside checkouts, in tables that have grown: a run of each rule of retention, the lists
-that staff open, and the claim of the polls that are due. It must cost the same at any size.
+Measure periodic work and staff lists on large tables: retention rules, admin lists, the claim of
+due polls. Their cost must not depend on the size of the tables.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from tests.bench.shops import BenchError
 RETENTION_MS = 500  # a run of one rule, over the rows of a busy minute
 LIST_MS = 300
 CLAIM_MS = 50
-YEARS = timedelta(days=4000)  # every row is older than any rule keeps it
+YEARS = timedelta(days=4000)  # older than every rule keeps a row
 
 # Lists as staff open them: (title, the list, its query).
 LISTS = (
@@ -59,9 +59,9 @@ LISTS = (
 
 def upkeep(*, now: datetime) -> list[Figure]:
     """
-    Each thing twice, of which the second time counts. Nothing is deleted, no poll is claimed.
+    Do each twice and measure the second time. Retention and claims are rolled back.
 
-    The database is the one of Django's settings. :raises BenchError: a list does not open.
+    Uses the database of Django's settings. :raises BenchError: a list does not open.
     """
     return [*_retention(now=now), *_lists(), *_claim(now=now)]
 

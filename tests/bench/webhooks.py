@@ -1,7 +1,7 @@
 """
-Webhooks: a storm of captured payments, each its checkout's first.
+Webhooks: a burst of captured payments, each the first of its checkout.
 
-Once with the workers stopped, so that accepting and settling are seen apart, and once all together.
+Once with the workers stopped, to measure accepting and settling separately, and once together.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ WORKERS = ("worker", "gateway")
 
 
 def webhooks(shop: Pakka, *, count: int) -> Raw:
-    """`count` events each time; takes as many of the shop's payable checkouts."""
+    """Send `count` events each time. Uses as many of the shop's payable checkouts."""
     shop.gateway.set_up(shop_port=shop.port, delay_ms=0)
     return {
         "apart": _apart(shop, _take(shop, count)),

@@ -23,7 +23,7 @@ import pytest
 from hypothesis import HealthCheck
 from hypothesis.stateful import run_state_machine_as_test
 
-from shop.operations import books
+from shop.operations import books, retention
 from shop.payments.razorpay.client import RazorpayGateway
 from tests.db.stateful.buyer_rules import BuyerRules
 from tests.db.stateful.fault_rules import FaultRules
@@ -37,6 +37,7 @@ FULL_RUNS = 500  # enough to require every situation in `REQUIRED_SITUATIONS`; C
 SEED = int(os.environ.get("MONEY_SEED", random.randrange(2**32)))
 MAX_MORE_RUNS = 5  # each of `RUNS` / 5 histories
 
+RETENTION_RULES = ("guests", "guest carts", "moves", "webhook bodies")
 # Each must occur in some history of a full run, or the test proves little.
 REQUIRED_SITUATIONS = {
     *(f"a checkout rests as {state}" for state in ("paid", "expired", "cancelled", "refunded")),
@@ -72,7 +73,7 @@ REQUIRED_SITUATIONS = {
     *(f"a locked row: {row}" for row in ("stock", "checkout", "cart", "gateway order")),
     "staff accepts money",
     "staff gives money back",
-    *(f"retention forgets {rule}" for rule in ("guests", "guest carts", "moves", "webhook bodies")),
+    *(f"retention forgets {rule}" for rule in RETENTION_RULES),
 }
 
 
@@ -90,6 +91,7 @@ def test_the_books_agree_whatever_happens(standin_process: StandIn):
         timeout_seconds=30,  # a slow machine is not a gateway fault
         connections=4,
     )
+    assert set(RETENTION_RULES) <= {rule.name for rule in retention.RULES}
     print(f"MONEY_SEED={SEED}")
     run_histories(seed=SEED, runs=RUNS)
     for more in range(1, MAX_MORE_RUNS + 1) if RUNS >= FULL_RUNS else ():

@@ -1,6 +1,6 @@
 """
-The truth about the money, with the real processes: whatever becomes of webhooks, all who paid have
-their order, and our books are Razorpay's to the paisa.
+Money in the real processes: whatever happens to webhooks, every payment gives its order, and the
+shop's tables agree with Razorpay's ledger to the paisa.
 """
 
 from __future__ import annotations
@@ -14,8 +14,8 @@ from typing import Any
 from tests.support.buyers import Buyer, Json, together, until
 from tests.support.running_shop import MUG, RunningShop
 
-CLIENTS = 12  # buyers who do something at the same moment
-PATIENCE_SECONDS = 240  # for a busy machine; what is waited for takes a fraction of it
+CLIENTS = 12  # concurrent buyers
+MAX_WAIT_SECONDS = 240  # for a busy machine; usually a fraction
 
 BOOKS = """
     SELECT row.gateway_order_id, job.state, job.amount_paise, orders.stock_state,
@@ -23,7 +23,7 @@ BOOKS = """
         array_agg(payment.amount_paise) FILTER (WHERE payment.status = 'captured'),
         array_agg(payment.captured_via),
         (SELECT count(*) FROM shop_case WHERE order_id = orders.id),
-        (SELECT count(*) FROM shop_gatewayorder twin WHERE twin.order_id = orders.id)
+        (SELECT count(*) FROM shop_gatewayorder other WHERE other.order_id = orders.id)
     FROM shop_checkoutjob job
     JOIN shop_order orders ON orders.id = job.order_id
     JOIN shop_gatewayorder row ON row.order_id = orders.id
@@ -34,7 +34,7 @@ BOOKS = """
 
 
 def test_a_thousand_pay_and_every_webhook_is_lost(running_shop: RunningShop):
-    """A quarter of the browsers come back and say so; of the others we learn by asking alone."""
+    """A quarter of the browsers return with a signature; polls find the other payments."""
     crowd = Crowd(running_shop, 1000)
 
     with webhooks(running_shop, drop_all=True):
@@ -52,14 +52,14 @@ def test_every_webhook_comes_three_times_in_any_order_after_eight_seconds(
     with webhooks(running_shop, copies=3, order="shuffled", hold_seconds=8):
         crowd.pay()
         crowd.wait_until_all_are_paid()
-        until(lambda: crowd.deliveries() == 60 * 3 * 3, seconds=PATIENCE_SECONDS)
+        until(lambda: crowd.deliveries() == 60 * 3 * 3, seconds=MAX_WAIT_SECONDS)
 
     assert crowd.compare_the_books()["webhook"] > 0
 
 
 @contextmanager
 def webhooks(running_shop: RunningShop, **script: Any) -> Iterator[None]:
-    """What befalls each webhook that is sent meanwhile."""
+    """Apply this script to each webhook sent inside the block."""
     running_shop.standin("PATCH", "script", script)
     try:
         yield
@@ -68,7 +68,7 @@ def webhooks(running_shop: RunningShop, **script: Any) -> Iterator[None]:
 
 
 class Crowd:
-    """So many buyers with a mug each, all of them at Razorpay's form."""
+    """`count` buyers with a mug each, all of whom can pay."""
 
     def __init__(self, running_shop: RunningShop, count: int) -> None:
         self.running_shop = running_shop
@@ -78,24 +78,26 @@ class Crowd:
         self.buyers = [buyer for buyer, _ in arrived]
         self.checkouts = [checkout for _, checkout in arrived]
         self.ids = [checkout["id"] for checkout in self.checkouts]
-        until(lambda: len(self._payable()) == count, seconds=PATIENCE_SECONDS)
+        until(lambda: len(self._payable()) == count, seconds=MAX_WAIT_SECONDS)
         self.order_ids = self._payable()
 
     def _arrive(self, _: int) -> tuple[Buyer, Json]:
         buyer = Buyer.arrive(self.running_shop.stack.base_url, sku=MUG, found=self.mug)
         checkout = buyer.post()
-        buyer.http.close()  # nobody keeps a thousand connections open while people pay
+        buyer.http.close()  # not a thousand open connections
         return buyer, checkout
 
     def _payable(self) -> dict[str, str]:
-        """The Razorpay order that each checkout's buyer is shown."""
+        """{checkout id: payable Razorpay order id}."""
         return dict(self.running_shop.payable_orders(self.checkouts))
 
     def pay(self, *, coming_back: int = 0) -> None:
-        """All pay, and the browsers of so many tell the shop what the form told them."""
+        """All pay. The browsers of the first `coming_back` post the result of the form."""
         pairs = list(enumerate(zip(self.buyers, self.checkouts, strict=True)))
         together(
-            lambda it: self._pay(*it[1], comes_back=it[0] < coming_back), pairs, threads=CLIENTS
+            lambda pair: self._pay(*pair[1], comes_back=pair[0] < coming_back),
+            pairs,
+            threads=CLIENTS,
         )
 
     def _pay(self, buyer: Buyer, checkout: Json, *, comes_back: bool) -> None:
@@ -111,10 +113,10 @@ class Crowd:
                 self.ids,
             )
 
-        until(lambda: not waiting(), seconds=PATIENCE_SECONDS)
+        until(lambda: not waiting(), seconds=MAX_WAIT_SECONDS)
 
     def deliveries(self) -> int:
-        """How many webhooks about these orders have reached the shop, repeats included."""
+        """The number of webhook deliveries about these orders, repeats included."""
         ours = set(self.order_ids.values())
         return sum(
             len(delivery["attempts"])
@@ -124,19 +126,19 @@ class Crowd:
 
     def compare_the_books(self) -> dict[str, int]:
         """
-        What each buyer is shown, our tables and Razorpay's ledger say the same: paid once, whole.
+        Compare status, tables and Razorpay's ledger: each order is paid once, in full.
 
-        How many payments we first heard of in which way.
+        Returns how many payments were first reported in which way.
         """
         pairs = list(zip(self.buyers, self.checkouts, strict=True))
-        shown = together(lambda it: it[0].status(it[1]), pairs, threads=CLIENTS)
-        asked = {self.order_ids[it["id"]]: it["amount_paise"] for it in shown}
-        assert {it["status"] for it in shown} == {"paid"}
+        shown = together(lambda pair: pair[0].status(pair[1]), pairs, threads=CLIENTS)
+        asked = {self.order_ids[status["id"]]: status["amount_paise"] for status in shown}
+        assert {status["status"] for status in shown} == {"paid"}
 
         ledger = self.running_shop.standin("GET", "ledger")
         moved = {order_id: ledger["orders"][order_id] for order_id in asked}
-        assert {it: row["captured_paise"] for it, row in moved.items()} == asked
-        assert {it: row["net_paise"] for it, row in moved.items()} == asked
+        assert {order: row["captured_paise"] for order, row in moved.items()} == asked
+        assert {order: row["net_paise"] for order, row in moved.items()} == asked
         assert {ledger["receipts"][row["receipt"]] for row in moved.values()} == {1}
 
         books = self.running_shop.rows(BOOKS, self.ids)

@@ -1,4 +1,4 @@
-"""Limits on units held unpaid, with as many connections as want more than is left."""
+"""Limits on units held unpaid, with concurrent connections that want more than is left."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def validated(
 
 
 def create_orders(batch: Sequence[CheckoutJob]) -> None:
-    """What one worker does that has got hold of these jobs and no others."""
+    """Run the step of a worker that has locked only these jobs."""
     with transaction.atomic():
         locked = fast.select(
             CheckoutJob,

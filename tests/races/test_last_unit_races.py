@@ -1,7 +1,7 @@
 """
-One buyer and the last unit, from several sides at once: tabs, the bank, staff, and signing in.
+One buyer and the last unit: tabs, the bank, staff and a sign-in act at the same moment.
 
-Each is run several times, because the threads meet at another place each time.
+Each test runs several rounds, because the threads interleave differently each time.
 """
 
 from __future__ import annotations
@@ -73,7 +73,7 @@ def unforeseen(results: list, *foreseen: type[Exception]) -> list[Exception]:
 
 
 def settle_all(gateway, *, now: datetime) -> None:
-    """Everything is asked about and carried out, until nothing is left of this moment."""
+    """Run polls and steps until nothing is due."""
     for _ in range(3):
         orders = CheckoutJob.objects.exclude(order=None).values_list("order_id", flat=True)
         polling.poll_now(list(orders), now=now)

@@ -1,4 +1,4 @@
-"""Rows are taken in one order: who waits for the first of them holds none that comes later."""
+"""Rows are locked in one order: a transaction that waits for one holds none that comes later."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Several who have to do with the money of one order, from one starting line."""
+"""Concurrent actions on the money of one order."""
 
 from __future__ import annotations
 

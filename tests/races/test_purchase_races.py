@@ -1,4 +1,4 @@
-"""Late money and a new POST of the same buyer meet: the goods are bought once."""
+"""Late money and a concurrent POST of the same buyer buy the goods once."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def mug():
 
 @pytest.fixture
 def ended(mug, gateway, standin):
-    """A cancelled checkout of one mug, and Razorpay's word that it was paid all the same."""
+    """A cancelled checkout of one mug, with a webhook that it was paid."""
     buyer = make_buyer(now=NOW)
     fill_cart(buyer, mug, now=NOW)
     job = make_payable(post_checkout(buyer, now=NOW), gateway, now=NOW)
@@ -59,7 +59,7 @@ def settle() -> None:
 
 
 def elsewhere(pool: ThreadPoolExecutor, work: Callable[[], Any]) -> Future[Any]:
-    """Start `work` on a connection of its own, and go on once it waits for one of our rows."""
+    """Start `work` on its own connection. Returns once it waits for a row that we hold."""
 
     def on_its_own() -> Any:
         try:
@@ -73,7 +73,7 @@ def elsewhere(pool: ThreadPoolExecutor, work: Callable[[], Any]) -> Future[Any]:
 
 
 def meanwhile(monkeypatch, name: str, work: Callable[[], Any], *, module: Any) -> list[Future[Any]]:
-    """Once, when `module.name` has done its work and before its transaction ends, start `work`."""
+    """Start `work` once, after `module.name` returns and before its transaction ends."""
     true = getattr(module, name)
     pool = ThreadPoolExecutor(1)
     begun: list[Future[Any]] = []

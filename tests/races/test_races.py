@@ -1,4 +1,4 @@
-"""Real connections, from one starting line. Each of these loses something when its guard goes."""
+"""Concurrent connections. Each test fails without its guard."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def validated(*variants, quantity: int = 1) -> CheckoutJob:
 
 
 def create_order_alone(job: CheckoutJob) -> None:
-    """What one worker does that has got hold of this job and no other."""
+    """Run the step of a worker that has locked only this job."""
     from django.db import transaction
 
     with transaction.atomic():
@@ -270,7 +270,7 @@ def test_canaries_of_sweepers_that_wake_together_are_one_for_each_queue(redis):
 def test_a_cart_that_is_paid_while_it_is_posted_again_is_not_bought_twice(
     gateway, standin, monkeypatch, moment
 ):
-    """The webhook is settled after the POST has read the cart, before it has looked for jobs."""
+    """The webhook is settled after the POST has read the cart and before it looks for jobs."""
     buyer = make_buyer(now=NOW)
     fill_cart(buyer, make_variant(), now=NOW)
     job = make_payable(post_checkout(buyer, now=NOW), gateway, now=NOW)

@@ -1,4 +1,4 @@
-"""Many buyers, few units, from one starting line."""
+"""Many concurrent buyers of few units."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def validated(*variants) -> CheckoutJob:
 
 
 def create_order_alone(job: CheckoutJob) -> None:
-    """What one worker does that has got hold of this job and no other."""
+    """Run the step of a worker that has locked only this job."""
     with transaction.atomic():
         [locked] = CheckoutJob.objects.filter(pk=job.pk).select_for_update(no_key=True)
         jobs.apply([(locked, create_order.create_order([locked], NOW)[0])], now=NOW)

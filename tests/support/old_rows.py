@@ -1,8 +1,8 @@
 """
-Old rows, as years of trade leave them: all that a paid checkout has left, many times over.
+Fill the tables with old rows: many copies of all rows of one paid checkout.
 
-The rows are copies of one paid checkout that is there, made by the database itself, with ids below
-zero and dates over the last ninety days. Columns that a later schema adds are copied as they are.
+The database makes the copies, with negative ids and dates over the last ninety days. Columns that a
+later schema adds are copied unchanged.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ _COPIES: dict[str, tuple[str, dict[str, str]]] = {
     }),
     "shop_gatewayorder": ("order_id = %(order_id)s AND NOT is_duplicate", {
         "id": "-n", "order_id": "-n", "gateway_order_id": "'order_old' || n",
-        # Of one in twenty the last polls are still to come, over the next days.
+        # One in twenty has polls left over the next days.
         "poll_at": "CASE WHEN n %% 20 = 0 THEN now() + random() * interval '5 days' END",
     }),
     "shop_payment": ("gateway_order_id = %(gateway_order_id)s", {
@@ -59,13 +59,13 @@ _TEMPLATE = """
 
 
 def grow(database_url: str, *, checkouts: int) -> None:
-    """:raises LookupError: no checkout has been paid that could be copied."""
+    """:raises LookupError: there is no paid checkout to copy."""
     buyers = max(1, checkouts // CHECKOUTS_PER_BUYER)
     with psycopg.connect(database_url, row_factory=psycopg.rows.dict_row) as database:
         template = database.execute(_TEMPLATE).fetchone()
         if template is None:
             raise LookupError("nothing to copy: no checkout has been paid by a webhook")
-        # The copies fit together by construction; each foreign key would be looked up otherwise.
+        # Skip foreign-key checks: the copies are consistent by construction.
         database.execute("SET session_replication_role = replica")
         for table, (which, changes) in _BUYERS.items():
             _copy(database, table, which, changes, template, copies=buyers, buyers=buyers)

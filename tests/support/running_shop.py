@@ -1,4 +1,4 @@
-"""A running stack, looked at from its three sides: the API, the database and the stand-in."""
+"""A running stack and access to its API, its database and its stand-in."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class RunningShop:
         self.database.close()
 
     def arrive(self, count: int, *, sku: str = MUG) -> list[Buyer]:
-        """So many guests, each with one unit in the cart."""
+        """`count` guests, each with one unit in the cart."""
         return together(lambda _: Buyer.arrive(self.stack.base_url, sku=sku), range(count))
 
     def post_all(self, buyers: list[Buyer]) -> list[Json]:
@@ -47,7 +47,7 @@ class RunningShop:
         self.standin("POST", "payments", {"order_id": order_id, "outcome": "captured"})
 
     def tasks(self, **query: str) -> list[Json]:
-        """What Flower shows of Celery's tasks."""
+        """Celery tasks as Flower lists them."""
         login = tuple(self.stack.environment["FLOWER_BASIC_AUTH"].split(":", 1))
         answer = self.http.get(
             f"{self.stack.flower_url}/api/tasks", params=query, auth=login, timeout=20
@@ -70,7 +70,7 @@ class RunningShop:
         return self.database.execute(query, values).fetchall()
 
     def payable_orders(self, checkouts: list[Json]) -> list[tuple[str, str]]:
-        """(checkout id, Razorpay order id) of each Razorpay order a buyer could be shown."""
+        """(checkout id, Razorpay order id) of each payable Razorpay order."""
         return self.rows(
             """
             SELECT job.id::text, row.gateway_order_id

@@ -1,4 +1,4 @@
-"""Shorthand for a shop with buyers: what most tests need before they begin."""
+"""Rows that most tests need: products, buyers, carts, checkouts."""
 
 from __future__ import annotations
 
@@ -76,7 +76,7 @@ def post_checkout(
 
 
 def make_checkout(*variants: Variant, now: datetime, quantity: int = 1) -> CheckoutJob:
-    """A new buyer posts a cart of these variants (of one mug, if none are given)."""
+    """A new buyer posts a cart of these variants, or of one mug."""
     buyer = make_buyer(now=now)
     fill_cart(buyer, *(variants or (make_variant(),)), quantity=quantity, now=now)
     return post_checkout(buyer, now=now)
@@ -93,7 +93,7 @@ def run_remote(step: runner.RemoteStep, gateway: Gateway, *, now: datetime) -> R
 
 
 def place_order(job: CheckoutJob, *, now: datetime) -> CheckoutJob:
-    """Carry the checkout as far as the local steps go."""
+    """Run the local steps."""
     run(VALIDATE_CART, now=now)
     run(CREATE_ORDER, now=now)
     return reload(job)

@@ -1,4 +1,4 @@
-"""The proof's mortal processes do what the shop's own do, until they die."""
+"""The crashing processes of the fault suite do the shop's work until they crash."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from tests.prove import crashing
 
 @pytest.mark.parametrize("is_ours", [True, False])
 def test_a_mortal_task_goes_on_as_its_answer_says(is_ours: bool, tmp_path: Path, monkeypatch):
-    """What swallowed it once left all rows to other workers, and nobody died over them."""
+    """If it were swallowed, the run would leave all rows to other workers and never crash."""
     monkeypatch.setenv(crashing.DIRECTORY, str(tmp_path))
     for name in ("local", "remote"):
-        monkeypatch.setattr(run, name, getattr(run, name))  # put back afterwards
+        monkeypatch.setattr(run, name, getattr(run, name))  # restored afterwards
     monkeypatch.setattr(run, "begin_run", lambda _task: is_ours)
 
     crashing.crash_in_tasks()
