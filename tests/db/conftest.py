@@ -28,6 +28,14 @@ def mug() -> Variant:
 
 
 @pytest.fixture
+def last(mug: Variant) -> Variant:
+    """The mug, one of it left."""
+    mug.stock.on_hand = 1
+    mug.stock.save()
+    return mug
+
+
+@pytest.fixture
 def buyer(mug: Variant, now: datetime) -> User:
     """A buyer with one mug in the cart."""
     buyer = make_buyer(now=now)

@@ -1,4 +1,4 @@
-"""Authorised is not captured: we do it where the shop wants it so, and where Razorpay does not."""
+"""Authorised payments are captured: by setting, or because Razorpay did not capture them."""
 
 from datetime import timedelta
 
@@ -21,7 +21,7 @@ STEP = CapturePayments()
 
 @pytest.fixture
 def job(gateway, standin, settings, now):
-    """A checkout on which a buyer's payment is authorised, and that we know of."""
+    """A checkout with a payment that is known to be authorised."""
     settings.RAZORPAY_CAPTURE = "manual"
     standin.settings(auto_capture=False)
     gateway._capture = "manual"
@@ -62,7 +62,7 @@ def test_another_operation_in_progress_means_later(job, gateway, standin, now):
 
 def test_where_razorpay_captures_we_wait_for_it_first(gateway, standin, now):
     standin.settings(auto_capture=False)
-    gateway._capture = "manual"  # at Razorpay nobody captures, though we believe it does
+    gateway._capture = "manual"  # the stand-in does not capture, though our setting says so
     job = make_payable(make_checkout(now=now), gateway, now=now)
     standin.pay(GatewayOrder.objects.get().gateway_order_id, outcome="authorized")
     polling.poll_now([job.order_id], now=now)
@@ -74,7 +74,7 @@ def test_where_razorpay_captures_we_wait_for_it_first(gateway, standin, now):
     assert reload(job).state == State.PAID
 
 
-def test_a_payment_that_razorpay_captured_meanwhile_is_not_asked_about_again(gateway, standin, now):
+def test_a_payment_that_razorpay_captured_is_not_captured_again(gateway, standin, now):
     standin.settings(auto_capture=False)
     job = make_payable(make_checkout(now=now), gateway, now=now)
     paid = standin.pay(GatewayOrder.objects.get().gateway_order_id, outcome="authorized")
@@ -90,7 +90,7 @@ def test_a_payment_that_razorpay_captured_meanwhile_is_not_asked_about_again(gat
     assert Payment.objects.get().capture_at is None
 
 
-def test_what_razorpay_will_not_capture_is_tried_ever_more_seldom(job, gateway, standin, now):
+def test_a_refused_capture_is_retried_with_backoff(job, gateway, standin, now):
     refusal = '{"error": {"code": "BAD_REQUEST_ERROR", "description": "not for this account"}}'
     standin.set_faults(
         {"kind": "answer", "route": "payments.capture", "status": 400, "body": refusal}
@@ -107,7 +107,7 @@ def test_what_razorpay_will_not_capture_is_tried_ever_more_seldom(job, gateway, 
 
 
 def test_authorised_money_is_polled_for_seconds_later(gateway, standin, now):
-    """Razorpay captures it a moment after; the webhook that says so may be lost."""
+    """Razorpay captures it a moment later, and the webhook may be lost."""
     standin.settings(auto_capture=False)
     job = make_payable(make_checkout(now=now), gateway, now=now)
     now += timedelta(seconds=61)
@@ -123,7 +123,7 @@ def test_authorised_money_is_polled_for_seconds_later(gateway, standin, now):
     assert reload(job).state == State.PAID
 
 
-def test_an_earlier_poll_is_not_put_off_by_authorised_money(gateway, standin, now):
+def test_an_earlier_poll_is_not_postponed_by_authorised_money(gateway, standin, now):
     make_payable(make_checkout(now=now), gateway, now=now)
     paid = standin.pay(GatewayOrder.objects.get().gateway_order_id, outcome="authorized")
     deliver(paid, now=now + timedelta(seconds=28))

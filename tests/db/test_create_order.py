@@ -32,7 +32,7 @@ def test_units_are_held_with_the_order(now):
     assert stock_of(variant) == (5, 2)
 
 
-def test_units_go_to_whoever_fell_due_first(now):
+def test_units_go_to_the_job_that_became_due_first(now):
     variant = make_variant(on_hand=1)
     late = make_checkout(variant, now=now)
     early = make_checkout(variant, now=now - timedelta(seconds=5))
@@ -86,7 +86,7 @@ def test_a_crash_before_the_commit_leaves_nothing_and_the_job_due(now):
     assert stock_of(variant) == (10, 0)
 
 
-def test_a_job_whose_order_stands_already_finds_it_done(now):
+def test_a_job_that_has_its_order_already_advances(now):
     variant = make_variant()
     job = place_order(make_checkout(variant, now=now), now=now)
     type(job).objects.filter(pk=job.pk).update(state=State.VALIDATED, due_at=now)

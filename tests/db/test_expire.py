@@ -1,4 +1,4 @@
-"""Checkouts that nobody pays end, but not before Razorpay was asked."""
+"""Unpaid checkouts expire, but only after a final poll of Razorpay."""
 
 from datetime import timedelta
 
@@ -33,7 +33,7 @@ def job(variant, gateway, now):
     return make_payable(make_checkout(variant, now=now), gateway, now=now)
 
 
-def test_it_asks_before_it_gives_up(job, now):
+def test_it_polls_before_it_expires(job, now):
     run(EXPIRE, now=job.expires_at)
 
     assert reload(job).state == State.AWAITING_PAYMENT
@@ -42,7 +42,7 @@ def test_it_asks_before_it_gives_up(job, now):
     )
 
 
-def test_unpaid_after_the_last_question_it_expires(job, variant, gateway):
+def test_an_unpaid_checkout_expires_after_the_final_poll(job, variant, gateway):
     run(EXPIRE, now=job.expires_at)
     run_remote(CheckPayments(), gateway, now=job.expires_at)
 
@@ -52,7 +52,7 @@ def test_unpaid_after_the_last_question_it_expires(job, variant, gateway):
     assert stock_of(variant) == (10, 0)
 
 
-def test_money_found_by_the_last_question_pays(job, variant, gateway, standin):
+def test_money_found_by_the_final_poll_pays(job, variant, gateway, standin):
     standin.pay(GatewayOrder.objects.get().gateway_order_id)
     run(EXPIRE, now=job.expires_at)
 
@@ -90,7 +90,7 @@ def test_units_are_kept_for_money_as_long_as_an_authorisation_lasts(job, variant
     assert stock_of(variant) == (10, 0)
 
 
-def test_a_dead_gateway_does_not_hold_units_for_ever(job, variant):
+def test_an_unavailable_gateway_does_not_hold_units_for_ever(job, variant):
     nobody = RazorpayGateway(
         key_id="k", key_secret="s", base_url="http://127.0.0.1:9", timeout_seconds=1, connections=1
     )
@@ -104,7 +104,7 @@ def test_a_dead_gateway_does_not_hold_units_for_ever(job, variant):
     assert stock_of(variant) == (10, 0)
 
 
-def test_it_does_not_expire_early(job):
+def test_a_checkout_does_not_expire_early(job):
     run(EXPIRE, now=job.expires_at - timedelta(seconds=1))
 
     assert reload(job).version == job.version

@@ -1,4 +1,4 @@
-"""Nobody empties the shop without paying, and nobody keeps units by posting again and again."""
+"""Limits on unpaid units: for each address, for guests, and in time."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ def posted(
     buyer: User | None = None,
     now: datetime,
 ) -> CheckoutJob:
-    """A new guest at an address posts so many units of these variants."""
+    """A new guest at an address posts a cart of these variants."""
     buyer = buyer or make_buyer(now=now)
     fill_cart(buyer, variant, *more, quantity=units, now=now)
     accepted = start.start(
@@ -121,7 +121,7 @@ def test_the_callers_address_is_kept_as_a_hash_until_the_checkout_ends(redis):
     beside = guest_at(ATTACKER).check_out()
     elsewhere = guest_at(NEIGHBOUR).check_out()
 
-    keys = [job_of(it).address_key for it in (checkout, beside, elsewhere)]
+    keys = [job_of(posted).address_key for posted in (checkout, beside, elsewhere)]
     assert keys[0] == keys[1] != keys[2]
     assert ATTACKER not in str(CheckoutJob.objects.filter(pk=checkout["id"]).values().get())
 
@@ -233,7 +233,7 @@ def test_a_guest_can_buy_all_of_a_small_stock(on_hand, now):
 
 def test_a_guest_can_buy_the_last_unit_of_a_sale(now):
     variant = make_variant(on_hand=100)
-    StockLevel.objects.filter(pk=variant.pk).update(on_hand=1)  # the others were paid
+    StockLevel.objects.filter(pk=variant.pk).update(on_hand=1)  # the other units were sold
 
     assert ended_as(posted(variant, now=now), now=now) == (State.ORDERED, "")
 
@@ -258,7 +258,7 @@ def expire(job: CheckoutJob, now: datetime) -> None:
 
 
 @pytest.mark.parametrize("end", [cancel, expire], ids=["cancelled", "expired"])
-def test_what_ends_counts_no_more(end, gateway, now):
+def test_units_of_an_ended_checkout_count_no_more(end, gateway, now):
     variant = make_variant(on_hand=40)
     first = make_payable(posted(variant, units=20, now=now), gateway, now=now)
     assert ended_as(posted(variant, now=now), now=now) == (State.FAILED, "too_many_held")
@@ -269,7 +269,7 @@ def test_what_ends_counts_no_more(end, gateway, now):
     assert ended_as(posted(variant, units=20, now=later), now=later) == (State.ORDERED, "")
 
 
-def test_units_that_are_taken_over_count_for_the_address_meanwhile(now):
+def test_units_that_wait_to_be_taken_over_count_for_the_address(now):
     variant, buyer = make_variant(on_hand=40), make_buyer(now=now)
     place_order(posted(variant, units=20, buyer=buyer, now=now), now=now)
     again = post_again(buyer, line1="13 MG Road", now=now)
@@ -281,7 +281,7 @@ def test_units_that_are_taken_over_count_for_the_address_meanwhile(now):
     assert stock_of(variant) == (40, 20)
 
 
-def test_units_that_guests_take_over_count_for_guests_meanwhile(now):
+def test_units_that_wait_to_be_taken_over_by_guests_count_for_guests(now):
     variant, buyer = make_variant(on_hand=20), make_buyer(now=now)
     place_order(posted(variant, units=10, at=HERE, buyer=buyer, now=now), now=now)
     again = post_again(buyer, line1="13 MG Road", now=now)
@@ -293,7 +293,7 @@ def test_units_that_guests_take_over_count_for_guests_meanwhile(now):
     assert ended_as(again, now=now + MINUTE) == (State.ORDERED, "")
 
 
-def test_what_is_paid_counts_no_more(gateway, standin, now):
+def test_paid_units_count_no_more(gateway, standin, now):
     variant = make_variant(on_hand=40)
     make_payable(posted(variant, units=20, now=now), gateway, now=now)
 
@@ -333,7 +333,7 @@ def test_posting_again_and_again_does_not_keep_units(buyer, variant, gateway, no
     assert stock_of(variant) == (5, 0)
 
 
-def test_posts_that_no_worker_has_looked_at_do_not_keep_units(buyer, variant, gateway, now):
+def test_posts_that_no_worker_has_processed_do_not_keep_units(buyer, variant, gateway, now):
     make_payable(posted(variant, buyer=buyer, now=now), gateway, now=now)
     for minutes in range(1, 28):
         post_again(buyer, line1=f"{minutes} MG Road", now=now + minutes * MINUTE)
@@ -372,7 +372,7 @@ def test_an_address_corrected_at_the_last_minute_leaves_time_to_pay(buyer, varia
     assert job.hold_until == now + 2 * HOLD
 
 
-def test_whoever_can_pay_can_do_so_for_three_minutes(buyer, variant, gateway, now):
+def test_a_payable_checkout_can_be_paid_for_three_minutes(buyer, variant, gateway, now):
     make_payable(posted(variant, buyer=buyer, now=now), gateway, now=now)
     at = now + 27 * MINUTE
 
@@ -381,7 +381,7 @@ def test_whoever_can_pay_can_do_so_for_three_minutes(buyer, variant, gateway, no
     assert job.expires_at - at == 3 * MINUTE
 
 
-def test_after_a_break_the_buyer_may_hold_anew(buyer, variant, gateway, now):
+def test_after_a_break_the_buyer_may_hold_again(buyer, variant, gateway, now):
     job = make_payable(posted(variant, buyer=buyer, now=now), gateway, now=now)
     ended_at = now + 28 * MINUTE
     cancel(job, ended_at)
@@ -392,7 +392,7 @@ def test_after_a_break_the_buyer_may_hold_anew(buyer, variant, gateway, now):
     assert (job.state, job.expires_at) == (State.AWAITING_PAYMENT, again_at + HOLD)
 
 
-def test_other_goods_are_held_anew(buyer, variant, gateway, now):
+def test_other_goods_have_a_new_hold(buyer, variant, gateway, now):
     job = make_payable(posted(variant, buyer=buyer, now=now), gateway, now=now)
     later = now + 28 * MINUTE
     cancel(job, later)
@@ -403,7 +403,7 @@ def test_other_goods_are_held_anew(buyer, variant, gateway, now):
     assert other.hold_until == later + 2 * HOLD
 
 
-def test_a_gateway_that_is_away_does_not_stretch_an_inherited_hold(buyer, variant, now):
+def test_an_unavailable_gateway_does_not_extend_an_inherited_hold(buyer, variant, now):
     place_order(posted(variant, buyer=buyer, now=now), now=now)
     at = now + 20 * MINUTE
     job = place_order(post_again(buyer, line1="13", now=at), now=at)

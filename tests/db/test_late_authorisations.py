@@ -20,6 +20,7 @@ from shop.payments.refunds import Refund
 from tests.support.purchases import (
     OTHER_TERMS,
     again,
+    another_checkout,
     assert_books_agree,
     authorise,
     cancel,
@@ -41,15 +42,6 @@ from tests.support.shop import (
 )
 
 pytestmark = pytest.mark.django_db
-
-
-def another_checkout(buyer, mug, gateway, *, now) -> CheckoutJob:
-    """Another checkout of this buyer's for the same, as if the POST had not been refused."""
-    other = make_checkout(mug, now=now)
-    CheckoutJob.objects.filter(pk=other.pk).update(owner=buyer)
-    job = make_payable(reload(other), gateway, now=now)
-    type(job.order).objects.filter(pk=job.order_id).update(owner=buyer)
-    return reload(job)
 
 
 def buy_a_plate_instead(buyer, gateway, *, now) -> CheckoutJob:
@@ -137,7 +129,7 @@ def test_a_planned_capture_of_an_ended_checkout_is_decided_again(
     assert states() == [State.CANCELLED, State.PAID]
     payment = Payment.objects.get(gateway_order__order=first.order)
     assert (payment.status, payment.capture_at) == ("authorized", None)
-    assert [it["captured"] for it in standin.payments()] == [False, True]
+    assert [payment["captured"] for payment in standin.payments()] == [False, True]
     assert not Refund.objects.exists()
 
 
@@ -193,7 +185,7 @@ def test_a_late_authorisation_waits_while_its_cart_has_another_open_checkout(
     with pytest.raises(start.PaymentInProgress):
         post_checkout(buyer, terms=OTHER_TERMS, now=later)
     pay(plate, standin, now=later)
-    run_remote(CapturePayments(), gateway, now=later + timedelta(minutes=1))  # looks, opens again
+    run_remote(CapturePayments(), gateway, now=later + timedelta(minutes=1))  # opens it again
     run_remote(CapturePayments(), gateway, now=later + timedelta(minutes=1))
     assert states() == [State.PAID, State.PAID]
     assert stock_of(mug) == (2, 0)

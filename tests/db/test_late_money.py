@@ -38,14 +38,6 @@ from tests.support.shop import (
 pytestmark = pytest.mark.django_db
 
 
-@pytest.fixture
-def last(mug):
-    """The mug, one of it left."""
-    mug.stock.on_hand = 1
-    mug.stock.save()
-    return mug
-
-
 def test_late_money_goes_back_when_the_buyer_has_bought_the_same_since(
     buyer, first, mug, gateway, standin, now
 ):
@@ -74,7 +66,7 @@ def test_late_money_goes_back_though_the_clock_of_another_worker_is_slow(
     assert stock_of(mug) == (2, 0)
 
 
-def test_late_money_closes_the_open_checkout_of_the_same_cart_and_is_served(
+def test_late_money_cancels_the_open_checkout_of_the_same_cart_and_is_served(
     buyer, first, mug, gateway, standin, now
 ):
     cancel(first, now=now)
@@ -126,7 +118,7 @@ def test_late_money_of_two_ended_checkouts_at_once_buys_once(
     assert_books_agree()
 
 
-def test_late_money_that_cannot_be_served_leaves_the_open_checkout_alone(
+def test_late_money_that_cannot_be_served_keeps_the_open_checkout(
     buyer, mug, gateway, standin, now
 ):
     carts.add(buyer.pk, variant_id=mug.pk, quantity=2, now=now)
@@ -162,9 +154,7 @@ def test_late_money_for_other_goods_is_served_beside_the_open_checkout(
     assert_books_agree()
 
 
-def test_buying_the_same_again_later_is_a_purchase_of_its_own(
-    buyer, first, mug, gateway, standin, now
-):
+def test_buying_the_same_again_later_is_another_purchase(buyer, first, mug, gateway, standin, now):
     pay(first, standin, now=now)
     later = now + timedelta(hours=1)
     fill_cart(buyer, mug, now=later)

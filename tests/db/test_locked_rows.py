@@ -1,4 +1,4 @@
-"""One row that somebody keeps locked holds up its own checkout, and no other."""
+"""A row that stays locked delays its own checkout and no other."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ from workers import sweeper
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("patience")]
 
-SOON = timedelta(seconds=10)  # later than what was left for later
+SOON = timedelta(seconds=10)  # longer than `runner.LOCKED_RETRY`
 
 
 @pytest.fixture
@@ -114,7 +114,7 @@ def test_many_checkouts_of_one_locked_product_do_not_use_up_the_batch(services, 
 
 
 def test_a_deadlock_is_handled_item_by_item_too(now):
-    """Postgres chooses one of two transactions and ends it."""
+    """Postgres aborts one of two transactions."""
     jobs = validated(2, now=now)
     tries = []
 
@@ -131,7 +131,7 @@ def test_a_deadlock_is_handled_item_by_item_too(now):
 
 
 def raise_deadlock() -> None:
-    """As Postgres reports it, through Django."""
+    """The error as Django raises it."""
     with connection.cursor() as cursor:
         cursor.execute("DO $$ BEGIN RAISE EXCEPTION SQLSTATE '40P01'; END $$")
 
@@ -142,7 +142,7 @@ def test_a_locked_row_keeps_no_other_checkout_from_expiring(gateway, services, n
     over = blocked.expires_at + FINAL_POLL_GRACE
 
     with locked(services, row(blocked)):
-        run(EXPIRE, now=blocked.expires_at)  # has Razorpay asked
+        run(EXPIRE, now=blocked.expires_at)  # schedules the final poll
         run(EXPIRE, now=over)
     assert reload(other).state == State.EXPIRED
 
@@ -174,7 +174,7 @@ ROWS_OF_A_CHECKOUT = {
 
 @pytest.fixture(params=ROWS_OF_A_CHECKOUT.values(), ids=ROWS_OF_A_CHECKOUT)
 def row_of(request):
-    """A row that settling the money of a checkout needs."""
+    """A row that `settle` needs."""
     return request.param
 
 
@@ -198,7 +198,7 @@ def test_webhooks_about_other_checkouts_are_settled(gateway, standin, services, 
 def test_a_row_that_only_a_foreign_key_needs_holds_up_no_other_webhook(
     gateway, standin, services, now
 ):
-    """Postgres looks for it at the commit, unless it is told to look before."""
+    """Postgres checks foreign keys at the commit, unless told to check earlier."""
     blocked, other = (make_payable(make_checkout(now=now), gateway, now=now) for _ in range(2))
     deliver(standin.pay(gateway_order(blocked).gateway_order_id, "failed"), now=now)
     deliver(standin.pay(gateway_order(other).gateway_order_id), now=now)
@@ -274,8 +274,8 @@ def test_buyers_are_told_of_an_outage_though_one_checkout_is_locked(gateway, ser
 # --- the sweeper ---------------------------------------------------------------------------------
 
 
-def test_a_locked_stock_row_keeps_the_sweeper_from_nothing(gateway, redis, services, now):
-    """It ends the other checkout and notifies every step that has work."""
+def test_a_locked_stock_row_does_not_stop_the_sweeper(gateway, redis, services, now):
+    """It expires the other checkout and notifies every step with due rows."""
     blocked, other = (make_payable(make_checkout(now=now), gateway, now=now) for _ in range(2))
     over = blocked.expires_at + FINAL_POLL_GRACE
     make_checkout(now=now)
@@ -315,7 +315,7 @@ def test_a_part_of_the_sweep_that_fails_keeps_no_other_from_running(redis, monke
     assert redis.llen("webhooks") == (registry.RECONCILE_WEBHOOK in kept)
 
 
-def test_a_chore_that_fails_keeps_no_other_from_its_turn(monkeypatch, now):
+def test_a_periodic_job_that_fails_keeps_no_other_from_running(monkeypatch, now):
     turns = []
 
     def fails(**_given):

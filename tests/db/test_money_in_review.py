@@ -5,7 +5,6 @@ from datetime import timedelta
 import pytest
 
 from shop.checkout import start
-from shop.checkout.jobs import CheckoutJob
 from shop.checkout.states import State
 from shop.operations import actions
 from shop.operations.audit_log import ActionRefused
@@ -13,24 +12,16 @@ from shop.payments.ledger import Payment
 from tests.support.purchases import (
     OTHER_TERMS,
     action_request,
+    another_checkout,
     assert_books_agree,
     authorise,
     cancel,
     pay,
     states,
 )
-from tests.support.shop import make_checkout, make_payable, post_checkout, reload, stock_of
+from tests.support.shop import post_checkout, reload, stock_of
 
 pytestmark = pytest.mark.django_db
-
-
-def another_checkout(buyer, mug, gateway, *, now) -> CheckoutJob:
-    """Another checkout of this buyer's for the same, as if the POST had not been refused."""
-    other = make_checkout(mug, now=now)
-    CheckoutJob.objects.filter(pk=other.pk).update(owner=buyer)
-    job = make_payable(reload(other), gateway, now=now)
-    type(job.order).objects.filter(pk=job.order_id).update(owner=buyer)
-    return reload(job)
 
 
 def test_money_in_review_is_not_accepted_when_the_buyer_has_bought_the_same(
@@ -59,7 +50,7 @@ def test_money_in_review_is_not_accepted_while_the_buyer_pays_for_the_same(
     assert states() == [State.IN_REVIEW, State.AWAITING_PAYMENT]
 
 
-def test_accepted_money_closes_an_open_checkout_of_the_same(
+def test_accepted_money_cancels_an_open_checkout_of_the_same(
     buyer, first, mug, gateway, standin, now
 ):
     pay(first, standin, amount=100, now=now)

@@ -1,4 +1,4 @@
-"""Calls about one order that never get an answer: neither other buyers nor Razorpay suffer."""
+"""Calls about one order never get an answer: other buyers and Razorpay do not notice."""
 
 from datetime import datetime, timedelta
 
@@ -31,7 +31,7 @@ SECOND = timedelta(seconds=1)
 
 @pytest.fixture
 def bad_order(gateway, standin, now) -> GatewayOrder:
-    """Razorpay answers each question about its payments with a 500."""
+    """An order whose polls Razorpay answers with a 500."""
     make_payable(make_checkout(now=now), gateway, now=now)
     row = GatewayOrder.objects.get()
     fail_for_ever(standin, "orders.payments", row.gateway_order_id)
@@ -42,18 +42,18 @@ def fail_for_ever(standin, route: str, entity_id: str | None, kind: str = "serve
     standin.set_faults({"kind": kind, "route": route, "id": entity_id, "count": None})
 
 
-def asked(standin, route: str = "orders.payments") -> int:
+def calls(standin, route: str = "orders.payments") -> int:
     return sum(standin.requests().get(route, {}).values())
 
 
 def poll_when_due(gateway, *, until: datetime) -> None:
-    """As the sweeper does, without the waits between."""
+    """Poll as the sweeper does, without its pauses."""
     while (row := GatewayOrder.objects.filter(poll_at__lte=until).first()) and row.poll_at:
         run_remote(CheckPayments(), gateway, now=row.poll_at)
 
 
-def test_a_new_checkout_is_payable_at_once_each_of_a_hundred_times(bad_order, gateway, now):
-    """A quiet shop: between two buyers, only the bad order is polled, each second if it is due."""
+def test_each_of_a_hundred_new_checkouts_is_payable_at_once(bad_order, gateway, now):
+    """In a quiet shop, the bad order is the only one that is polled between two buyers."""
     variant = make_variant(on_hand=200)
     for _ in range(100):
         for _ in range(10):
@@ -66,12 +66,12 @@ def test_a_new_checkout_is_payable_at_once_each_of_a_hundred_times(bad_order, ga
         assert reload(job).state == State.AWAITING_PAYMENT
 
 
-def test_unanswered_polls_grow_ever_more_seldom(bad_order, gateway, standin, now):
+def test_unanswered_polls_are_retried_with_backoff(bad_order, gateway, standin, now):
     poll_when_due(gateway, until=now + timedelta(minutes=10))
-    assert asked(standin) <= 20
+    assert calls(standin) <= 20
 
     poll_when_due(gateway, until=now + 5 * DAY)
-    assert asked(standin) <= 40
+    assert calls(standin) <= 40
 
 
 def test_a_poll_is_retried_within_seconds(bad_order, gateway, now):
@@ -83,10 +83,10 @@ def test_a_poll_is_retried_within_seconds(bad_order, gateway, now):
         times.append((poll_at - now).total_seconds())
         now = poll_at
 
-    assert times == [1, 2, 4, 8, 15]  # the last is the schedule's own
+    assert times == [1, 2, 4, 8, 15]  # the last is by the schedule
 
 
-def test_an_answer_ends_the_counting(bad_order, gateway, standin, now):
+def test_an_answer_resets_the_count(bad_order, gateway, standin, now):
     poll_when_due(gateway, until=now + timedelta(minutes=10))
     assert GatewayOrder.objects.get().failed_polls > 5
     standin.set_faults()
@@ -107,7 +107,7 @@ def test_when_the_schedule_ends_without_an_answer_operations_have_a_case(bad_ord
 
 
 def test_the_last_poll_is_retried_for_a_day(bad_order, gateway, standin, now):
-    """An outage in the moment of the last poll must not hide late money."""
+    """An outage at the time of the final poll must not hide late money."""
     standin.set_faults()
     poll_when_due(gateway, until=now + 4 * DAY)
     fail_for_ever(standin, "orders.payments", bad_order.gateway_order_id)
@@ -137,7 +137,7 @@ def captured(bad_order, gateway, standin, now) -> Payment:
 
 
 @pytest.mark.parametrize("kind", ["operation_in_progress", "conflict", "server_error"])
-def test_a_refund_that_never_gets_an_answer_stops_nobody(kind, captured, gateway, standin, now):
+def test_a_refund_that_never_gets_an_answer_stops_no_other(kind, captured, gateway, standin, now):
     refunds.create_automatic([refunds.AutomaticRefund(captured, RefundReason.LATE)], now=now)
     fail_for_ever(standin, "payments.refund", captured.gateway_payment_id, kind)
     for _ in range(20):
@@ -151,7 +151,7 @@ def test_a_refund_that_never_gets_an_answer_stops_nobody(kind, captured, gateway
 
 
 @pytest.mark.parametrize("kind", ["operation_in_progress", "conflict", "server_error"])
-def test_a_capture_that_never_gets_an_answer_stops_nobody(
+def test_a_capture_that_never_gets_an_answer_stops_no_other(
     kind, bad_order, gateway, standin, now, settings
 ):
     settings.RAZORPAY_CAPTURE = "manual"
@@ -164,7 +164,7 @@ def test_a_capture_that_never_gets_an_answer_stops_nobody(
     for _ in range(9):
         due_at = Payment.objects.get().capture_at
         run_remote(CapturePayments(), gateway, now=due_at)
-    assert asked(standin, "payments.capture") == 9
+    assert calls(standin, "payments.capture") == 9
 
     job = place_order(make_checkout(now=due_at), now=due_at)
     run_remote(CreateRazorpayOrder(), gateway, now=due_at)

@@ -44,14 +44,6 @@ def come_back(job, *, now) -> None:
     )
 
 
-@pytest.fixture
-def last(mug):
-    """The mug, one of it left."""
-    mug.stock.on_hand = 1
-    mug.stock.save()
-    return mug
-
-
 def test_nobody_starts_again_while_late_money_is_authorised(buyer, first, standin, now):
     cancel(first, now=now)
     pay(first, standin, status="authorized", now=now)
@@ -83,7 +75,7 @@ def test_nobody_starts_again_while_money_is_in_review(buyer, first, standin, now
     assert "looking into" in refused.value.message
 
 
-def test_a_verified_return_is_money(buyer, first, mug, gateway, now):
+def test_a_verified_return_counts_as_money(buyer, first, mug, gateway, now):
     come_back(first, now=now + timedelta(seconds=1))
     carts.add(buyer.pk, variant_id=make_variant().pk, quantity=1, now=now)
 
@@ -130,7 +122,7 @@ def test_the_version_that_the_page_shows_stays_good_for_the_last_unit(last, buye
     assert again.pk == first.pk
 
 
-def test_a_repeat_is_no_surprise_when_the_units_were_out_of_stock_at_first(
+def test_a_repeat_finds_its_checkout_when_the_units_were_out_of_stock_at_first(
     last, buyer, gateway, now
 ):
     other = make_payable(make_checkout(last, now=now), gateway, now=now)
@@ -162,7 +154,7 @@ def test_a_corrected_address_does_not_lose_the_last_unit_to_others(last, buyer, 
     assert_books_agree()
 
 
-def test_units_that_were_to_be_taken_over_go_free_with_the_checkout(last, buyer, first, now):
+def test_units_that_were_to_be_taken_over_are_released_with_the_checkout(last, buyer, first, now):
     second = post_checkout(buyer, terms=OTHER_TERMS, now=now + timedelta(seconds=1))
     third = post_checkout(buyer, now=now + timedelta(seconds=2))
     assert third.takes_over == second.takes_over == [first.order_id]

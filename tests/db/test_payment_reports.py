@@ -1,4 +1,4 @@
-"""What buyers and operations read about money: when it came, why it goes back, in its currency."""
+"""What buyers and staff see about money: late or not, why it is refunded, in which currency."""
 
 from dataclasses import replace
 
@@ -62,19 +62,21 @@ def pay(job, standin, *, now, **changes):
 # --- money that comes after the end --------------------------------------------------------------
 
 
-def test_who_cancelled_and_pays_all_the_same_reads_so(payable, gateway, standin, now):
+def test_a_buyer_who_cancelled_and_paid_is_told_so(payable, gateway, standin, now):
     start.cancel(owner_id=payable.owner_id, job_id=payable.pk, now=now)
 
     pay_and_poll(payable, gateway, standin, now=now)
 
-    told = shown(payable, now=now)
-    assert (told["status"], told["paid_late"]) == ("paid", True)
-    assert told["message"].startswith(
+    status = shown(payable, now=now)
+    assert (status["status"], status["paid_late"]) == ("paid", True)
+    assert status["message"].startswith(
         "Your payment arrived after you cancelled; your order is confirmed."
     )
 
 
-def test_who_pays_after_the_time_to_pay_reads_so(payable, gateway, standin, settings, now):
+def test_a_buyer_who_paid_after_the_time_to_pay_is_told_so(
+    payable, gateway, standin, settings, now
+):
     late = payable.expires_at + FINAL_POLL_GRACE
     run(EXPIRE, now=late)
     run(EXPIRE, now=late + FINAL_POLL_GRACE)
@@ -98,11 +100,11 @@ def test_a_checkout_that_the_shop_ended_is_not_said_to_be_cancelled_by_its_buyer
     assert "after this checkout had ended;" in shown(payable, now=now)["message"]
 
 
-def test_who_pays_in_time_reads_nothing_of_the_kind(payable, gateway, standin, now):
+def test_a_buyer_who_paid_in_time_is_told_nothing_of_it(payable, gateway, standin, now):
     pay_and_poll(payable, gateway, standin, now=now)
 
-    told = shown(payable, now=now)
-    assert (told["paid_late"], told["message"]) == (False, "Paid. Thank you for your order!")
+    status = shown(payable, now=now)
+    assert (status["paid_late"], status["message"]) == (False, "Paid. Thank you for your order!")
 
 
 # --- money that goes back ------------------------------------------------------------------------
@@ -137,18 +139,18 @@ def in_dollars(payable, standin, now):
     return payable
 
 
-def test_what_goes_back_is_told_in_its_own_currency(in_dollars, by, now):
+def test_a_refund_is_shown_in_its_own_currency(in_dollars, by, now):
     entry = actions.give_back(in_dollars.pk, by=by())
 
-    told = shown(in_dollars, now=now)
-    assert "USD 12.00 is on its way back to you" in told["message"]
-    refund = told["refund"]
+    status = shown(in_dollars, now=now)
+    assert "USD 12.00 is on its way back to you" in status["message"]
+    refund = status["refund"]
     assert (refund["amount"], refund["amount_paise"], refund["currency"]) == (12.0, 1200, "USD")
     assert "USD 12.00 of pay_" in entry.outcome
     assert str(Refund.objects.get()) == "refund of USD 12.00 (due)"
 
 
-def test_operations_read_it_in_its_own_currency(in_dollars, by, client, capsys, now):
+def test_operations_see_it_in_its_own_currency(in_dollars, by, client, capsys, now):
     assert "USD 12.00, not ₹22,488.96" in Case.objects.get().text
     actions.give_back(in_dollars.pk, by=by())
     client.force_login(User.objects.get(email="asha@example.com"))
@@ -165,7 +167,7 @@ def test_the_audit_adds_up_each_currency_on_its_own(in_dollars, gateway, standin
     other = make_payable(make_checkout(now=now), gateway, now=now)
     pay(other, standin, now=now)
 
-    totals = {it.currency: it for it in books.totals()}
+    totals = {total.currency: total for total in books.totals()}
     assert totals["INR"].kept_paise == other.amount_paise
     assert (totals["USD"].came_paise, totals["USD"].open_paise) == (1200, 1200)
     call_command("audit")
@@ -189,7 +191,7 @@ def test_staff_refund_an_order_paid_in_dollars_in_dollars(in_dollars, by, client
     assert Refund.objects.get().amount_paise == 500
 
 
-def test_a_dispute_is_told_in_its_own_currency(payable, standin, now):
+def test_a_dispute_is_shown_in_its_own_currency(payable, standin, now):
     pay(payable, standin, now=now)
     dispute = {"id": "disp_1", "payment_id": Payment.objects.get().gateway_payment_id}
     deliver(
@@ -206,7 +208,7 @@ def test_a_dispute_is_told_in_its_own_currency(payable, standin, now):
 
 @pytest.fixture
 def only_authorised(payable, standin, now):
-    """Another amount than the order's, set aside by the bank and not captured."""
+    """A payment of another amount than the order's, authorised and not captured."""
     order_id = GatewayOrder.objects.get(order=payable.order).gateway_order_id
     payment = standin.pay(order_id, outcome="authorized")
     deliver(payment, amount=100, now=now)
@@ -215,7 +217,7 @@ def only_authorised(payable, standin, now):
     return payment
 
 
-def ask(job, gateway, *, now):
+def poll(job, gateway, *, now):
     polling.poll_now([job.order_id], now=now)
     run_remote(CheckPayments(), gateway, now=now)
 
@@ -226,7 +228,7 @@ def test_a_review_ends_when_its_authorised_payment_has_failed(
     [failed] = gateway.fetch_payments(gateway_order_id=only_authorised["order_id"])
     fail(failed, gateway, monkeypatch)
 
-    ask(payable, gateway, now=now)
+    poll(payable, gateway, now=now)
 
     assert reload(payable).state == State.CANCELLED
     assert stock_of(variant) == (10, 0)
@@ -246,7 +248,7 @@ def test_a_webhook_that_says_failed_may_be_older_than_the_authorisation(
 
 
 def test_staff_end_a_review_whose_payment_came_to_nothing(only_authorised, payable, by, now):
-    """One that was left over from before reviews ended by themselves."""
+    """A review that an older version did not end by itself."""
     Payment.objects.update(status="failed")
 
     entry = actions.give_back(payable.pk, by=by())
@@ -255,13 +257,13 @@ def test_staff_end_a_review_whose_payment_came_to_nothing(only_authorised, payab
     assert entry.outcome == "no payment of it came to anything; cases closed: 1"
 
 
-def test_money_that_comes_after_such_an_end_is_for_people_again(
+def test_money_that_comes_after_such_an_end_is_in_review_again(
     only_authorised, payable, gateway, monkeypatch, now
 ):
     [failed] = gateway.fetch_payments(gateway_order_id=only_authorised["order_id"])
     with monkeypatch.context() as patched:
         fail(failed, gateway, patched)
-        ask(payable, gateway, now=now)
+        poll(payable, gateway, now=now)
 
     deliver(only_authorised, amount=100, now=now)
     run(ReconcileWebhook(), now=now)
@@ -271,6 +273,6 @@ def test_money_that_comes_after_such_an_end_is_for_people_again(
 
 
 def fail(payment, gateway, patched):
-    """The bank let the authorisation lapse: an injected answer, the stand-in knows no such move."""
-    told = Listing([replace(payment, amount_paise=100, status="failed")])
-    patched.setattr(gateway, "fetch_payments", lambda **_: told)
+    """The authorisation lapses: an injected answer, which the stand-in cannot give."""
+    status = Listing([replace(payment, amount_paise=100, status="failed")])
+    patched.setattr(gateway, "fetch_payments", lambda **_: status)

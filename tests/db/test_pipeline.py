@@ -30,7 +30,7 @@ def test_a_checkout_becomes_payable(gateway, standin, now):
     assert GatewayOrder.objects.get().gateway_order_id == order["id"]
 
 
-def test_a_paid_order_is_found_by_asking(gateway, standin, now):
+def test_a_paid_order_is_found_by_polling(gateway, standin, now):
     variant = make_variant(on_hand=3)
     job = make_payable(make_checkout(variant, now=now, quantity=2), gateway, now=now)
     standin.pay(GatewayOrder.objects.get().gateway_order_id)
@@ -44,7 +44,7 @@ def test_a_paid_order_is_found_by_asking(gateway, standin, now):
     assert job.order.paid_at == now
 
 
-def test_each_move_is_a_row(gateway, now):
+def test_each_transition_is_a_row(gateway, now):
     job = make_payable(make_checkout(now=now), gateway, now=now)
 
     assert [(move.old, move.new) for move in job.transitions.all()] == [

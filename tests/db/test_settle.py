@@ -1,4 +1,4 @@
-"""What the buyer paid becomes what the shop believes: from the inbox to the checkout."""
+"""Settle: from a webhook in the inbox to the state of the checkout."""
 
 from datetime import timedelta
 from types import SimpleNamespace
@@ -147,7 +147,7 @@ def test_a_failed_payment_shows_why_and_may_still_be_captured(job, standin, now)
     assert reload(job).state == State.PAID
 
 
-def test_authorised_is_not_paid(job, standin, now):
+def test_an_authorised_payment_does_not_pay(job, standin, now):
     deliver(standin.pay(order_id(job)), status="authorized", captured=False, now=now)
 
     run(STEP, now=now)
@@ -179,8 +179,8 @@ def test_each_payment_that_does_not_fit_has_a_case(job, standin, now):
     run(STEP, now=now)
 
     assert reload(job).state == State.IN_REVIEW
-    told = sorted(Case.objects.values_list("reference", flat=True))
-    assert told == ["pay_1", "pay_2", "pay_3"]
+    references = sorted(Case.objects.values_list("reference", flat=True))
+    assert references == ["pay_1", "pay_2", "pay_3"]
 
 
 def test_money_after_the_end_is_served_if_units_are_free(job, variant, standin, now):
@@ -245,7 +245,7 @@ def test_a_dispute_is_a_case_and_the_order_stays_paid(job, standin, now):
     assert "disputed: ₹5.00" in Case.objects.get().text
 
 
-def test_money_on_an_alias_pays_the_order(job, gateway, standin, now):
+def test_money_on_a_duplicate_pays_the_order(job, gateway, standin, now):
     duplicate = gateway.create_order(
         receipt=job.order.number, amount_paise=job.amount_paise, currency="INR"
     )
@@ -280,7 +280,7 @@ def test_an_event_that_overtakes_our_own_record_is_read_again(job, gateway, stan
     assert "orders.fetch" not in standin.requests()
 
 
-def test_an_order_we_never_knew_belongs_to_another_shop(job, gateway, standin, now):
+def test_an_unknown_order_belongs_to_another_shop(job, gateway, standin, now):
     deliver(standin.pay(order_id(job)), order_id="order_OfAnotherShop", now=now)
 
     run(STEP, now=now)
@@ -306,7 +306,7 @@ def test_an_order_we_never_knew_belongs_to_another_shop(job, gateway, standin, n
         b"\xff\xfe",
     ],
 )
-def test_what_cannot_be_read_is_kept_and_done_with(body, now):
+def test_an_unreadable_event_is_kept_and_handled(body, now):
     inbox.receive(event_id="Nonsense", body=body, now=now)
 
     run(STEP, now=now)
@@ -317,17 +317,17 @@ def test_what_cannot_be_read_is_kept_and_done_with(body, now):
     assert bytes(event.body) == body
 
 
-def test_an_event_over_which_we_stumble_does_not_stop_the_others(job, standin, monkeypatch, now):
+def test_an_event_that_raises_does_not_stop_the_others(job, standin, monkeypatch, now):
     inbox.receive(event_id="Trap", body=b'{"event": "trap"}', now=now)
     deliver(standin.pay(order_id(job)), now=now)
     read = webhooks.read
 
-    def stumble(body):
+    def fail(body):
         if b"trap" in body:
             raise ZeroDivisionError
         return read(body)
 
-    monkeypatch.setattr(webhooks, "read", stumble)  # an injected fault
+    monkeypatch.setattr(webhooks, "read", fail)  # an injected fault
     run(STEP, now=now)
 
     assert reload(job).state == State.PAID

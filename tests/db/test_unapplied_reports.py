@@ -1,4 +1,4 @@
-"""News of money that raises when it is applied: people see it at once, until it is applied."""
+"""A report of money that raises when it is settled is a case until it is settled."""
 
 import json
 from datetime import timedelta
@@ -34,7 +34,7 @@ def order_id(job):
 
 @pytest.fixture
 def broken(monkeypatch):
-    """Units cannot be sold: an injected fault, mended by the call."""
+    """An injected error: units cannot be sold, until this is called."""
 
     def sell(order_ids):
         raise ZeroDivisionError("stock of Asha Rao")
@@ -56,26 +56,26 @@ def by_poll(job, gateway, standin, *, now):
     run_remote(CheckPayments(), gateway, now=now)
 
 
-@pytest.mark.parametrize("hear", [by_webhook, by_poll])
-def test_it_is_a_case_at_the_first_failure_and_closes_itself(
-    hear, job, order_id, broken, gateway, standin, now
+@pytest.mark.parametrize("report", [by_webhook, by_poll])
+def test_the_first_failure_opens_a_case_and_a_success_closes_it(
+    report, job, order_id, broken, gateway, standin, now
 ):
     standin.pay(order_id)
 
-    hear(job, gateway, standin, now=now)
+    report(job, gateway, standin, now=now)
 
     case = Case.objects.get()
     assert (case.kind, case.order_id, case.closed_at) == ("settle_failed", job.order_id, None)
     assert "cannot be applied: ZeroDivisionError" in case.text
     assert reload(job).state == State.AWAITING_PAYMENT
     broken()
-    hear(job, gateway, standin, now=now)
+    report(job, gateway, standin, now=now)
     case.refresh_from_db()
     assert reload(job).state == State.PAID
     assert (case.closed_at, case.closed_because) == (now, "it was applied later")
 
 
-def test_the_answer_to_a_capture_is_such_news_too(job, order_id, broken, gateway, standin, now):
+def test_the_answer_to_a_capture_is_such_a_report_too(job, order_id, broken, gateway, standin, now):
     standin.pay(order_id, outcome="authorized")
     by_poll(job, gateway, standin, now=now)
     ledger.retry_capture(Payment.objects.get(), at=now)
@@ -85,7 +85,7 @@ def test_the_answer_to_a_capture_is_such_news_too(job, order_id, broken, gateway
     assert Case.objects.get().kind == "settle_failed"
 
 
-def test_one_that_a_person_closed_is_open_again_when_it_fails_again(
+def test_a_case_that_staff_closed_is_open_again_after_the_next_failure(
     job, order_id, broken, gateway, standin, now
 ):
     standin.pay(order_id)
@@ -98,9 +98,7 @@ def test_one_that_a_person_closed_is_open_again_when_it_fails_again(
     assert Case.objects.get().closed_at is None
 
 
-def test_the_case_of_one_order_says_nothing_of_its_neighbours(
-    job, order_id, broken, gateway, standin, now
-):
+def test_a_case_of_one_order_concerns_no_other_order(job, order_id, broken, gateway, standin, now):
     other = make_payable(make_checkout(now=now), gateway, now=now)
     standin.pay(order_id)
     by_poll(job, gateway, standin, now=now)

@@ -1,4 +1,4 @@
-"""Genuine events that say nothing, or nonsense: kept, ignored or shown to people, never lost."""
+"""Genuine events without sense are kept: ignored, or shown to staff."""
 
 import json
 from datetime import timedelta
@@ -55,7 +55,7 @@ def payment(job, standin):
         {"error_description": "\ud83d"},
     ],
 )
-def test_an_entity_of_wrong_types_is_kept_shown_to_people_and_stops_no_other(
+def test_an_entity_of_wrong_types_is_kept_shown_to_staff_and_stops_no_other(
     wrong, job, payment, now
 ):
     deliver(payment, now=now, **wrong)
@@ -71,7 +71,7 @@ def test_an_entity_of_wrong_types_is_kept_shown_to_people_and_stops_no_other(
 
 
 @pytest.mark.parametrize("payload", ["x", 5, [1], {"payment": None}, {"payment": []}])
-def test_an_envelope_without_its_entity_is_shown_to_people(payload, now):
+def test_an_event_without_its_entity_is_shown_to_staff(payload, now):
     body = json.dumps({"event": "payment.captured", "payload": payload}).encode()
     inbox.receive(event_id="Envelope", body=body, now=now)
 
@@ -123,13 +123,11 @@ def test_a_payment_of_an_order_that_is_not_ours_is_kept_apart(job, payment, gate
 
     theirs = InboxEvent.objects.get(outcome=EventOutcome.NOT_OURS)
     assert b"pay_Theirs" in bytes(theirs.body)
-    assert [it.gateway_payment_id for it in Payment.objects.all()] == [payment["id"]]
+    assert [row.gateway_payment_id for row in Payment.objects.all()] == [payment["id"]]
     assert not inbox.for_staff(now=now)
 
 
-def test_an_event_over_which_we_stumbled_until_we_gave_up_is_shown_to_people(
-    payment, monkeypatch, now
-):
+def test_an_event_that_raised_until_we_gave_up_is_shown_to_staff(payment, monkeypatch, now):
     body = event_body("payment.captured", payment)
     inbox.receive(event_id="Trap", body=body, now=now)
     monkeypatch.setattr(webhooks, "read", lambda body: 1 / 0)  # an injected fault
@@ -144,7 +142,7 @@ def test_an_event_over_which_we_stumbled_until_we_gave_up_is_shown_to_people(
     assert "ZeroDivisionError" in kept.last_error
 
 
-def test_what_razorpay_would_not_send_again_any_more_is_no_longer_shown(now):
+def test_an_event_that_razorpay_cannot_send_again_is_no_longer_shown(now):
     inbox.receive(event_id="Nonsense", body=b"nonsense", now=now)
     run(STEP, now=now)
 
@@ -152,11 +150,11 @@ def test_what_razorpay_would_not_send_again_any_more_is_no_longer_shown(now):
     assert not inbox.for_staff(now=now + inbox.REPLAYABLE)
 
 
-# --- refunds of payments that nobody has told us of ----------------------------------------------
+# --- refunds of unknown payments -----------------------------------------------------------------
 
 
 def receive_refund_alone(payment, *, now):
-    """A refund event in which the payment is missing."""
+    """A refund event without its payment."""
     refund = {"id": "rfnd_1", "payment_id": payment["id"], "amount": 100, "status": "processed"}
     payload = {"refund": {"entity": refund}}
     body = json.dumps({"event": "refund.processed", "payload": payload}).encode()
@@ -181,7 +179,7 @@ def test_a_refund_of_an_unknown_payment_waits_until_the_payment_is_known(job, pa
 
 
 def test_a_refund_handled_together_with_its_payment_is_settled(job, payment, now):
-    """As after an outage of ours: what came first is old by then."""
+    """After an outage of ours, for example, when the refund event is old."""
     receive_refund_alone(payment, now=now)
     deliver(payment, now=now)
 
@@ -191,7 +189,7 @@ def test_a_refund_handled_together_with_its_payment_is_settled(job, payment, now
     assert InboxEvent.objects.get(gateway_event_id="Alone").outcome == EventOutcome.SETTLED
 
 
-def test_a_refund_of_a_payment_that_stays_unknown_is_shown_to_people(job, payment, now):
+def test_a_refund_of_a_payment_that_stays_unknown_is_shown_to_staff(job, payment, now):
     refund_alone(payment, now=now)
 
     run(STEP, now=now + PAYMENT_COMES_WITHIN)

@@ -32,7 +32,7 @@ def test_a_changed_price_fails_with_both_prices(now):
 
 
 @pytest.mark.parametrize("table", [Variant, Product])
-def test_what_is_no_longer_sold_fails(table, now):
+def test_an_item_that_is_no_longer_sold_fails(table, now):
     variant = make_variant()
     job = make_checkout(variant, now=now)
     table.objects.update(is_active=False)

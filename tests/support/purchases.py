@@ -6,6 +6,7 @@ from datetime import datetime
 from typing import Any
 
 from shop.accounts import User
+from shop.catalogue import Variant
 from shop.checkout import start
 from shop.checkout.jobs import CheckoutJob
 from shop.checkout.start import Terms
@@ -13,11 +14,20 @@ from shop.checkout.steps.check_payments import CheckPayments
 from shop.checkout.steps.reconcile_webhook import ReconcileWebhook
 from shop.operations import books
 from shop.operations.audit_log import ActionRequest
+from shop.orders import Order
 from shop.payments import polling
 from shop.payments.gateway import Gateway
 from shop.payments.ledger import GatewayOrder
 from tests.support.events import deliver
-from tests.support.shop import ADDRESS, make_payable, post_checkout, run, run_remote
+from tests.support.shop import (
+    ADDRESS,
+    make_checkout,
+    make_payable,
+    post_checkout,
+    reload,
+    run,
+    run_remote,
+)
 from tests.support.standin import StandIn
 
 OTHER_TERMS = Terms("razorpay", "INR", ADDRESS | {"line1": "13 MG Road"}, ADDRESS)
@@ -62,6 +72,15 @@ def cancel(job: CheckoutJob, *, now: datetime) -> None:
 def again(buyer: User, gateway: Gateway, *, now: datetime) -> CheckoutJob:
     """The buyer posts the cart once more and gets as far as the payment form."""
     return make_payable(post_checkout(buyer, now=now), gateway, now=now)
+
+
+def another_checkout(buyer: User, mug: Variant, gateway: Gateway, *, now: datetime) -> CheckoutJob:
+    """Another checkout of the same, as if the POST had not been refused."""
+    other = make_checkout(mug, now=now)
+    CheckoutJob.objects.filter(pk=other.pk).update(owner=buyer)
+    job = make_payable(reload(other), gateway, now=now)
+    Order.objects.filter(pk=job.order_id).update(owner=buyer)
+    return reload(job)
 
 
 def action_request(buyer: User, *, now: datetime) -> ActionRequest:

@@ -1,4 +1,4 @@
-"""What the payments of an order amount to: pure, from rows that need no database."""
+"""The assessment of an order's payments: pure, without a database."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""When the storefront should ask again."""
+"""How long the storefront waits before it polls again."""
 
 from datetime import UTC, datetime, timedelta
 
@@ -16,29 +16,29 @@ def job(state: State, **fields) -> CheckoutJob:
 
 
 @pytest.mark.parametrize("state", sorted(FINAL))
-def test_nothing_more_is_to_be_asked_at_the_end(state):
+def test_a_final_checkout_is_not_polled_again(state):
     assert poll_interval(job(state), now=NOON).done
 
 
 @pytest.mark.parametrize("state", sorted(set(State) - FINAL))
-def test_until_then_there_is_always_a_next_look(state):
+def test_any_other_checkout_is_polled_again(state):
     after = poll_interval(job(state), now=NOON)
     assert not after.done
     assert after.after_ms > 0
     assert after.retry_after_seconds >= 1
 
 
-def test_a_fresh_checkout_is_looked_at_again_at_once():
+def test_a_new_checkout_is_polled_again_at_once():
     assert poll_interval(job(State.QUEUED), now=NOON).after_ms == 100
 
 
-def test_a_slow_one_is_looked_at_as_seldom_as_it_is_slow():
+def test_a_slow_checkout_is_polled_less_often():
     later = NOON + timedelta(seconds=3)
     assert poll_interval(job(State.ORDERED), now=later).after_ms == 3000
     assert poll_interval(job(State.ORDERED), now=NOON + timedelta(hours=1)).after_ms == 5000
 
 
-def test_a_buyer_back_from_paying_is_told_soon():
+def test_a_checkout_is_polled_more_often_after_the_buyer_returned():
     returned = job(State.AWAITING_PAYMENT, returned_at=NOON)
     waiting = job(State.AWAITING_PAYMENT)
     assert poll_interval(returned, now=NOON).after_ms < poll_interval(waiting, now=NOON).after_ms
