@@ -89,7 +89,7 @@ def test_a_crash_before_the_commit_leaves_nothing_and_the_job_due(now):
 def test_a_job_that_has_its_order_already_advances(now):
     variant = make_variant()
     job = place_order(make_checkout(variant, now=now), now=now)
-    type(job).objects.filter(pk=job.pk).update(state=State.VALIDATED, due_at=now)
+    type(job).objects.filter(pk=job.pk).update(state=CREATE_ORDER.state, due_at=now)
 
     run(CREATE_ORDER, now=now)
 

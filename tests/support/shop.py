@@ -30,6 +30,7 @@ ADDRESS = {
     "country": "IN",
     "phone": "+919845012345",
 }
+LOCAL_STEPS = (VALIDATE_CART, CREATE_ORDER)  # of the pipeline, in order
 TERMS = Terms("razorpay", "INR", ADDRESS, ADDRESS)
 
 _serial = itertools.count(1)
@@ -94,8 +95,8 @@ def run_remote(step: runner.RemoteStep, gateway: Gateway, *, now: datetime) -> R
 
 def place_order(job: CheckoutJob, *, now: datetime) -> CheckoutJob:
     """Run the local steps."""
-    run(VALIDATE_CART, now=now)
-    run(CREATE_ORDER, now=now)
+    for step in LOCAL_STEPS:
+        run(step, now=now)
     return reload(job)
 
 
