@@ -10,7 +10,7 @@ from enum import StrEnum
 from typing import Any
 
 from django.conf import settings
-from django.db import connection, models
+from django.db import models
 from django.db.models import Q
 from django.utils import timezone
 
@@ -189,5 +189,4 @@ _PAY = """
 def pay(paid: Collection[tuple[int, str]], *, now: datetime) -> None:
     """Record which payment paid which order: (order id, the gateway's payment id) each."""
     records = [{"order_id": order_id, "paid_by": paid_by} for order_id, paid_by in paid]
-    with connection.cursor() as cursor:
-        cursor.execute(_PAY, [now, fast.as_json(records)])
+    fast.execute(_PAY, [now, fast.as_json(records)])

@@ -12,7 +12,7 @@ from collections import Counter
 from collections.abc import Collection, Iterable, Mapping
 from typing import NamedTuple
 
-from django.db import connection, models
+from django.db import models
 from django.db.models import F, Q
 
 from shop.catalogue import Variant
@@ -60,9 +60,8 @@ _OFFERS = """
 
 def offers(variant_ids: Iterable[int]) -> dict[int, Offer]:
     """The variants on sale among these. Read without a lock, so free units can be gone soon."""
-    with connection.cursor() as cursor:
-        cursor.execute(_OFFERS, [fast.array(set(variant_ids))])
-        return {variant_id: Offer(*offer) for variant_id, *offer in cursor.fetchall()}
+    found = fast.rows(_OFFERS, [fast.array(set(variant_ids))])
+    return {variant_id: Offer(*offer) for variant_id, *offer in found}
 
 
 def lock(variant_ids: Iterable[int]) -> Counter[int]:
@@ -170,17 +169,17 @@ def why_kept(levels: Iterable[StockLevel]) -> list[str]:
     return kept
 
 
+_LEAVE_HELD = """
+    UPDATE shop_order SET stock_state = %s WHERE id = ANY(%s) AND stock_state = %s RETURNING id
+"""
+
+
 def _leave_held(order_ids: Collection[int], new: StockState) -> tuple[set[int], Counter[int]]:
     """Set `stock_state` of the held orders among these. Returns their ids and their units."""
     if not order_ids:
         return set(), Counter()
-    with connection.cursor() as cursor:
-        cursor.execute(
-            f"UPDATE {Order._meta.db_table} SET stock_state = %s"
-            " WHERE id = ANY(%s) AND stock_state = %s RETURNING id",
-            [new, fast.array(order_ids), StockState.HELD],
-        )
-        changed = {order_id for (order_id,) in cursor.fetchall()}
+    found = fast.rows(_LEAVE_HELD, [new, fast.array(order_ids), StockState.HELD])
+    changed = {order_id for (order_id,) in found}
     units = units_of(changed)
     lock(units)
     return changed, units
@@ -192,6 +191,14 @@ def units_of(order_ids: Collection[int]) -> Counter[int]:
     for line in fast.select(OrderLine, "WHERE order_id = ANY(%s)", [fast.array(order_ids)]):
         total[line.variant_id] += line.units
     return total
+
+
+_ADD = """
+    UPDATE shop_stocklevel AS level
+    SET held = level.held + delta.held, on_hand = level.on_hand + delta.on_hand
+    FROM json_to_recordset(%s::json) AS delta (variant_id bigint, held int, on_hand int)
+    WHERE level.variant_id = delta.variant_id
+"""
 
 
 def _add(*, held: Mapping[int, int], on_hand: Mapping[int, int], sign: int = 1) -> None:
@@ -206,13 +213,4 @@ def _add(*, held: Mapping[int, int], on_hand: Mapping[int, int], sign: int = 1) 
         }
         for variant_id, units in held.items()
     ]
-    with connection.cursor() as cursor:
-        cursor.execute(
-            f"""
-            UPDATE {StockLevel._meta.db_table} AS level
-            SET held = level.held + delta.held, on_hand = level.on_hand + delta.on_hand
-            FROM json_to_recordset(%s::json) AS delta (variant_id bigint, held int, on_hand int)
-            WHERE level.variant_id = delta.variant_id
-            """,
-            [fast.as_json(records)],
-        )
+    fast.execute(_ADD, [fast.as_json(records)])

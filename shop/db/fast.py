@@ -41,14 +41,25 @@ def beside(
 ) -> list[tuple[Row, tuple[Any, ...]]]:
     """Instances of `model`, each with the values that the statement returns after its columns."""
     names, converted = _shape(model)
-    with connection.cursor() as cursor:
-        cursor.execute(statement, params)
-        found = cursor.fetchall()
     own = len(names)
     return [
         (model.from_db(connection.alias, names, _values(row[:own], converted)), row[own:])
-        for row in found
+        for row in rows(statement, params)
     ]
+
+
+def rows(statement: str, params: Sequence[Any]) -> list[tuple[Any, ...]]:
+    """The rows that a statement returns, as tuples."""
+    with connection.cursor() as cursor:
+        cursor.execute(statement, params)
+        return cursor.fetchall()
+
+
+def execute(statement: str, params: Sequence[Any]) -> int:
+    """Run a statement that returns nothing. Returns the number of rows that it wrote."""
+    with connection.cursor() as cursor:
+        cursor.execute(statement, params)
+        return cursor.rowcount
 
 
 def insert(model: type[Row], instances: Sequence[Row]) -> Sequence[Row]:
@@ -56,12 +67,11 @@ def insert(model: type[Row], instances: Sequence[Row]) -> Sequence[Row]:
     if not instances:
         return instances
     statement = f"{insertion(model)} RETURNING {model._meta.pk.column}"
-    with connection.cursor() as cursor:
-        cursor.execute(statement, [as_json(values(instance) for instance in instances)])
-        for instance, (key,) in zip(instances, cursor.fetchall(), strict=True):
-            instance.pk = key
-            instance._state.adding = False  # noqa: SLF001 - as Django's own bulk_create does
-            instance._state.db = connection.alias  # noqa: SLF001
+    keys = rows(statement, [as_json(values(instance) for instance in instances)])
+    for instance, (key,) in zip(instances, keys, strict=True):
+        instance.pk = key
+        instance._state.adding = False  # noqa: SLF001 - as Django's own bulk_create does
+        instance._state.db = connection.alias  # noqa: SLF001
     return instances
 
 

@@ -236,6 +236,7 @@ def _is_rate_limit(cause: GatewayError | None) -> TypeGuard[Unreachable]:
 
 
 def _locked() -> CircuitBreaker:
+    """The row, locked. On the fast path: every run of calls locks it."""
     for row in fast.select(CircuitBreaker, "WHERE id = 1 FOR NO KEY UPDATE", []):
         return row
     CircuitBreaker.objects.bulk_create([CircuitBreaker(pk=1)], ignore_conflicts=True)

@@ -13,7 +13,7 @@ from datetime import datetime
 from enum import StrEnum
 
 from django.contrib.postgres.indexes import BrinIndex
-from django.db import connection, models
+from django.db import models
 from django.db.models import F, Q
 
 from shop.db import due, fast
@@ -208,11 +208,10 @@ def adopt(adoptions: Sequence[Adoption], *, now: datetime) -> None:
         }
         for adoption in adoptions
     ]
-    with connection.cursor() as cursor:
-        cursor.execute(_ADOPT, [fast.as_json(records)])
-        # Fewer rows: after our claim lapsed, another worker adopted an order for one of them. Ours
-        # may then be a duplicate. The insert below ignores those that are stored already.
-        first_duplicate = 1 if cursor.rowcount == len(adoptions) else 0
+    adopted = fast.execute(_ADOPT, [fast.as_json(records)])
+    # Fewer rows: after our claim lapsed, another worker adopted an order for one of them. Ours may
+    # then be a duplicate. The insert below ignores those that are stored already.
+    first_duplicate = 1 if adopted == len(adoptions) else 0
     duplicates = [
         GatewayOrder(
             order_id=adoption.row.order_id,

@@ -11,7 +11,6 @@ from collections.abc import Collection, Sequence
 from datetime import datetime, timedelta
 
 from django.conf import settings
-from django.db import connection
 from django.db.models import F, Q
 
 from shop import backoff
@@ -101,7 +100,7 @@ def claim_due(*, limit: int, now: datetime) -> list[GatewayOrder]:
 # A paid order only has its final poll left, see `schedule_final_poll`.
 _POLL_SUCCEEDED = """
     UPDATE shop_gatewayorder AS row
-    SET polled_at = greatest(row.polled_at, given.asked_at), poll_count = row.poll_count + 1,
+    SET polled_at = greatest(row.polled_at, given.sent_at), poll_count = row.poll_count + 1,
         failed_polls = 0,
         poll_at = CASE
             WHEN row.poll_at IS DISTINCT FROM given.claimed_until THEN row.poll_at
@@ -109,7 +108,7 @@ _POLL_SUCCEEDED = """
             ELSE given.final_at
         END
     FROM json_to_recordset(%s::json) AS given (
-        id bigint, asked_at timestamptz, claimed_until timestamptz, next_at timestamptz,
+        id bigint, sent_at timestamptz, claimed_until timestamptz, next_at timestamptz,
         final_at timestamptz), shop_order AS placed
     WHERE row.id = given.id AND placed.id = row.order_id
 """
@@ -120,18 +119,17 @@ def poll_succeeded(polls: Sequence[tuple[GatewayOrder, datetime]], *, now: datet
     records = [
         {
             "id": row.pk,
-            "asked_at": asked_at,
+            "sent_at": sent_at,
             "claimed_until": row.poll_at,
             "next_at": next_poll_at(placed_at=row.created_at, now=now),
             "final_at": _final_poll_at(placed_at=row.created_at, now=now),
         }
-        for row, asked_at in sorted(polls, key=lambda poll: poll[0].pk)  # the lock order
+        for row, sent_at in sorted(polls, key=lambda poll: poll[0].pk)  # the lock order
     ]
-    with connection.cursor() as cursor:
-        cursor.execute(_POLL_SUCCEEDED, [fast.as_json(records)])
+    fast.execute(_POLL_SUCCEEDED, [fast.as_json(records)])
 
 
-# As above, a poll that became due during ours stays due.
+# One statement in the lock order. As above, a poll that became due during ours stays due.
 _POLL_FAILED = """
     UPDATE shop_gatewayorder AS row
     SET failed_polls = row.failed_polls + 1,
@@ -165,8 +163,7 @@ def poll_failed(polls: Sequence[tuple[GatewayOrder, GatewayError]], *, now: date
         {"id": row.pk, "claimed_until": row.poll_at, "next_at": next_at[row.pk]}
         for row, _ in sorted(polls, key=lambda poll: poll[0].pk)  # the lock order
     ]
-    with connection.cursor() as cursor:
-        cursor.execute(_POLL_FAILED, [fast.as_json(records)])
+    fast.execute(_POLL_FAILED, [fast.as_json(records)])
     cases.open_cases(
         [
             cases.Open(

@@ -290,7 +290,7 @@ def _parsed(response: urllib3.BaseHTTPResponse, content: bytes) -> dict[str, Any
         raise Unreachable(f"our credentials are refused: {message}")
     if status == 429:
         raise Unreachable(
-            "asked too often", retry_after_seconds=_retry_after(response), is_rate_limit=True
+            "too many requests", retry_after_seconds=_retry_after(response), is_rate_limit=True
         )
     if not 400 <= status < 500 or not isinstance(error, dict):
         raise OutcomeUnknown(f"HTTP {status} {message}".strip())
