@@ -5,8 +5,8 @@ from types import SimpleNamespace
 
 import pytest
 
-import tasks.checkout
 import tasks.payments
+import tasks.run
 from shop import carts
 from shop.checkout import snapshots, start, status
 from shop.checkout.outcomes import Counted
@@ -112,7 +112,7 @@ def test_fifty_paying_webhooks_are_a_batch_of_fifty_rows(gateway, standin, now, 
     for row in GatewayOrder.objects.all():
         deliver(standin.pay(row.gateway_order_id), now=now)
     monkeypatch.setattr(
-        tasks.checkout, "set_batch_delay", lambda task, rows, limit: observed.append(rows)
+        tasks.run, "set_batch_delay", lambda task, rows, limit: observed.append(rows)
     )
     monkeypatch.setattr(BATCHES, "labels", lambda task: SimpleNamespace(observe=observed.append))
 
