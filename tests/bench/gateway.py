@@ -5,7 +5,7 @@ A payment gateway that costs almost no CPU: the routes that a checkout needs, in
 
 It has routes of its own, which are not delayed: `POST /bench/setup {shop_port, delay_ms}`;
 `POST /bench/pay {order_id}` captures a payment and answers after the shop has answered its webhook;
-`POST /bench/storm {order_ids, connections}` does so for many and returns the time of each webhook.
+`POST /bench/burst {order_ids, connections}` does so for many and returns the time of each webhook.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
-from tests.bench.wire import Client, encode, flood
+from tests.bench.wire import Client, encode, send_all
 
 LENGTH = re.compile(rb"\r\ncontent-length: *(\d+)", re.IGNORECASE)
 WEBHOOK_PATH = "/api/webhooks/razorpay/"
@@ -91,8 +91,8 @@ class Gateway:
                 return {}
             case "/bench/pay":
                 return await self._pay(body["order_id"])
-            case "/bench/storm":
-                return await self._storm(body["order_ids"], connections=body["connections"])
+            case "/bench/burst":
+                return await self._burst(body["order_ids"], connections=body["connections"])
             case _:
                 raise LookupError(path)
 
@@ -102,10 +102,10 @@ class Gateway:
         self._idle.append(client)
         return {"status": reply.status, "payment_id": self._payments[order_id]["id"]}
 
-    async def _storm(self, order_ids: list[str], *, connections: int) -> Json:
+    async def _burst(self, order_ids: list[str], *, connections: int) -> Json:
         webhooks = [self._webhook(order_id) for order_id in order_ids]
         started_at = time.time()
-        replies = await flood(self._shop_port, webhooks, connections=connections)
+        replies = await send_all(self._shop_port, webhooks, connections=connections)
         return {
             "started_at": started_at,
             "ended_at": time.time(),

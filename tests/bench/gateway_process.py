@@ -50,9 +50,9 @@ class GatewayProcess:
         """Set the shop that receives webhooks, and the delay of Razorpay's routes."""
         self._ask("setup", shop_port=shop_port, delay_ms=delay_ms)
 
-    def storm(self, order_ids: list[str], *, connections: int) -> dict[str, Any]:
+    def burst(self, order_ids: list[str], *, connections: int) -> dict[str, Any]:
         """Capture a payment for each order; send webhooks as fast as the shop takes them."""
-        return self._ask("storm", order_ids=order_ids, connections=connections)
+        return self._ask("burst", order_ids=order_ids, connections=connections)
 
     def _ask(self, what: str, **body: object) -> Any:
         reply = ask(self.port, encode("POST", f"/bench/{what}", body=json.dumps(body).encode()))

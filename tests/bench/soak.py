@@ -35,7 +35,7 @@ def through(shop: Pakka, count: int) -> None:
     rush(shop, count=count, delay_ms=0)
     order_ids = [it.progress.gateway_order_id for it in shop.payable]
     shop.payable = []
-    shop.gateway.storm(order_ids, connections=16)
+    shop.gateway.burst(order_ids, connections=16)
     wait_until_none(shop.events_waiting)
 
 

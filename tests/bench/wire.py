@@ -134,7 +134,7 @@ class Client:
             self._exchange = None
 
 
-async def flood(port: int, requests: Iterable[bytes], *, connections: int) -> list[Reply]:
+async def send_all(port: int, requests: Iterable[bytes], *, connections: int) -> list[Reply]:
     """Send all requests over `connections` connections. Replies are in the order given."""
     waiting = iter(list(enumerate(requests)))
     replies: dict[int, Reply] = {}

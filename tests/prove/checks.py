@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from shop.checkout.states import FINAL, TRANSITIONS, State
 from tests.prove.client import POST_CHECKOUT, Client
 from tests.prove.environment import Environment
-from tests.prove.stream import Journal, Json, Known
+from tests.prove.stream import Journal, Json, KnownCheckout
 
 MAX_IDLE_WAIT_SECONDS = 240
 LOOK_SECONDS = 0.5
@@ -152,55 +152,64 @@ def check_buyers(
         Finding("buyers", complaint) for complaint in (*client.tally.complaints, *journal.failures)
     ]
     states = dict(env.rows("SELECT id::text, state FROM shop_checkoutjob"))
-    for known in journal.checkouts.values():
-        findings += _check_known(known, states.get(known.id))
+    for checkout in journal.checkouts.values():
+        findings += _check_known(checkout, states.get(checkout.id))
     findings += [
         Finding("buyers", "no buyer was told of this checkout", job_id)
         for job_id in states.keys() - journal.checkouts.keys()
     ]
-    open_ended = [known for known in journal.checkouts.values() if not known.last["poll"]["done"]]
-    for known in open_ended:
-        findings += _ask_again(client, known)
+    open_ended = [
+        checkout for checkout in journal.checkouts.values() if not checkout.last["poll"]["done"]
+    ]
+    for checkout in open_ended:
+        findings += _ask_again(client, checkout)
     everyone = sorted(
-        (known for known in journal.checkouts.values() if known.key), key=lambda known: known.id
+        (checkout for checkout in journal.checkouts.values() if checkout.key),
+        key=lambda checkout: checkout.id,
     )
-    for known in rng.sample(everyone, min(REPLAYS, len(everyone))):
-        findings += _replay(client, known)
+    for checkout in rng.sample(everyone, min(REPLAYS, len(everyone))):
+        findings += _replay(client, checkout)
     return findings
 
 
-def _check_known(known: Known, state: str | None) -> list[Finding]:
+def _check_known(checkout: KnownCheckout, state: str | None) -> list[Finding]:
     findings = []
     if state is None:
-        findings.append(Finding("buyers", "accepted with 202 and vanished", known.id))
-    if known.other_ids:
-        findings.append(Finding("buyers", "one key led to two checkouts", known.id))
-    if len(known.razorpay_order_ids) > 1:
-        findings.append(Finding("buyers", "two Razorpay orders were shown", known.id))
-    if known.status == "paid" and state != "paid":
+        findings.append(Finding("buyers", "accepted with 202 and vanished", checkout.id))
+    if checkout.other_ids:
+        findings.append(Finding("buyers", "one key led to two checkouts", checkout.id))
+    if len(checkout.razorpay_order_ids) > 1:
+        findings.append(Finding("buyers", "two Razorpay orders were shown", checkout.id))
+    if checkout.status == "paid" and state != "paid":
         findings.append(
-            Finding("buyers", f"its buyer was told that it is paid, it is {state}", known.id)
+            Finding("buyers", f"its buyer was told that it is paid, it is {state}", checkout.id)
         )
     return findings
 
 
-def _ask_again(client: Client, known: Known) -> list[Finding]:
-    answer = client.call("GET", f"/api/checkouts/{known.id}/", token=known.token)
+def _ask_again(client: Client, checkout: KnownCheckout) -> list[Finding]:
+    answer = client.call("GET", f"/api/checkouts/{checkout.id}/", token=checkout.token)
     if answer.status != 200:
-        return [Finding("buyers", f"its status answers {answer.status}", known.id)]
-    known.last = answer.content
-    poll = known.last["poll"]
+        return [Finding("buyers", f"its status answers {answer.status}", checkout.id)]
+    checkout.last = answer.content
+    poll = checkout.last["poll"]
     if poll["done"]:
         return []
-    if known.status in WAITING and known.last["message"] and poll["after_ms"] > 0:
+    if checkout.status in WAITING and checkout.last["message"] and poll["after_ms"] > 0:
         return []
-    return [Finding("buyers", f"is {known.status} and does not say when to poll again", known.id)]
+    return [
+        Finding("buyers", f"is {checkout.status} and does not say when to poll again", checkout.id)
+    ]
 
 
-def _replay(client: Client, known: Known) -> list[Finding]:
-    answer = client.call("POST", POST_CHECKOUT, known.body, token=known.token, key=known.key)
-    if answer.status != 202 or answer.content["id"] != known.id:
-        return [Finding("buyers", f"its key now answers {answer.status} {answer.code}", known.id)]
+def _replay(client: Client, checkout: KnownCheckout) -> list[Finding]:
+    answer = client.call(
+        "POST", POST_CHECKOUT, checkout.body, token=checkout.token, key=checkout.key
+    )
+    if answer.status != 202 or answer.content["id"] != checkout.id:
+        return [
+            Finding("buyers", f"its key now answers {answer.status} {answer.code}", checkout.id)
+        ]
     return []
 
 

@@ -153,13 +153,13 @@ class Environment:
     def _start_crashing_processes(self) -> None:
         commands = procfile.commands()
         here = "tests.prove.crashing"
-        mortal = {
+        with_boundaries = {
             "web": commands["web"].replace("shop.wsgi:application", f"{here}.web:application"),
             "worker": commands["worker"].replace("-A tasks", f"-A {here}.worker"),
             "gateway": commands["gateway"].replace("-A tasks", f"-A {here}.worker"),
             "sweeper": commands["sweeper"].replace("workers.sweeper", f"{here}.sweeper"),
         }
-        for name, command in mortal.items():
+        for name, command in with_boundaries.items():
             assert command != commands[name], f"the Procfile starts {name} in another way"
             self._crashing[name] = Process(
                 name + CRASHING,

@@ -22,7 +22,7 @@ import urllib3
 from tests.prove.checks import Finding
 from tests.prove.environment import Environment
 from tests.prove.plans import pays_and_confirms
-from tests.prove.stream import Buyer, Json, Known, Stream
+from tests.prove.stream import Buyer, Json, KnownCheckout, Stream
 
 AT_A_TIME = 64
 POLLING_THREADS = 16
@@ -60,12 +60,12 @@ def flash_sale(
     def buy(buyer: Buyer) -> tuple[float, str]:
         began = time.monotonic()
         try:
-            known = buyer.post()
-            pays_and_confirms(buyer, known)
+            checkout = buyer.post()
+            pays_and_confirms(buyer, checkout)
         except Exception as error:  # noqa: BLE001 - the run reports it, and is red
             stream.journal.failed(f"in the sale: {error!r}")
             return time.monotonic() - began, "no status"
-        return time.monotonic() - began, known.status
+        return time.monotonic() - began, checkout.status
 
     answers = stream.client.tally.answers
     failed = sum(count for status, count in answers.items() if status >= 500)
@@ -148,14 +148,14 @@ def waiting_buyers(env: Environment, stream: Stream, *, buyers: int, seconds: fl
     )
 
 
-def _open_checkouts(stream: Stream, count: int) -> list[Known]:
-    def open_one(n: int) -> Known:
+def _open_checkouts(stream: Stream, count: int) -> list[KnownCheckout]:
+    def open_one(n: int) -> KnownCheckout:
         buyer = Buyer(stream, random.Random(f"waiting:{n}"))
         buyer.arrive()
         buyer.fill([stream.variants[n % len(stream.variants)]])
-        known = buyer.post()
-        buyer.payable(known)
-        return known
+        checkout = buyer.post()
+        buyer.payable(checkout)
+        return checkout
 
     with ThreadPoolExecutor(AT_A_TIME) as pool:
         return list(pool.map(open_one, range(count)))
@@ -164,7 +164,7 @@ def _open_checkouts(stream: Stream, count: int) -> list[Known]:
 class _Looks:
     """Some of the pages, on one connection. Each polls again when its last answer says."""
 
-    def __init__(self, base_url: str, pages: list[Known], over: float) -> None:
+    def __init__(self, base_url: str, pages: list[KnownCheckout], over: float) -> None:
         address = urlsplit(base_url)
         self._connection = http.client.HTTPConnection(
             address.hostname or "", address.port, timeout=60

@@ -3,74 +3,76 @@
 from __future__ import annotations
 
 from tests.prove.client import Answer
-from tests.prove.stream import Buyer, Known, Plan, user_id_in
+from tests.prove.stream import Buyer, KnownCheckout, Plan, user_id_in
 
 ANOTHER_STREET = "7 Brigade Road"
 
 
-def pays_and_confirms(buyer: Buyer, known: Known) -> None:
-    if buyer.payable(known):
-        buyer.confirm(known, buyer.pay(known, outcome=buyer.rng.choice(("captured", "authorized"))))
-        buyer.wait(known)
+def pays_and_confirms(buyer: Buyer, checkout: KnownCheckout) -> None:
+    if buyer.payable(checkout):
+        buyer.confirm(
+            checkout, buyer.pay(checkout, outcome=buyer.rng.choice(("captured", "authorized")))
+        )
+        buyer.wait(checkout)
 
 
-def pays_and_says_nothing(buyer: Buyer, known: Known) -> None:
-    if buyer.payable(known):
-        buyer.pay(known, outcome=buyer.rng.choice(("captured", "authorized")))
-        buyer.wait(known)
+def pays_and_says_nothing(buyer: Buyer, checkout: KnownCheckout) -> None:
+    if buyer.payable(checkout):
+        buyer.pay(checkout, outcome=buyer.rng.choice(("captured", "authorized")))
+        buyer.wait(checkout)
 
 
-def fails_then_pays(buyer: Buyer, known: Known) -> None:
-    if buyer.payable(known):
-        buyer.pay(known, outcome="failed")
-        buyer.confirm(known, buyer.pay(known))
-        buyer.wait(known)
+def fails_then_pays(buyer: Buyer, checkout: KnownCheckout) -> None:
+    if buyer.payable(checkout):
+        buyer.pay(checkout, outcome="failed")
+        buyer.confirm(checkout, buyer.pay(checkout))
+        buyer.wait(checkout)
 
 
-def cancels(buyer: Buyer, known: Known) -> None:
+def cancels(buyer: Buyer, checkout: KnownCheckout) -> None:
     if buyer.rng.random() < 0.7:
-        buyer.payable(known)
-    buyer.cancel(known)
-    buyer.look(known)
+        buyer.payable(checkout)
+    buyer.cancel(checkout)
+    buyer.poll(checkout)
 
 
-def abandons(buyer: Buyer, known: Known) -> None:
-    buyer.payable(known)
+def abandons(buyer: Buyer, checkout: KnownCheckout) -> None:
+    buyer.payable(checkout)
 
 
-def pays_after_cancelling(buyer: Buyer, known: Known) -> None:
+def pays_after_cancelling(buyer: Buyer, checkout: KnownCheckout) -> None:
     """The form was still open in another tab."""
-    if buyer.payable(known):
-        buyer.cancel(known)
-        buyer.pay(known, outcome=buyer.rng.choice(("captured", "authorized")), force=True)
-        buyer.look(known)
+    if buyer.payable(checkout):
+        buyer.cancel(checkout)
+        buyer.pay(checkout, outcome=buyer.rng.choice(("captured", "authorized")), force=True)
+        buyer.poll(checkout)
 
 
-def pays_twice(buyer: Buyer, known: Known) -> None:
-    if buyer.payable(known):
-        fields = buyer.pay(known)
+def pays_twice(buyer: Buyer, checkout: KnownCheckout) -> None:
+    if buyer.payable(checkout):
+        fields = buyer.pay(checkout)
         with buyer.stream.events_arrive:  # nothing replaces a lost event about this payment
-            buyer.pay(known, force=True)
-        buyer.confirm(known, fields)
-        buyer.wait(known)
+            buyer.pay(checkout, force=True)
+        buyer.confirm(checkout, fields)
+        buyer.wait(checkout)
 
 
-def pays_another_amount(buyer: Buyer, known: Known) -> None:
+def pays_another_amount(buyer: Buyer, checkout: KnownCheckout) -> None:
     """The payment goes to review. Until staff decide, the cart cannot be posted again."""
-    if not buyer.payable(known):
+    if not buyer.payable(checkout):
         return
-    buyer.confirm(known, buyer.pay(known, amount=known.last["amount_paise"] - 100))
-    if buyer.wait(known, "in_review"):
+    buyer.confirm(checkout, buyer.pay(checkout, amount=checkout.last["amount_paise"] - 100))
+    if buyer.wait(checkout, "in_review"):
         answer = buyer.post_again(buyer.form(), key=buyer.key())
-        if buyer.look(known)["status"] == "in_review":
+        if buyer.poll(checkout)["status"] == "in_review":
             refused(answer, "payment_in_progress")
             buyer.stream.journal.reach("a POST beside a review is refused")
 
 
-def changes_the_cart(buyer: Buyer, known: Known) -> None:
+def changes_the_cart(buyer: Buyer, checkout: KnownCheckout) -> None:
     """A second post, with another line, supersedes the first checkout."""
     if buyer.rng.random() < 0.5:
-        buyer.payable(known)
+        buyer.payable(checkout)
     buyer.fill([buyer.rng.choice(buyer.stream.variants)])
     pays_and_confirms(buyer, buyer.post())
 
@@ -78,106 +80,106 @@ def changes_the_cart(buyer: Buyer, known: Known) -> None:
 # --- the last unit --------------------------------------------------------------------------------
 
 
-def repeats_the_post(buyer: Buyer, known: Known) -> None:
+def repeats_the_post(buyer: Buyer, checkout: KnownCheckout) -> None:
     """Without a key, with the same and with another key: each finds the open checkout."""
-    if not buyer.payable(known):
+    if not buyer.payable(checkout):
         return
-    for key in ("", known.key, buyer.key()):
-        answer = buyer.post_again(known.body, key=key)
-        if not buyer.is_open(known):
+    for key in ("", checkout.key, buyer.key()):
+        answer = buyer.post_again(checkout.body, key=key)
+        if not buyer.is_open(checkout):
             return
-        finds(answer, known)
+        finds(answer, checkout)
         buyer.stream.journal.reach("a repeated POST finds the checkout of the last unit")
-    pays_and_confirms(buyer, known)
+    pays_and_confirms(buyer, checkout)
 
 
-def uses_two_tabs(buyer: Buyer, known: Known) -> None:
+def uses_two_tabs(buyer: Buyer, checkout: KnownCheckout) -> None:
     """The second tab reloads the cart and posts what it shows."""
-    if not buyer.payable(known):
+    if not buyer.payable(checkout):
         return
     body = buyer.form()
     problems = [item["problem"] for item in buyer.cart()["items"]]
     answer = buyer.post_again(body, key=buyer.key())
-    if not buyer.is_open(known):
+    if not buyer.is_open(checkout):
         return
     if any(problems):
         raise AssertionError(f"the buyer's own unit is shown as {problems}")
-    finds(answer, known)
+    finds(answer, checkout)
     buyer.stream.journal.reach("a second tab finds the checkout of the last unit")
-    pays_and_confirms(buyer, known)
+    pays_and_confirms(buyer, checkout)
 
 
-def changes_the_address(buyer: Buyer, known: Known) -> None:
+def changes_the_address(buyer: Buyer, checkout: KnownCheckout) -> None:
     """The second checkout supersedes the first and takes over its unit."""
-    if not buyer.payable(known):
+    if not buyer.payable(checkout):
         return
     body = buyer.form()
     body["shipping_address"] = body["shipping_address"] | {"line1": ANOTHER_STREET}
-    was_open = buyer.is_open(known)
+    was_open = buyer.is_open(checkout)
     key = buyer.key()
     answer = buyer.post_again(body, key=key)
     if answer.status != 202:
         return
     second = buyer.stream.journal.checkouts[answer.content["id"]]
-    if second.id == known.id:
+    if second.id == checkout.id:
         return
     payable = buyer.payable(second)
     error = second.last["error"] or {}
     is_lost = was_open and not payable and error.get("code") == "out_of_stock"
-    if is_lost and buyer.look(known)["status"] == "cancelled":
+    if is_lost and buyer.poll(checkout)["status"] == "cancelled":
         raise AssertionError("another buyer got the unit of the superseded checkout")
     if payable:
         buyer.stream.journal.reach("a changed address keeps the last unit")
         pays_and_confirms(buyer, second)
 
 
-def signs_in_midway(buyer: Buyer, known: Known) -> None:
+def signs_in_midway(buyer: Buyer, checkout: KnownCheckout) -> None:
     """A guest whose checkout holds the unit signs in, sees it in the cart, posts again and pays."""
-    if buyer.account or not buyer.payable(known):
+    if buyer.account or not buyer.payable(checkout):
         return
     guest_id = user_id_in(buyer.token)
     buyer.sign_in()
     buyer.stream.journal.merged_guests.append(guest_id)
-    known.token = buyer.token
+    checkout.token = buyer.token
     cart = buyer.cart()
-    if not buyer.is_open(known):
+    if not buyer.is_open(checkout):
         return
     if not cart["items"] or any(item["problem"] for item in cart["items"]):
         raise AssertionError(f"signed in with a held unit, and the cart shows {cart['items']}")
     answer = buyer.post_again(buyer.form(), key=buyer.key())
-    if not buyer.is_open(known):
+    if not buyer.is_open(checkout):
         return
-    finds(answer, known)
+    finds(answer, checkout)
     buyer.stream.journal.reach("a guest who holds the last unit signs in")
-    pays_and_confirms(buyer, known)
+    pays_and_confirms(buyer, checkout)
 
 
 # --- buying again before the money ----------------------------------------------------------------
 
 
-def buys_again_after_a_failure(buyer: Buyer, known: Known) -> None:
+def buys_again_after_a_failure(buyer: Buyer, checkout: KnownCheckout) -> None:
     """The bank authorises the failed payment after the second checkout is paid."""
-    _buys_again(buyer, known, first="failed", late=buyer.rng.choice(("authorize", "capture")))
+    _buys_again(buyer, checkout, first="failed", late=buyer.rng.choice(("authorize", "capture")))
 
 
-def buys_again_before_the_money(buyer: Buyer, known: Known) -> None:
+def buys_again_before_the_money(buyer: Buyer, checkout: KnownCheckout) -> None:
     """The bank captures the first payment when the second checkout can be paid."""
-    _buys_again(buyer, known, first="created", late="capture", pays_second=False)
+    _buys_again(buyer, checkout, first="created", late="capture", pays_second=False)
 
 
 def _buys_again(
-    buyer: Buyer, known: Known, *, first: str, late: str, pays_second: bool = True
+    buyer: Buyer, checkout: KnownCheckout, *, first: str, late: str, pays_second: bool = True
 ) -> None:
-    if not buyer.payable(known):
+    if not buyer.payable(checkout):
         return
-    attempt = buyer.attempt(known, outcome=first)
-    if not attempt or not buyer.cancel(known):
+    attempt = buyer.attempt(checkout, outcome=first)
+    if not attempt or not buyer.cancel(checkout):
         return
     answer = buyer.post_again(buyer.form(), key=buyer.key())
     if answer.status != 202:
         return
     second = buyer.stream.journal.checkouts[answer.content["id"]]
-    if second.id == known.id or not buyer.payable(second):
+    if second.id == checkout.id or not buyer.payable(second):
         return
     if pays_second:
         buyer.confirm(second, buyer.pay(second))
@@ -188,43 +190,43 @@ def _buys_again(
         paid = "paid" if pays_second else "open"
         buyer.stream.journal.reach(f"late money while the cart's second checkout is {paid}")
     buyer.wait(second)
-    buyer.look(known)
+    buyer.poll(checkout)
 
 
-def confirms_then_cancels(buyer: Buyer, known: Known) -> None:
-    if not buyer.payable(known):
+def confirms_then_cancels(buyer: Buyer, checkout: KnownCheckout) -> None:
+    if not buyer.payable(checkout):
         return
-    fields = buyer.pay(known, outcome=buyer.rng.choice(("captured", "authorized")))
-    buyer.confirm(known, fields)
-    if fields and buyer.cancel(known):
+    fields = buyer.pay(checkout, outcome=buyer.rng.choice(("captured", "authorized")))
+    buyer.confirm(checkout, fields)
+    if fields and buyer.cancel(checkout):
         raise AssertionError("cancelled after its browser returned with a signature")
     if fields:
         buyer.stream.journal.reach("a cancel after a verified return is refused")
-    buyer.wait(known)
+    buyer.wait(checkout)
 
 
-def confirms_then_changes_the_cart(buyer: Buyer, known: Known) -> None:
-    if not buyer.payable(known):
+def confirms_then_changes_the_cart(buyer: Buyer, checkout: KnownCheckout) -> None:
+    if not buyer.payable(checkout):
         return
-    fields = buyer.pay(known, outcome=buyer.rng.choice(("captured", "authorized")))
-    buyer.confirm(known, fields)
+    fields = buyer.pay(checkout, outcome=buyer.rng.choice(("captured", "authorized")))
+    buyer.confirm(checkout, fields)
     buyer.fill([buyer.rng.choice(buyer.stream.variants)])
     answer = buyer.post_again(buyer.form(), key=buyer.key())
     if not fields:
         return
     if answer.status == 202:
-        buyer.wait(known)
-        if known.status != "paid":
-            raise AssertionError(f"superseded after a verified return: {known.status}")
+        buyer.wait(checkout)
+        if checkout.status != "paid":
+            raise AssertionError(f"superseded after a verified return: {checkout.status}")
     else:
         refused(answer, "payment_in_progress")
         buyer.stream.journal.reach("a POST after a verified return is refused")
-    buyer.wait(known)
+    buyer.wait(checkout)
 
 
-def finds(answer: Answer, known: Known) -> None:
+def finds(answer: Answer, checkout: KnownCheckout) -> None:
     """:raises AssertionError: the answer is not this checkout."""
-    if answer.status != 202 or answer.content["id"] != known.id:
+    if answer.status != 202 or answer.content["id"] != checkout.id:
         raise AssertionError(f"an equal POST was answered {answer.status} {answer.content}")
 
 

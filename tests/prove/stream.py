@@ -40,7 +40,7 @@ REFUSED_ADDS = frozenset(
 
 
 @dataclass
-class Known:
+class KnownCheckout:
     """A checkout as its buyer knows it."""
 
     id: str
@@ -60,7 +60,7 @@ class Journal:
     """What buyers were told, and the posts that got no answer."""
 
     def __init__(self) -> None:
-        self.checkouts: dict[str, Known] = {}
+        self.checkouts: dict[str, KnownCheckout] = {}
         self.unresolved: list[tuple[str, str, Json]] = []  # token, key, body
         self.visits: Counter[str] = Counter()
         self.reached: Counter[str] = Counter()  # situations, see `required`
@@ -68,14 +68,14 @@ class Journal:
         self.failures: list[str] = []
         self._turn = threading.Lock()
 
-    def accepted(self, answer: Answer, *, token: str, key: str, body: Json) -> Known:
-        checkout = answer.content
+    def accepted(self, answer: Answer, *, token: str, key: str, body: Json) -> KnownCheckout:
+        content = answer.content
         with self._turn:
-            known = self.checkouts.setdefault(
-                checkout["id"], Known(checkout["id"], token, key, body)
+            checkout = self.checkouts.setdefault(
+                content["id"], KnownCheckout(content["id"], token, key, body)
             )
-            known.last = checkout
-        return known
+            checkout.last = content
+        return checkout
 
     def unanswered(self, token: str, key: str, body: Json) -> None:
         with self._turn:
@@ -158,7 +158,7 @@ class Buyer:
         seen = {"cart_id": cart["id"], "cart_version": cart["version"]}
         return {"payment_method": "razorpay", "shipping_address": ADDRESS, **seen, **changes}
 
-    def post(self) -> Known:
+    def post(self) -> KnownCheckout:
         """Post the cart until it is accepted, repeating with the same key."""
         for _ in range(MAX_CART_READS):
             body, key = self.form(), self.key()
@@ -172,7 +172,7 @@ class Buyer:
         self._accepted(answer)
         return self.stream.journal.accepted(answer, token=self.token, key=key, body=body)
 
-    def post_at_once(self, times: int) -> Known:
+    def post_at_once(self, times: int) -> KnownCheckout:
         """Send the same post on several connections, as by a double click or a repeating proxy."""
         body, key = self.form(), self.key()
         send = lambda _: self.client.call(  # noqa: E731
@@ -182,43 +182,45 @@ class Buyer:
             answers = list(pool.map(send, range(times)))
         for answer in answers:
             self._accepted(answer)
-        known = [
+        checkouts = [
             self.stream.journal.accepted(answer, token=self.token, key=key, body=body)
             for answer in answers
         ]
-        known[0].other_ids |= {it.id for it in known} - {known[0].id}
-        return known[0]
+        checkouts[0].other_ids |= {one.id for one in checkouts} - {checkouts[0].id}
+        return checkouts[0]
 
-    def look(self, known: Known) -> Json:
-        path = f"/api/checkouts/{known.id}/"
-        known.last = self._expect(self.client.call("GET", path, token=known.token), 200)
-        if payment := known.last["payment"]:
-            known.razorpay_order_ids.add(payment["razorpay_order_id"])
-        return known.last
+    def poll(self, checkout: KnownCheckout) -> Json:
+        path = f"/api/checkouts/{checkout.id}/"
+        checkout.last = self._expect(self.client.call("GET", path, token=checkout.token), 200)
+        if payment := checkout.last["payment"]:
+            checkout.razorpay_order_ids.add(payment["razorpay_order_id"])
+        return checkout.last
 
-    def wait(self, known: Known, *statuses: str, seconds: float = PAYING_SECONDS) -> bool:
+    def wait(
+        self, checkout: KnownCheckout, *statuses: str, seconds: float = PAYING_SECONDS
+    ) -> bool:
         """Poll at the server's pace until one of `statuses`, a final status or the timeout."""
         deadline = time.monotonic() + seconds
-        while not known.last["poll"]["done"] and time.monotonic() < deadline:
-            if known.status in statuses:
+        while not checkout.last["poll"]["done"] and time.monotonic() < deadline:
+            if checkout.status in statuses:
                 return True
-            time.sleep(known.last["poll"]["after_ms"] / 1000)
-            self.look(known)
-        return known.status in statuses
+            time.sleep(checkout.last["poll"]["after_ms"] / 1000)
+            self.poll(checkout)
+        return checkout.status in statuses
 
-    def payable(self, known: Known) -> bool:
+    def payable(self, checkout: KnownCheckout) -> bool:
         """Wait until the checkout can be paid. False if it never can."""
-        if self.wait(known, "awaiting_payment") and not known.razorpay_order_ids:
-            self.look(known)
-        return known.status == "awaiting_payment"
+        if self.wait(checkout, "awaiting_payment") and not checkout.razorpay_order_ids:
+            self.poll(checkout)
+        return checkout.status == "awaiting_payment"
 
-    def pay(self, known: Known, **tender: Any) -> Json:
+    def pay(self, checkout: KnownCheckout, **tender: Any) -> Json:
         """Pay at the form. The fields that it hands to the page; empty if no answer came."""
-        return dict(self.attempt(known, **tender).get("checkout") or {})
+        return dict(self.attempt(checkout, **tender).get("checkout") or {})
 
-    def attempt(self, known: Known, **tender: Any) -> Json:
+    def attempt(self, checkout: KnownCheckout, **tender: Any) -> Json:
         """Pay at the form. The payment; empty if no answer came."""
-        order_id = known.last["payment"]["razorpay_order_id"]
+        order_id = checkout.last["payment"]["razorpay_order_id"]
         return self.stream.form_call({"order_id": order_id, "outcome": "captured", **tender})
 
     def post_again(self, body: Json, *, key: str = "") -> Answer:
@@ -228,18 +230,18 @@ class Buyer:
             self.stream.journal.accepted(answer, token=self.token, key=key, body=body)
         return answer
 
-    def is_open(self, known: Known) -> bool:
+    def is_open(self, checkout: KnownCheckout) -> bool:
         """Poll once. Whether the checkout is open."""
-        self.look(known)
-        return known.status in OPEN_STATUSES
+        self.poll(checkout)
+        return checkout.status in OPEN_STATUSES
 
-    def confirm(self, known: Known, fields: Json) -> None:
+    def confirm(self, checkout: KnownCheckout, fields: Json) -> None:
         if fields:
-            path = f"/api/checkouts/{known.id}/confirm/"
+            path = f"/api/checkouts/{checkout.id}/confirm/"
             self._expect(self.client.call("POST", path, fields, token=self.token), 202)
 
-    def cancel(self, known: Known) -> bool:
-        path = f"/api/checkouts/{known.id}/cancel/"
+    def cancel(self, checkout: KnownCheckout) -> bool:
+        path = f"/api/checkouts/{checkout.id}/cancel/"
         answer = self.client.call("POST", path, {}, token=self.token)
         return self._expect(answer, 202, 409) is not None and answer.status == 202
 
@@ -264,7 +266,7 @@ def user_id_in(token: str) -> int:
     return int(content["user_id"])
 
 
-Plan = Callable[[Buyer, Known], None]
+Plan = Callable[[Buyer, KnownCheckout], None]
 
 
 class Stream:
@@ -331,9 +333,9 @@ class Stream:
                 buyer.fill([rng.choice(self.last)], quantity=1)
             else:
                 buyer.fill(rng.sample(self.variants, rng.choice((1, 1, 2))))
-            thrice = rng.random() < SHARE_POSTED_THREE_TIMES
-            known = buyer.post_at_once(3) if thrice else buyer.post()
-            plan(buyer, known)
+            three_times = rng.random() < SHARE_POSTED_THREE_TIMES
+            checkout = buyer.post_at_once(3) if three_times else buyer.post()
+            plan(buyer, checkout)
         except BuyerLeft:
             self.journal.done("left: refused")
         except Exception as error:  # noqa: BLE001 - the run reports it, and is red

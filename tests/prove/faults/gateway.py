@@ -95,10 +95,10 @@ def order_never_answered(context: FaultContext) -> str:
     buyer = Buyer(context.stream, context.rng)
     buyer.arrive()
     buyer.fill([context.rng.choice(context.stream.variants)], quantity=1)
-    known = buyer.post()
-    if not buyer.payable(known):
-        return f"none: {known.status}"
-    [gateway_order_id] = known.razorpay_order_ids
+    checkout = buyer.post()
+    if not buyer.payable(checkout):
+        return f"none: {checkout.status}"
+    [gateway_order_id] = checkout.razorpay_order_ids
     context.env.fail_polls_of(gateway_order_id)
     context.stream.journal.reach("an order whose polls all fail")
     return str(gateway_order_id)

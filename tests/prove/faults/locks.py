@@ -27,12 +27,12 @@ def _row_held(context: FaultContext, table: str, column: str, key: Any) -> str:
         buyer.arrive()
         others = [variant for variant in context.stream.variants if variant["id"] != key]
         buyer.fill([context.rng.choice(others)], quantity=1)
-        known = buyer.post()
-        is_payable = buyer.wait(known, "awaiting_payment", seconds=MAX_HOLD_SECONDS)
+        checkout = buyer.post()
+        is_payable = buyer.wait(checkout, "awaiting_payment", seconds=MAX_HOLD_SECONDS)
         time.sleep(max(0.0, context.lock_seconds - (time.monotonic() - began)))
         session.rollback()
-        if not is_payable and known.status != "failed":
-            raise AssertionError(f"{table}: another buyer's checkout stayed {known.status}")
+        if not is_payable and checkout.status != "failed":
+            raise AssertionError(f"{table}: another buyer's checkout stayed {checkout.status}")
         return f"{time.monotonic() - began:.0f} s"
     return "got no lock"
 

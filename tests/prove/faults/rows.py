@@ -18,9 +18,9 @@ def guests_inactive_for_a_year(context: FaultContext) -> str:
     buyer.arrive(as_guest=True)
     guest_id = user_id_in(buyer.token)
     buyer.fill([context.rng.choice(context.stream.variants)], quantity=1)
-    known = buyer.post()
+    checkout = buyer.post()
     buyer.sign_in()
-    known.token = buyer.token
+    checkout.token = buyer.token
     ids = [guest_id, *context.stream.journal.merged_guests]
     context.env.rows(
         "UPDATE shop_user SET created_at = created_at - interval '400 days' WHERE id = ANY(%s)", ids
@@ -54,9 +54,9 @@ def rows_of_the_older_version(context: FaultContext) -> str:
         cart["id"],
     )
     answer = buyer.client.call("GET", f"/api/checkouts/{job_id}/", token=buyer.token)
-    known = context.stream.journal.accepted(answer, token=buyer.token, key="", body={})
-    buyer.wait(known, "awaiting_payment", seconds=10)
-    return str(known.status)
+    checkout = context.stream.journal.accepted(answer, token=buyer.token, key="", body={})
+    buyer.wait(checkout, "awaiting_payment", seconds=10)
+    return str(checkout.status)
 
 
 def _frozen(item: dict[str, Any]) -> dict[str, Any]:
