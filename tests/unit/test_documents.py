@@ -48,3 +48,12 @@ def test_every_path_in_a_document_exists(document: Path):
     paths = PATH.findall(document.read_text())
 
     assert not [path for path in paths if not (ROOT / path).exists()]
+
+
+def test_every_setting_from_the_environment_is_documented():
+    read = re.compile(r"\benv(?:_\w+|\.\w+)\(\s*[\"']([A-Z_]+)[\"']")
+    names = set(read.findall((ROOT / "shop/settings.py").read_text()))
+    documented = set(re.findall(r"`([A-Z_]+)`", (ROOT / "docs/settings.md").read_text()))
+
+    assert len(names) > 30
+    assert names <= documented
