@@ -7,7 +7,7 @@ from playwright.sync_api import expect
 from tests.browser.user import BrowserUser
 
 
-def test_the_docs_unfold_and_break_no_rule(buyer: BrowserUser):
+def test_the_docs_work_under_the_content_policy(buyer: BrowserUser):
     buyer.open("/api/docs/")
     operation = buyer.page.locator("#operations-products-products_retrieve")
     operation.click()

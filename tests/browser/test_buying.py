@@ -52,7 +52,7 @@ def test_a_guest_who_signs_in_finds_both_carts_in_one(new_user: NewUser):
     expect(lines).to_have_text(["Copper Water Bottle", "Terracotta Planter, Small, 14 cm"])
 
 
-def test_a_wrong_password_is_said_so(buyer: BrowserUser):
+def test_a_wrong_password_shows_an_error(buyer: BrowserUser):
     buyer.forgiven += ("/api/auth/token/",)
     buyer.open("/sign-in/")
     buyer.page.get_by_label("E-mail address").first.fill("nobody@example.com")
@@ -62,7 +62,7 @@ def test_a_wrong_password_is_said_so(buyer: BrowserUser):
     expect(buyer.page.get_by_role("alert")).to_have_text("E-mail address or password is wrong.")
 
 
-def test_an_empty_cart_cannot_be_posted_and_says_so(buyer: BrowserUser):
+def test_an_empty_cart_cannot_be_posted(buyer: BrowserUser):
     buyer.open("/checkout/")
 
     expect(buyer.page.get_by_text("Your cart is empty. Nothing was ordered")).to_be_visible()
@@ -82,7 +82,7 @@ def test_two_tabs_show_one_cart(buyer: BrowserUser):
     expect(other.locator("[data-cart-count]")).to_have_text("1")
 
 
-def test_a_form_with_a_stale_cart_orders_nothing_and_shows_the_true_one(buyer: BrowserUser):
+def test_a_form_with_a_stale_cart_orders_nothing_and_shows_the_current_cart(buyer: BrowserUser):
     buyer.go_to_form()
     phone = buyer.as_program()  # the other device, which no channel connects
     product, variant = phone.find("BTL-CU")
@@ -99,7 +99,7 @@ def test_a_form_with_a_stale_cart_orders_nothing_and_shows_the_true_one(buyer: B
     buyer.reads("Ready to pay")
 
 
-def test_the_last_unit_taken_while_on_the_form_is_said_before_anything_is_ordered(
+def test_a_unit_sold_while_on_the_form_is_reported_before_the_order(
     buyer: BrowserUser, running_shop: RunningShop
 ):
     running_shop.rows("UPDATE shop_stocklevel SET on_hand = held + 1 FROM shop_variant v"
@@ -135,7 +135,7 @@ def test_the_last_unit_taken_while_the_order_is_placed_ends_without_a_charge(
     expect(buyer.page.get_by_text("Out of stock")).to_be_visible()
 
 
-def test_slips_in_the_form_stand_beside_their_fields_and_in_a_summary(buyer: BrowserUser):
+def test_errors_appear_beside_their_fields_and_in_a_summary(buyer: BrowserUser):
     buyer.go_to_form()
     buyer.field("PIN code").fill("56001")
     buyer.field("Mobile number").fill("12345")
@@ -153,7 +153,7 @@ def test_slips_in_the_form_stand_beside_their_fields_and_in_a_summary(buyer: Bro
     assert buyer.checkouts() == []
 
 
-def test_what_only_the_server_finds_wrong_stands_beside_its_field_too(buyer: BrowserUser):
+def test_errors_of_the_server_appear_beside_their_fields_too(buyer: BrowserUser):
     buyer.forgiven += ("/api/payments/create-from-cart/",)
     buyer.go_to_form()
     buyer.field("House, street").evaluate("it => it.removeAttribute('maxlength')")
@@ -165,7 +165,7 @@ def test_what_only_the_server_finds_wrong_stands_beside_its_field_too(buyer: Bro
     expect(error).to_contain_text("200 characters")
 
 
-def test_the_bill_can_go_elsewhere(buyer: BrowserUser):
+def test_the_billing_address_can_differ(buyer: BrowserUser):
     buyer.go_to_form()
     buyer.page.get_by_label("Use the same address for the bill").uncheck()
     billing = buyer.page.get_by_role("group", name="Billing address")

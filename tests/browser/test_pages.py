@@ -121,7 +121,7 @@ def test_no_page_loads_more_than_60_kilobytes_of_our_code(buyer: BrowserUser):
     assert {name: it for name, it in weights.items() if it > MAX_PAGE_BYTES} == {}
 
 
-def test_pages_ask_nobody_but_the_shop_and_the_payment_form(buyer: BrowserUser):
+def test_pages_load_only_from_the_shop_and_the_payment_form(buyer: BrowserUser):
     asked = set()
     buyer.page.on("request", lambda request: asked.add("/".join(request.url.split("/", 3)[:3])))
 
@@ -131,7 +131,7 @@ def test_pages_ask_nobody_but_the_shop_and_the_payment_form(buyer: BrowserUser):
     assert asked == {buyer.base_url, buyer.running_shop.stack.standin_url}
 
 
-def test_a_script_slipped_into_a_page_does_not_run(buyer: BrowserUser):
+def test_an_injected_script_does_not_run(buyer: BrowserUser):
     buyer.forgiven += ("Content Security Policy",)
     buyer.open("/")
 
@@ -143,7 +143,7 @@ def test_a_script_slipped_into_a_page_does_not_run(buyer: BrowserUser):
     assert buyer.page.evaluate("window.ran") is None
 
 
-def test_an_unknown_product_is_a_page_that_leads_back(buyer: BrowserUser):
+def test_an_unknown_product_is_a_page_with_a_link_to_the_shop(buyer: BrowserUser):
     buyer.forgiven += ("/products/nothing/",)
     buyer.open("/products/nothing/")
 

@@ -13,7 +13,7 @@ from tests.support.running_shop import RunningShop
 Database = psycopg.Connection[tuple[object, ...]]
 
 
-def test_a_declined_payment_is_tried_again_on_the_same_order(
+def test_a_declined_payment_can_be_repeated_on_the_same_order(
     buyer: BrowserUser, running_shop: RunningShop
 ):
     buyer.order()
@@ -32,7 +32,7 @@ def test_a_declined_payment_is_tried_again_on_the_same_order(
     assert [payment["status"] for payment in payments] == ["failed", "captured"]
 
 
-def test_a_failure_is_still_told_after_a_reload(buyer: BrowserUser):
+def test_a_failure_is_still_shown_after_a_reload(buyer: BrowserUser):
     buyer.order()
     buyer.click("Pay ₹349")
     buyer.in_form("fail")
@@ -78,7 +78,7 @@ def test_a_double_click_on_the_order_makes_one_checkout(buyer: BrowserUser):
     assert len(buyer.checkouts()) == 1
 
 
-def test_an_order_whose_answer_is_lost_is_placed_once(buyer: BrowserUser):
+def test_an_order_with_a_lost_response_is_placed_once(buyer: BrowserUser):
     buyer.forgiven += ("create-from-cart",)
     buyer.go_to_form()
     seen_by_server = []
@@ -114,7 +114,7 @@ def test_an_order_that_cannot_be_sent_can_be_sent_again(buyer: BrowserUser):
     assert len(buyer.checkouts()) == 1
 
 
-def test_a_network_lost_while_waiting_is_told_and_nothing_else_is(
+def test_a_lost_network_shows_a_notice_and_keeps_the_status(
     buyer: BrowserUser, running_shop: RunningShop
 ):
     buyer.forgiven += ("ERR_INTERNET_DISCONNECTED",)
@@ -132,7 +132,7 @@ def test_a_network_lost_while_waiting_is_told_and_nothing_else_is(
     expect(trouble).to_be_hidden()
 
 
-def test_paid_in_a_tab_that_was_closed_is_found_in_the_orders(buyer: BrowserUser):
+def test_a_payment_in_a_closed_tab_appears_in_the_orders(buyer: BrowserUser):
     buyer.forgiven += ("Scripts may close only",)
     buyer.order()
     buyer.click("Pay ₹349")
@@ -149,7 +149,7 @@ def test_paid_in_a_tab_that_was_closed_is_found_in_the_orders(buyer: BrowserUser
     buyer.reads("Paid. Thank you!", "We have received your ₹349.")
 
 
-def test_a_page_that_hears_nothing_from_the_form_learns_it_from_the_shop(
+def test_a_payment_that_the_form_does_not_report_appears_by_polling(
     buyer: BrowserUser, running_shop: RunningShop
 ):
     buyer.order()
@@ -162,7 +162,7 @@ def test_a_page_that_hears_nothing_from_the_form_learns_it_from_the_shop(
     expect(buyer.page.locator("[data-standin=upi]")).to_have_count(0)
 
 
-def test_who_has_paid_is_not_asked_to_pay_while_the_bank_is_asked(
+def test_after_paying_the_page_does_not_offer_to_pay_again(
     buyer: BrowserUser, running_shop: RunningShop
 ):
     buyer.order()
@@ -202,9 +202,7 @@ def test_a_reload_while_the_order_is_prepared_changes_nothing(
     buyer.reads("Ready to pay")
 
 
-def test_a_second_order_waits_for_money_that_is_on_its_way(
-    buyer: BrowserUser, running_shop: RunningShop
-):
+def test_a_second_order_waits_for_a_pending_payment(buyer: BrowserUser, running_shop: RunningShop):
     buyer.forgiven += ("/api/payments/create-from-cart/",)
     buyer.order()
     first_id = buyer.checkout_id
@@ -229,7 +227,7 @@ def test_a_second_order_waits_for_money_that_is_on_its_way(
         running_shop.stack.thaw("gateway")
 
 
-def test_a_cancelled_checkout_leaves_the_cart_as_it_was(buyer: BrowserUser):
+def test_cancelling_does_not_change_the_cart(buyer: BrowserUser):
     buyer.order()
 
     buyer.click("Cancel this order")
@@ -241,7 +239,7 @@ def test_a_cancelled_checkout_leaves_the_cart_as_it_was(buyer: BrowserUser):
     expect(buyer.page.locator("[data-lines] li")).to_have_count(1)
 
 
-def test_time_that_ran_out_is_told_and_ordering_again_makes_a_new_checkout(
+def test_an_expired_checkout_says_so_and_can_be_ordered_again(
     buyer: BrowserUser, database: Database
 ):
     buyer.order()
@@ -260,7 +258,7 @@ def test_time_that_ran_out_is_told_and_ordering_again_makes_a_new_checkout(
     assert buyer.checkout_id != expired_id
 
 
-def test_a_payment_too_late_for_the_items_comes_back(
+def test_a_late_payment_without_stock_is_refunded(
     buyer: BrowserUser, running_shop: RunningShop, database: Database
 ):
     buyer.order("copper-water-bottle")
@@ -284,9 +282,7 @@ def test_a_payment_too_late_for_the_items_comes_back(
     buyer.reads("Refunded", "Your money was sent back the way you paid.")
 
 
-def test_a_payment_that_does_not_fit_is_looked_into_and_the_money_is_called_safe(
-    buyer: BrowserUser, running_shop: RunningShop
-):
+def test_a_mismatched_payment_goes_to_review(buyer: BrowserUser, running_shop: RunningShop):
     buyer.order()
     order_id = buyer.status()["payment"]["razorpay_order_id"]
 
@@ -299,7 +295,7 @@ def test_a_payment_that_does_not_fit_is_looked_into_and_the_money_is_called_safe
     buyer.reads("We are checking your payment", "Your money is safe", "do not pay again")
 
 
-def test_anothers_checkout_is_shown_to_nobody(new_user: NewUser):
+def test_the_checkout_of_another_buyer_is_not_shown(new_user: NewUser):
     owner, stranger = new_user(), new_user()
     stranger.forgiven += ("/api/checkouts/",)
     owner.order()

@@ -46,7 +46,7 @@ def test_an_order_shows_what_was_bought_for_how_much(gateway, standin):
     }
 
 
-def test_a_paid_order_says_since_when(gateway, standin):
+def test_a_paid_order_has_paid_at(gateway, standin):
     buyer = Caller.guest()
     checkout = buyer.check_out()
     job = payable(checkout, gateway)
@@ -61,7 +61,7 @@ def test_a_paid_order_says_since_when(gateway, standin):
     assert order["paid_at"]
 
 
-def test_the_list_has_the_callers_own_orders_the_newest_first():
+def test_the_list_has_the_callers_own_orders_newest_first():
     buyer = Caller.guest()
     ordered(Caller.guest().check_out())
     numbers = [ordered(buyer.check_out()).order.number for _ in range(2)]
@@ -72,7 +72,7 @@ def test_the_list_has_the_callers_own_orders_the_newest_first():
     assert [order["number"] for order in page["results"]] == numbers[::-1]
 
 
-def test_the_order_of_another_is_as_unknown_as_one_that_never_was():
+def test_the_order_of_another_buyer_is_not_found():
     theirs = ordered(Caller.guest().check_out()).order.number
     stranger = Caller.guest()
 

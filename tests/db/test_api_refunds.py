@@ -31,7 +31,7 @@ def path(job) -> str:
     return f"/api/orders/{job.order.number}/refunds/"
 
 
-def test_staff_gives_back_all_that_is_left(paid, staff):
+def test_staff_can_refund_all_that_is_left(paid, staff):
     answer = staff.post(path(paid), {"reason": "arrived broken"})
 
     assert answer.status_code == 202
@@ -39,7 +39,7 @@ def test_staff_gives_back_all_that_is_left(paid, staff):
     assert Refund.objects.get().note == "arrived broken"
 
 
-def test_more_than_is_left_is_refused_and_says_how_much_is(paid, staff):
+def test_more_than_is_left_is_refused_with_the_rest(paid, staff):
     staff.post(path(paid), {"reason": "a part", "amount_paise": paid.amount_paise - 100})
 
     answer = staff.post(path(paid), {"reason": "too much", "amount_paise": 101})
@@ -69,7 +69,7 @@ def test_a_key_of_another_refund_is_refused(paid, staff):
     assert Refund.objects.count() == 1
 
 
-def test_the_buyer_cannot_help_themselves(paid):
+def test_a_buyer_cannot_refund(paid):
     buyer = Caller(issue_tokens(paid.owner)["access"])
 
     assert buyer.post(path(paid), {"reason": "I would like to"}).status_code == 403
@@ -88,7 +88,7 @@ def test_money_goes_back_by_refunders_alone(role, status_code, paid):
     assert Refund.objects.exists() is (status_code == 202)
 
 
-def test_a_refunder_who_is_no_staff_gives_nothing_back(paid):
+def test_the_permission_without_staff_status_does_not_refund(paid):
     person = User.objects.create(email="former@example.com")
     person.groups.add(Group.objects.get(name=roles.REFUNDER))
 
@@ -97,7 +97,7 @@ def test_a_refunder_who_is_no_staff_gives_nothing_back(paid):
     assert answer.status_code == 403
 
 
-def test_a_refund_by_the_api_is_in_the_trail(paid, staff):
+def test_a_refund_by_the_api_is_in_the_audit_log(paid, staff):
     staff.post(path(paid), {"reason": "arrived broken", "amount_paise": 100})
 
     entry = AuditEntry.objects.get()
@@ -107,7 +107,7 @@ def test_a_refund_by_the_api_is_in_the_trail(paid, staff):
     assert (entry.checkout_id, entry.subject) == (paid.pk, f"order {paid.order.number}")
 
 
-def test_staff_of_yesterday_is_staff_no_more(paid, staff):
+def test_former_staff_cannot_refund(paid, staff):
     User.objects.filter(pk=staff.user_id).update(is_staff=False)
 
     assert staff.post(path(paid), {"reason": "revenge"}).status_code == 403

@@ -56,7 +56,7 @@ def come_back(checkout: dict, fields: dict[str, str] | bytes, content_type: str 
     )
 
 
-def test_a_genuine_return_is_believed_only_after_asking(buyer, checkout, gateway, standin):
+def test_a_genuine_return_is_paid_only_after_a_poll(buyer, checkout, gateway, standin):
     fields = returned_fields(standin)
 
     told = granted(buyer.post(checkout["links"]["confirm"], fields), 202)
@@ -69,7 +69,7 @@ def test_a_genuine_return_is_believed_only_after_asking(buyer, checkout, gateway
     assert buyer.status(checkout)["status"] == "paid"
 
 
-def test_a_genuine_return_of_money_that_never_came_pays_nothing(buyer, checkout, gateway, standin):
+def test_a_genuine_return_without_money_pays_nothing(buyer, checkout, gateway, standin):
     fields = returned_fields(standin, "authorized")
 
     granted(buyer.post(checkout["links"]["confirm"], fields), 202)
@@ -78,7 +78,7 @@ def test_a_genuine_return_of_money_that_never_came_pays_nothing(buyer, checkout,
     assert buyer.status(checkout)["status"] == "awaiting_payment"
 
 
-def test_a_return_makes_the_page_look_again_sooner(buyer, checkout, standin):
+def test_a_return_shortens_the_poll_interval(buyer, checkout, standin):
     before = buyer.status(checkout)
 
     after = granted(buyer.post(checkout["links"]["confirm"], returned_fields(standin)), 202)
@@ -87,7 +87,7 @@ def test_a_return_makes_the_page_look_again_sooner(buyer, checkout, standin):
     assert after["version"] > before["version"]
 
 
-def test_coming_back_twice_is_no_error(buyer, checkout, standin):
+def test_returning_twice_is_no_error(buyer, checkout, standin):
     fields = returned_fields(standin)
 
     granted(buyer.post(checkout["links"]["confirm"], fields), 202)
@@ -103,7 +103,7 @@ def test_coming_back_twice_is_no_error(buyer, checkout, standin):
         {"razorpay_order_id": "order_another"},
     ],
 )
-def test_a_forged_return_is_refused_and_asks_nobody(buyer, checkout, standin, forged):
+def test_a_forged_return_is_refused_and_causes_no_poll(buyer, checkout, standin, forged):
     fields = returned_fields(standin) | forged
 
     refused(buyer.post(checkout["links"]["confirm"], fields), 400, "signature_invalid")
@@ -147,7 +147,7 @@ def test_a_field_that_is_missing_is_named(buyer, checkout, missing):
     assert list(refusal["details"]["fields"]) == [missing]
 
 
-def test_a_form_post_without_a_session_is_sent_on_and_asked_about(checkout, standin):
+def test_a_form_post_without_a_session_is_redirected_and_polled(checkout, standin):
     response = come_back(checkout, returned_fields(standin))
 
     assert (response.status_code, response["Location"]) == (303, f"/checkout/{checkout['id']}")
@@ -176,9 +176,7 @@ def test_a_form_post_without_a_session_is_sent_on_and_asked_about(checkout, stan
         (b"nonsense", "multipart/form-data"),
     ],
 )
-def test_whatever_the_browser_brings_it_is_sent_on_and_nothing_changes(
-    checkout, fields, content_type
-):
+def test_any_other_form_post_is_redirected_and_changes_nothing(checkout, fields, content_type):
     before = job_of(checkout).version
 
     response = come_back(checkout, fields, content_type)
@@ -188,7 +186,7 @@ def test_whatever_the_browser_brings_it_is_sent_on_and_nothing_changes(
     assert not is_asked_about_at_once()
 
 
-def test_a_form_post_for_a_checkout_that_never_was_is_sent_on_alike():
+def test_a_form_post_for_an_unknown_checkout_is_redirected_too():
     nobodys = {"id": str(uuid.uuid4())}
 
     response = come_back(nobodys, RAZORPAYS_ERROR)

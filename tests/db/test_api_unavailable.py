@@ -46,7 +46,7 @@ def redis_away(request, services, redis, buyer):
 
 
 @pytest.mark.django_db
-def test_without_redis_a_cart_is_still_accepted_and_soon(redis_away, buyer):
+def test_without_redis_a_cart_is_still_accepted_quickly(redis_away, buyer):
     started = time.monotonic()
 
     checkout = granted(buyer.post_checkout(key=new_key()), 202)
@@ -56,7 +56,7 @@ def test_without_redis_a_cart_is_still_accepted_and_soon(redis_away, buyer):
 
 
 @pytest.mark.django_db
-def test_without_redis_a_webhook_is_still_taken_and_soon(redis_away):
+def test_without_redis_a_webhook_is_still_accepted_quickly(redis_away):
     body = b"{}"
     started = time.monotonic()
 
@@ -74,7 +74,7 @@ def test_without_redis_a_webhook_is_still_taken_and_soon(redis_away):
 
 
 @pytest.mark.django_db
-def test_without_redis_all_else_works_too(redis_away, buyer):
+def test_without_redis_everything_else_works(redis_away, buyer):
     checkout = granted(buyer.post_checkout(), 202)
 
     started = time.monotonic()
@@ -88,7 +88,7 @@ def test_without_redis_all_else_works_too(redis_away, buyer):
 
 
 @pytest.mark.django_db
-def test_when_redis_is_back_the_next_post_rings_again(services, redis, buyer):
+def test_when_redis_is_back_the_next_post_notifies_again(services, redis, buyer):
     first = granted(buyer.post_checkout(), 202)
     buyer.post(first["links"]["cancel"])
     services.redis.kill()
@@ -156,7 +156,7 @@ RETURN = {
         ("GET", "/api/orders/PK-261122-0000000000/", None),
     ],
 )
-def test_without_postgres_the_caller_is_asked_to_come_back(
+def test_without_postgres_requests_get_503_with_retry_after(
     postgres_away, redis, token, method, path, content
 ):
     body = b"" if content is None else json.dumps(content).encode()
@@ -167,7 +167,7 @@ def test_without_postgres_the_caller_is_asked_to_come_back(
     assert int(response["Retry-After"]) >= 1
 
 
-def test_without_postgres_a_refresh_is_asked_to_come_back(postgres_away, redis):
+def test_without_postgres_a_refresh_gets_503_with_retry_after(postgres_away, redis):
     from rest_framework_simplejwt.tokens import RefreshToken
 
     token = RefreshToken()
@@ -178,7 +178,7 @@ def test_without_postgres_a_refresh_is_asked_to_come_back(postgres_away, redis):
     refused(response, 503, "unavailable")
 
 
-def test_without_postgres_razorpay_is_asked_to_deliver_again(postgres_away, redis):
+def test_without_postgres_a_webhook_gets_503(postgres_away, redis):
     body = b"{}"
     signature = signatures.sign(body, secret=WEBHOOK_SECRET)
 
@@ -190,11 +190,11 @@ def test_without_postgres_razorpay_is_asked_to_deliver_again(postgres_away, redi
     assert int(response["Retry-After"]) >= 1
 
 
-def test_without_postgres_a_forged_event_is_still_refused_as_one(postgres_away, redis):
+def test_without_postgres_a_forged_event_still_gets_401(postgres_away, redis):
     refused(Caller().send("POST", WEBHOOK, b"{}", "application/json"), 401, "signature_invalid")
 
 
-def test_without_postgres_a_buyer_who_comes_back_is_sent_on(postgres_away, redis):
+def test_without_postgres_a_returning_buyer_is_redirected(postgres_away, redis):
     response = Caller().send(
         "POST",
         f"{SOME_CHECKOUT}callback/",
@@ -206,7 +206,7 @@ def test_without_postgres_a_buyer_who_comes_back_is_sent_on(postgres_away, redis
 
 
 @pytest.mark.django_db(transaction=True)
-def test_a_connection_that_postgres_dropped_costs_one_answer(redis):
+def test_a_dropped_connection_fails_one_request(redis):
     """As after a restart of Postgres: this one is asked to come back, the next is served."""
     with connection.cursor() as cursor:
         cursor.execute("SELECT pg_backend_pid()")

@@ -39,7 +39,7 @@ def policy_of(response) -> dict[str, set[str]]:
 
 @pytest.mark.parametrize("signed_in", [False, True], ids=["nobody", "root"])
 @pytest.mark.parametrize("path", PAGES)
-def test_every_answer_carries_the_rules_of_the_house(path, signed_in, request):
+def test_every_response_has_the_security_headers(path, signed_in, request):
     client = request.getfixturevalue("root") if signed_in else Client()
 
     response = client.get(path)
@@ -56,7 +56,7 @@ def test_every_answer_carries_the_rules_of_the_house(path, signed_in, request):
     )
 
 
-def test_only_the_page_with_the_payment_form_lets_the_gateway_ask_for_payment():
+def test_only_the_payment_page_allows_the_gateway():
     def payers(path: str) -> str:
         return Client().get(path)["Permissions-Policy"].partition("payment=")[2]
 
@@ -66,7 +66,7 @@ def test_only_the_page_with_the_payment_form_lets_the_gateway_ask_for_payment():
     )
 
 
-def test_a_refusal_at_the_door_carries_them_too():
+def test_an_early_refusal_has_the_security_headers_too():
     response = Client().post("/api/auth/token/", b"x" * 70_000, "application/json")
 
     assert response.status_code == 413
@@ -74,7 +74,7 @@ def test_a_refusal_at_the_door_carries_them_too():
     assert policy_of(response)["default-src"] == {"'none'"}
 
 
-def test_what_is_somebodys_own_is_stored_nowhere():
+def test_private_responses_are_not_stored():
     buyer = Caller.guest()
     checkout = buyer.check_out()
     answers = {
@@ -95,7 +95,7 @@ def test_what_is_somebodys_own_is_stored_nowhere():
         assert seen["Cache-Control"] == again["Cache-Control"] == "private, no-cache"
 
 
-def test_the_schema_is_made_once(monkeypatch):
+def test_the_schema_is_rendered_once(monkeypatch):
     first = Client().get("/api/schema/")
     monkeypatch.setattr(SchemaGenerator, "get_schema", None)
 
@@ -103,7 +103,7 @@ def test_the_schema_is_made_once(monkeypatch):
     assert first["Cache-Control"] == "public, max-age=300"
 
 
-def test_pages_of_staff_are_not_kept(root):
+def test_staff_pages_are_not_stored(root):
     for path in ("/admin/", "/admin/shop/order/", "/ops/data.json", "/ops/stuck.csv"):
         assert "no-store" in root.get(path)["Cache-Control"], path
 
@@ -150,7 +150,7 @@ def test_a_form_of_another_site_is_refused(path, origin):
     assert User.objects.count() == 1
 
 
-def test_a_form_of_our_own_is_taken():
+def test_a_form_of_our_own_is_accepted():
     User.objects.create_superuser("root@example.com", "correct horse")
     browser = Client(enforce_csrf_checks=True)
     browser.get("/admin/login/")
@@ -180,7 +180,7 @@ def is_ours(location: str) -> bool:
 
 
 @pytest.mark.parametrize("where", ELSEWHERE)
-def test_signing_in_leads_nowhere_else(where):
+def test_signing_in_redirects_only_to_our_own_pages(where):
     User.objects.create_superuser("root@example.com", "correct horse")
     form = {"username": "root@example.com", "password": "correct horse", "next": where}
 
@@ -200,14 +200,14 @@ def test_signing_in_leads_nowhere_else(where):
         f"/admin/login/?next=//{EVIL}", f"/ops/?next=//{EVIL}", "/static//", f"//{EVIL}/static/x",
     ],
 )  # fmt: skip
-def test_no_address_leads_elsewhere(path, root):
+def test_no_path_redirects_to_another_origin(path, root):
     for client in (root, Client()):
         response = client.generic("GET", path)
         if location := response.headers.get("Location"):
             assert is_ours(location), path
 
 
-def test_the_return_from_paying_leads_to_us():
+def test_the_payment_callback_redirects_to_our_own_page():
     path = f"/api/checkouts/{uuid.uuid4()}/callback/"
 
     response = Client().post(
@@ -233,7 +233,7 @@ def test_the_return_from_paying_leads_to_us():
         "o=owner__password",
     ],
 )
-def test_a_list_is_no_oracle_for_what_it_does_not_show(query, root):
+def test_a_list_cannot_be_searched_by_hidden_columns(query, root):
     """By filters in the address a viewer could guess a password's hash, letter by letter."""
     make_variant()
     for table in ("checkoutjob", "order", "cart", "syncevent", "auditentry"):

@@ -63,7 +63,7 @@ def knock(door: str, *, password: str = "a guess", email: str = EMAIL, address: 
 
 
 @pytest.mark.parametrize("door", DOORS)
-def test_one_address_against_many_accounts_is_stopped(door, rate, asha):
+def test_one_address_against_many_accounts_is_throttled(door, rate, asha):
     rate("sign_in", 3)
 
     codes = [knock(door, email=f"buyer{n}@example.com")[1].status_code for n in range(5)]
@@ -77,7 +77,7 @@ def test_one_address_against_many_accounts_is_stopped(door, rate, asha):
 
 
 @pytest.mark.parametrize("door", DOORS)
-def test_many_addresses_against_one_account_are_stopped(door, rate, asha):
+def test_many_addresses_against_one_account_are_throttled(door, rate, asha):
     rate("guesses", 3)
 
     codes = [knock(door, address=address)[1].status_code for address in strangers()]
@@ -89,7 +89,7 @@ def test_many_addresses_against_one_account_are_stopped(door, rate, asha):
     assert 1 <= int(response["Retry-After"]) <= 24 * 60 * 60
 
 
-def test_both_doors_have_one_count(rate, asha):
+def test_the_shop_and_the_admin_share_one_counter(rate, asha):
     rate("guesses", 2)
     for address, door in zip(strangers(), DOORS, strict=False):
         knock(door, address=address)
@@ -109,7 +109,7 @@ def test_a_stranger_does_not_lock_the_owner_out(door, rate, asha):
     assert knock(door, password=PASSWORD, address=HOME)[0]
 
 
-def test_from_a_known_address_guesses_are_counted_too(rate, asha):
+def test_failures_from_a_known_address_are_counted_too(rate, asha):
     assert knock("shop", password=PASSWORD, address=HOME)[0]
     rate("guesses", 3)
 
@@ -118,7 +118,7 @@ def test_from_a_known_address_guesses_are_counted_too(rate, asha):
     assert codes == [401, 401, 401, 429, 429]
 
 
-def test_who_registers_is_known_where_they_did(rate):
+def test_registering_makes_the_address_known(rate):
     credentials = {"email": EMAIL, "password": PASSWORD}
     Client().post("/api/auth/register/", credentials, "application/json", REMOTE_ADDR=HOME)
     rate("guesses", 1)
@@ -129,7 +129,7 @@ def test_who_registers_is_known_where_they_did(rate):
     assert knock("shop", password=PASSWORD, address=HOME)[0]
 
 
-def test_right_passwords_are_not_counted(rate, asha):
+def test_correct_passwords_are_not_counted(rate, asha):
     rate("guesses", 2)
 
     for address in strangers():
@@ -137,7 +137,7 @@ def test_right_passwords_are_not_counted(rate, asha):
     assert knock("shop", address=CAFE)[1].status_code == 401
 
 
-def test_an_account_that_there_is_not_is_refused_alike(rate, asha):
+def test_an_unknown_account_is_throttled_alike(rate, asha):
     rate("guesses", 2)
 
     answers = {
@@ -188,7 +188,7 @@ def test_no_spelling_of_a_name_is_counted_apart(door, name, rate, asha):
 
 
 @pytest.mark.parametrize("door", DOORS)
-def test_guesses_in_many_spellings_have_one_count(door, rate, asha):
+def test_failures_in_many_spellings_have_one_counter(door, rate, asha):
     rate("guesses", 3)
     spellings = [EMAIL[:n] + chr(ord(EMAIL[n]) + 0xFEE0) + EMAIL[n + 1 :] for n in range(4)]
 
@@ -197,7 +197,7 @@ def test_guesses_in_many_spellings_have_one_count(door, rate, asha):
     assert [code == 429 for code in answers] == [False, False, False, True]
 
 
-def test_who_is_signed_in_stays_so_while_others_guess(rate, asha):
+def test_an_attack_ends_no_session(rate, asha):
     rate("guesses", 1)
     rate("sign_in", 1)
     pair = issue_tokens(asha)
@@ -208,7 +208,7 @@ def test_who_is_signed_in_stays_so_while_others_guess(rate, asha):
     assert Caller(pair["access"]).cart()["items"] == []
 
 
-def test_without_redis_people_sign_in(monkeypatch, asha):
+def test_signing_in_works_without_redis(monkeypatch, asha):
     def away(command):
         raise RedisUnavailable
 
@@ -219,7 +219,7 @@ def test_without_redis_people_sign_in(monkeypatch, asha):
         assert knock(door)[1].status_code in {200, 401}
 
 
-def test_nobody_reads_in_redis_who_signs_in(redis, asha):
+def test_redis_holds_no_email_addresses(redis, asha):
     knock("shop")
     knock("shop", password=PASSWORD)
 
@@ -231,7 +231,7 @@ def test_nobody_reads_in_redis_who_signs_in(redis, asha):
     assert not [it for it in kept if b"asha" in it]
 
 
-def test_what_counts_in_redis_ends(redis, asha):
+def test_counters_in_redis_expire(redis, asha):
     buyer = Caller.guest()
     buyer.delete("/api/cart/")
     knock("shop")
@@ -256,7 +256,7 @@ def test_what_counts_in_redis_ends(redis, asha):
         ("sync_events", "POST", "/api/cart/sync-events/"),
     ],
 )
-def test_an_address_with_many_guests_is_stopped_too(rate, settings, scope, method, path):
+def test_an_address_with_many_guests_is_throttled(rate, settings, scope, method, path):
     settings.CALLERS_PER_ADDRESS = 3
     guests = [Caller.guest() for _ in range(5)]
     rate(scope, 1)
@@ -266,7 +266,7 @@ def test_an_address_with_many_guests_is_stopped_too(rate, settings, scope, metho
     assert [code == 429 for code in codes] == [False, False, False, True, True]
 
 
-def test_one_in_a_hurry_does_not_use_up_the_address(rate, settings):
+def test_a_throttled_caller_does_not_use_up_the_address(rate, settings):
     settings.CALLERS_PER_ADDRESS = 3
     hasty, *calm = [Caller.guest() for _ in range(3)]
     rate("cart", 1)
@@ -277,7 +277,7 @@ def test_one_in_a_hurry_does_not_use_up_the_address(rate, settings):
     assert [guest.delete("/api/cart/").status_code for guest in calm] == [200, 200]
 
 
-def test_refunds_have_a_pace(rate):
+def test_refunds_are_throttled(rate):
     person = User.objects.create(email="refunder@example.com", is_staff=True)
     person.groups.add(Group.objects.get(name=roles.REFUNDER))
     staff, path = (
@@ -324,7 +324,7 @@ def test_an_address_is_what_a_caller_cannot_change(given, address):
 @pytest.mark.parametrize(
     ("proxies", "address"), [(0, "10.0.0.1"), (1, "203.0.113.7"), (2, "192.0.2.1")]
 )
-def test_only_our_own_proxies_are_believed(monkeypatch, proxies, address):
+def test_only_our_own_proxies_are_trusted(monkeypatch, proxies, address):
     monkeypatch.setattr("rest_framework.throttling.api_settings.NUM_PROXIES", proxies)
     request = HttpRequest()
     request.META |= {

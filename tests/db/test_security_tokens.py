@@ -51,7 +51,7 @@ def signed(token: str, key: str, algorithm: str = "HS256", **headers: object) ->
     return jwt.encode(AccessToken(token).payload, key, algorithm=algorithm, headers=headers or None)
 
 
-def test_a_token_ends_also_for_who_has_just_used_it():
+def test_a_cached_token_expires_too():
     buyer = Caller.guest()
     checkout = buyer.check_out()
     asked = ("/api/cart/", checkout["links"]["self"])
@@ -82,7 +82,7 @@ FORGERIES: dict[str, Callable[[str], str]] = {
 
 @pytest.mark.filterwarnings("ignore::jwt.warnings.InsecureKeyLengthWarning")  # a forger's key
 @pytest.mark.parametrize("name", FORGERIES)
-def test_a_token_that_is_not_ours_opens_nothing(name):
+def test_a_foreign_token_is_refused(name):
     buyer = Caller.guest()
     granted(buyer.get("/api/cart/"))
 
@@ -92,7 +92,7 @@ def test_a_token_that_is_not_ours_opens_nothing(name):
         refused(forged.get(path), 401, "token_not_valid")
 
 
-def test_a_refresh_token_opens_nothing_but_refresh():
+def test_a_refresh_token_is_no_access_token():
     refresh = granted(Caller().post("/api/auth/guest/"), 201)["refresh"]
 
     for path in ("/api/cart/", "/api/checkouts/", "/api/orders/"):
@@ -125,7 +125,7 @@ def switched_off() -> Caller:
 
 
 @pytest.mark.parametrize(("method", "path"), WRITES)
-def test_who_was_switched_off_changes_nothing_from_then_on(switched_off, method, path):
+def test_a_deactivated_user_changes_nothing(switched_off, method, path):
     item = CartItem.objects.get()
     version = item.cart.version
     body = order_form(
@@ -146,14 +146,14 @@ def test_who_was_switched_off_changes_nothing_from_then_on(switched_off, method,
 ADDRESS_TWO = order_form()["shipping_address"] | {"line1": "somewhere else"}
 
 
-def test_who_was_switched_off_has_no_cart_and_still_sees_what_they_ordered(switched_off):
+def test_a_deactivated_user_has_no_cart_and_still_sees_orders(switched_off):
     refused(switched_off.get("/api/cart/"), 401, "token_not_valid")
 
     [checkout] = granted(switched_off.get("/api/checkouts/"))["results"]
     granted(switched_off.post(checkout["links"]["cancel"]), 202)
 
 
-def test_a_cart_that_is_not_made_yet_is_not_made_for_who_was_switched_off():
+def test_no_cart_is_created_for_a_deactivated_user():
     guest = Caller.guest()
     User.objects.update(is_active=False)
 
@@ -163,7 +163,7 @@ def test_a_cart_that_is_not_made_yet_is_not_made_for_who_was_switched_off():
     assert not Cart.objects.exists()
 
 
-def test_a_guest_who_was_switched_off_brings_nothing_and_hinders_nobody():
+def test_a_deactivated_guest_is_not_merged():
     asha, guest = Caller.account("asha@example.com"), Caller.guest()
     guest.add(make_variant())
     User.objects.filter(pk=guest.user_id).update(is_active=False)
@@ -174,7 +174,7 @@ def test_a_guest_who_was_switched_off_brings_nothing_and_hinders_nobody():
     assert CartItem.objects.get().cart.owner_id == guest.user_id
 
 
-def test_rights_stand_in_the_database_and_not_in_the_token():
+def test_permissions_are_read_from_the_database_not_from_the_token():
     """A token of when they were staff."""
     person = User.objects.create_superuser("staff@example.com", "x")
     staff = Caller(issue_tokens(person)["access"])
@@ -190,13 +190,13 @@ def test_rights_stand_in_the_database_and_not_in_the_token():
 # --- ids ------------------------------------------------------------------------------------------
 
 
-def test_an_id_of_a_checkout_is_random():
+def test_checkout_ids_are_random():
     ids = [uuid.UUID(Caller.guest().check_out()["id"]) for _ in range(3)]
 
     assert {it.version for it in ids} == {4}
 
 
-def test_a_number_of_an_order_has_fifty_random_bits(now):
+def test_order_numbers_have_fifty_random_bits(now):
     numbers = [new_number(now) for _ in range(500)]
 
     found = [re.fullmatch(rf"PK-\d{{6}}-([{NUMBER_ALPHABET}]{{10}})", it) for it in numbers]

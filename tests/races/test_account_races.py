@@ -57,7 +57,7 @@ def test_a_guest_who_registers_twice_at_once_keeps_one_cart():
     assert Cart.objects.count() == User.objects.filter(is_active=True).count() == 1
 
 
-def test_tabs_that_refresh_their_token_at_once_all_go_on():
+def test_tabs_can_refresh_one_token_concurrently():
     credentials = {"email": EMAIL, "password": PASSWORD}
     pair = granted(Caller().post("/api/auth/register/", credentials), 201)
     refresh = {"refresh": pair["refresh"]}

@@ -35,7 +35,7 @@ def account() -> User:
     return User.objects.create(email="asha@example.com")
 
 
-def test_a_merge_takes_the_guest_before_their_checkouts(guest, account):
+def test_a_merge_locks_the_guest_before_their_checkouts(guest, account):
     assert_order(
         lambda: merge_guest(guest_id=guest.pk, into_id=account.pk, now=NOW),
         first=guest,
@@ -43,7 +43,7 @@ def test_a_merge_takes_the_guest_before_their_checkouts(guest, account):
     )
 
 
-def test_a_merge_takes_checkouts_in_the_order_of_their_ids(guest, account):
+def test_a_merge_locks_checkouts_in_id_order(guest, account):
     first, later = CheckoutJob.objects.order_by("id")
 
     assert_order(
@@ -53,7 +53,7 @@ def test_a_merge_takes_checkouts_in_the_order_of_their_ids(guest, account):
     )
 
 
-def test_a_merge_takes_checkouts_before_carts(guest, account):
+def test_a_merge_locks_checkouts_before_carts(guest, account):
     first, _ = CheckoutJob.objects.order_by("id")
 
     assert_order(
@@ -63,7 +63,7 @@ def test_a_merge_takes_checkouts_before_carts(guest, account):
     )
 
 
-def test_a_post_takes_the_buyer_before_their_checkouts(guest):
+def test_a_post_locks_the_buyer_before_their_checkouts(guest):
     fill_cart(guest, make_variant(), now=NOW)
 
     assert_order(
