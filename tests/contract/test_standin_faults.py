@@ -95,11 +95,11 @@ def test_a_fault_counts_down_with_each_call(http, with_fault):
 
 def test_a_fault_without_a_count_stays_until_removed(http, standin, with_fault):
     with_fault("server_error", count=None)
-    struck = {http("POST", "orders", json=ORDER).status_code for _ in range(5)}
+    statuses = {http("POST", "orders", json=ORDER).status_code for _ in range(5)}
 
     standin.set_faults()
 
-    assert struck == {500}
+    assert statuses == {500}
     assert http("POST", "orders", json=ORDER).status_code == 200
 
 

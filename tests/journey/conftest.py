@@ -12,7 +12,7 @@ from workers.stack.stack import Stack
 
 @pytest.fixture(scope="session")
 def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
-    """The real processes, as `make up` starts them; what a test kills, the test restarts."""
+    """The real processes, as `make up` starts them. A test restarts what it kills."""
     with Stack(
         tmp_path_factory.mktemp("stack"), FAST_STACK | GUESTS_ONLY, supervise=False
     ) as running:

@@ -1,4 +1,4 @@
-"""The real processes, from the storefront's POST to the paid order, through kills and outages."""
+"""The real processes, from the POST to the paid order, with kills and outages."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def test_flower_lists_each_step_and_finds_it_by_the_checkouts_id(running_shop: R
     until(lambda: succeeded() >= set(STEPS))
 
 
-def test_two_hundred_at_once_move_in_batches(running_shop: RunningShop):
+def test_two_hundred_checkouts_are_processed_in_batches(running_shop: RunningShop):
     buyers = running_shop.arrive(200)
     before = {step: len(running_shop.tasks(taskname=step, limit="10000")) for step in STEPS}
 
@@ -95,7 +95,9 @@ def test_a_flushed_redis_among_fifty_checkouts_loses_none(running_shop: RunningS
     assert len(payable) == len({order_id for _, order_id in payable}) == 50
 
 
-def test_without_redis_a_post_is_accepted_and_goes_on_when_redis_is_back(running_shop: RunningShop):
+def test_without_redis_a_post_is_accepted_and_continues_when_redis_is_back(
+    running_shop: RunningShop,
+):
     [buyer] = running_shop.arrive(1)
     redis = running_shop.stack.services.redis
     assert redis is not None
@@ -111,19 +113,19 @@ def test_without_redis_a_post_is_accepted_and_goes_on_when_redis_is_back(running
 def test_a_rolling_restart_among_buyers_fails_none_of_their_requests(running_shop: RunningShop):
     stack, over = running_shop.stack, threading.Event()
 
-    def buy_on() -> list[tuple[Buyer, dict]]:
-        """Connects again where nobody listened, as a proxy does; whoever was let in is answered."""
+    def buy_repeatedly() -> list[tuple[Buyer, dict]]:
+        """Retries refused connections, as a proxy does. Every accepted request gets an answer."""
         bought = []
         while not over.is_set():
             buyer = Buyer(stack.base_url)
             buyer.http.mount("http://", HTTPAdapter(max_retries=PATIENT_TO_CONNECT))
-            buyer.http.headers["Connection"] = "close"  # one that rests between two may be closed
+            buyer.http.headers["Connection"] = "close"  # an idle connection may be closed
             buyer.come(sku=MUG)
             bought.append((buyer, buyer.post()))
         return bought
 
     with ThreadPoolExecutor(6) as pool:
-        running = [pool.submit(buy_on) for _ in range(6)]
+        running = [pool.submit(buy_repeatedly) for _ in range(6)]
         parent, *serving = sorted(stack.pids("web"))
         os.kill(parent, signal.SIGHUP)
         try:
@@ -133,7 +135,7 @@ def test_a_rolling_restart_among_buyers_fails_none_of_their_requests(running_sho
         finally:
             over.set()
 
-    pairs = [pair for it in running for pair in it.result()]
+    pairs = [pair for future in running for pair in future.result()]
     buyers, checkouts = zip(*pairs, strict=True)
     wait_all(list(buyers), list(checkouts), "awaiting_payment")
     payable = running_shop.payable_orders(list(checkouts))

@@ -1,4 +1,4 @@
-"""What is shipped beside the code fits together, and gives nobody a default password."""
+"""The Procfile, compose, the image and the requirements agree, and have no default passwords."""
 
 import os
 import re
@@ -25,7 +25,7 @@ LOCKS = (
 )
 
 
-def test_the_procfile_has_the_processes_that_the_contract_names():
+def test_the_procfile_has_the_documented_processes():
     assert list(procfile.commands()) == PROCESSES
 
 
@@ -34,7 +34,7 @@ def test_a_container_of_the_same_name_runs_the_procfile_s_command(name: str):
     assert SERVICES[name]["command"] == ["python", "-m", "workers.procfile", name]
 
 
-def test_compose_adds_the_databases_their_migration_and_the_rest_on_request():
+def test_compose_adds_the_databases_the_migration_and_optional_services():
     always, on_request = (
         {"proxy", "postgres", "redis", "roles", "migrate"},
         {"standin", *OBSERVABILITY},
@@ -45,17 +45,17 @@ def test_compose_adds_the_databases_their_migration_and_the_rest_on_request():
     assert all("profiles" not in SERVICES[name] for name in set(SERVICES) - on_request)
 
 
-def test_the_admin_is_told_where_flower_is_shown():
+def test_the_admin_gets_the_address_of_flower():
     assert SERVICES["web"]["environment"]["FLOWER_URL"] == "${PUBLIC_URL}/flower"
     assert SERVICES["flower"]["environment"]["FLOWER_URL_PREFIX"] == "flower"
 
 
 @pytest.mark.parametrize("name", [*PROCESSES, "migrate", "standin"])
-def test_every_setting_reaches_the_shop_from_the_file(name: str):
+def test_every_setting_of_the_file_reaches_the_shop(name: str):
     assert SERVICES[name]["env_file"] == [{"path": ".env", "required": False}]
 
 
-def test_the_proxy_alone_is_reached_from_other_machines():
+def test_other_machines_can_reach_only_the_proxy():
     published = {name: service["ports"] for name, service in SERVICES.items() if "ports" in service}
 
     assert published.pop("proxy") == ["${PORT:-80}:8080", "${TLS_PORT:-443}:8443"]
@@ -63,8 +63,8 @@ def test_the_proxy_alone_is_reached_from_other_machines():
     assert all(port.startswith("127.0.0.1:") for ports in published.values() for port in ports)
 
 
-def test_the_shop_believes_the_proxy_and_nobody_else():
-    """Whatever .env says: the proxy replaces what a client says of its address."""
+def test_the_shop_trusts_only_the_proxy():
+    """Whatever .env says: the proxy replaces the address that a client claims."""
     assert SERVICES["web"]["environment"]["TRUSTED_PROXIES"] == 1
     assert (
         "proxy_set_header X-Forwarded-For $remote_addr;"
@@ -84,7 +84,7 @@ def test_the_proxy_finds_the_containers_at_their_ports():
     assert set(found) <= set(SERVICES)
 
 
-def test_the_proxy_runs_without_root_and_with_a_main_file_that_is_there():
+def test_the_proxy_runs_without_root_and_its_main_file_exists():
     proxy = SERVICES["proxy"]
 
     assert proxy["user"] == "101:101"
@@ -95,7 +95,7 @@ def test_the_proxy_runs_without_root_and_with_a_main_file_that_is_there():
     }  # fmt: skip
 
 
-def test_the_stand_in_listens_where_its_port_is_mapped_to():
+def test_the_stand_in_listens_on_its_mapped_port():
     [mapped] = SERVICES["standin"]["ports"]
 
     assert mapped.endswith(f":{SERVICES['standin']['environment']['STANDIN_PORT']}")
@@ -107,7 +107,7 @@ def test_no_process_starts_before_the_database_is_migrated():
         assert needed == {"condition": "service_completed_successfully"}
 
 
-def test_every_secret_of_compose_must_be_given():
+def test_every_secret_of_compose_is_required():
     secret = re.compile(r"PASSWORD|SECRET|_AUTH|KEY")
     text = (REPOSITORY / "docker-compose.yml").read_text()
 
@@ -149,14 +149,16 @@ def test_flower_does_not_start_without_a_login():
     assert "started" not in done.stdout
 
 
-def test_whoever_has_a_health_address_or_signs_of_life_is_asked_for_them():
+def test_every_process_with_a_health_address_or_heartbeats_has_a_health_check():
     for name in (*health.ADDRESSES, *health.HEARTBEATS):
         assert SERVICES[name]["healthcheck"]["test"][-2:] == ["workers.health", name]
 
 
 def test_one_service_builds_the_image_and_the_others_use_it():
-    """Six services that build make six images, and a later build recreates all of them."""
-    ours = {name: it for name, it in SERVICES.items() if it["image"].startswith("pakka:")}
+    """If six services build, each makes an image, and a later build recreates all containers."""
+    ours = {
+        name: service for name, service in SERVICES.items() if service["image"].startswith("pakka:")
+    }
 
     assert set(ours) == {*PROCESSES, "migrate", "standin"}
     assert [name for name, service in ours.items() if "build" in service] == ["migrate"]
@@ -177,7 +179,7 @@ def test_valkey_runs_through_its_entrypoint_with_few_capabilities():
 
 
 def test_the_image_has_a_compiled_standard_library():
-    """The root of a container is read-only: it would compile the library at each start."""
+    """Without it a read-only container compiles the library at each start."""
     dockerfile = (REPOSITORY / "Dockerfile").read_text()
     [command] = re.findall(r"^RUN (python -m compileall(?:.*\\\n)*.*)$", dockerfile, re.MULTILINE)
 
@@ -187,7 +189,7 @@ def test_the_image_has_a_compiled_standard_library():
 
 
 def test_the_processes_connect_as_a_role_that_owns_nothing():
-    """The superuser's password reaches the database, its roles and `migrate`, nobody else."""
+    """Only the database, its roles and `migrate` get the superuser's password."""
     for name in PROCESSES:
         environment = SERVICES[name]["environment"]
         assert environment["DATABASE_URL"].startswith(
@@ -213,7 +215,7 @@ def test_the_image_does_not_run_as_root():
     assert re.findall(r"^USER (\w+)$", dockerfile, re.MULTILINE)[-1] != "root"
 
 
-def test_what_the_image_copies_is_let_through_to_it():
+def test_dockerignore_lets_through_what_the_image_copies():
     ignored = (REPOSITORY / ".dockerignore").read_text().split()
     copies = re.findall(
         r"^COPY (?!--from)(.+) \S+$", (REPOSITORY / "Dockerfile").read_text(), re.MULTILINE
@@ -263,7 +265,7 @@ def test_the_commands_of_the_contract_are_documented_in_make_help():
         assert re.search(rf"^  make {target} +\w", shown, re.MULTILINE)
 
 
-def test_the_project_says_which_python_it_needs():
+def test_the_project_names_its_python_version():
     project = tomllib.loads((REPOSITORY / "pyproject.toml").read_text())["project"]
 
     assert project["requires-python"] == ">=3.11"

@@ -1,4 +1,4 @@
-"""The proxy of compose before the real web process: what it holds back and what it lets through."""
+"""The proxy of compose in front of the real web process."""
 
 from __future__ import annotations
 
@@ -27,8 +27,8 @@ from workers.stack.stack import Stack
 
 GUESTS = 60
 WAIT_SECONDS = 20
-BEFORE_THEY_ARE_CUT_OFF_SECONDS = 8  # client_body_timeout is 10
-SLOW_BODIES = 100  # 24 to 60 stop the web process when it is asked without a proxy
+BEFORE_TIMEOUT_SECONDS = 8  # client_body_timeout is 10
+SLOW_BODIES = 100  # 24 to 60 stop a web process without a proxy
 ADMIN = "admin@pakka.local"
 
 
@@ -39,7 +39,7 @@ def ports() -> list[int]:
 
 @pytest.fixture(scope="module")
 def stack(tmp_path_factory: pytest.TempPathFactory, ports: list[int]) -> Iterator[Stack]:
-    """Web and Flower with the settings that compose gives them."""
+    """Web and Flower with the settings of compose."""
     own_secrets = ("RAZORPAY_KEY_ID", "RAZORPAY_KEY_SECRET", "RAZORPAY_WEBHOOK_SECRETS")
     environ = (
         UNSET
@@ -78,8 +78,8 @@ def url(proxy: Proxy) -> str:
 
 
 @pytest.fixture
-def uncounted(stack: Stack) -> Iterator[None]:
-    """The throttles begin from nothing, now and for the next test."""
+def empty_throttles(stack: Stack) -> Iterator[None]:
+    """The throttles are empty at the start of this test and of the next one."""
     with Redis.from_url(stack.services.redis_url) as redis:
         redis.flushall()
         yield
@@ -90,11 +90,11 @@ def get(url: str, **options: object) -> requests.Response:
     return requests.get(url, timeout=WAIT_SECONDS, allow_redirects=False, **options)
 
 
-# --- what it holds back ---
+# --- refused requests ---
 
 
 def test_slow_bodies_do_not_stop_the_shop(proxy: Proxy, url: str):
-    """A thread of the web process reads a body for as long as its sender likes."""
+    """Without a proxy, a thread of the web process reads a body without a time limit."""
     begun = (
         b"POST /api/webhooks/razorpay/ HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: 1000\r\n\r\n{"
     )
@@ -104,11 +104,11 @@ def test_slow_bodies_do_not_stop_the_shop(proxy: Proxy, url: str):
             open_until_the_end.enter_context(slow)
             slow.sendall(begun)
 
-        live = requests.get(f"{url}/health/live", timeout=BEFORE_THEY_ARE_CUT_OFF_SECONDS)
+        live = requests.get(f"{url}/health/live", timeout=BEFORE_TIMEOUT_SECONDS)
         assert live.status_code == 200
 
 
-def test_a_forged_address_makes_no_new_caller(url: str, uncounted: None):
+def test_a_forged_address_is_no_new_client_for_throttles(url: str, empty_throttles: None):
     statuses = [
         requests.post(
             f"{url}/api/auth/guest/",
@@ -121,13 +121,13 @@ def test_a_forged_address_makes_no_new_caller(url: str, uncounted: None):
     assert statuses == [201] * GUESTS + [429]
 
 
-def test_a_request_is_not_https_because_it_says_so(url: str):
+def test_a_request_cannot_claim_to_be_https(url: str):
     answer = get(f"{url}/health/live", headers={"X-Forwarded-Proto": "https"})
 
     assert "Strict-Transport-Security" not in answer.headers
 
 
-def test_a_body_that_is_too_large_is_refused_in_the_shape_of_the_api(url: str):
+def test_a_body_that_is_too_large_gets_an_error_in_the_format_of_the_api(url: str):
     answer = requests.post(
         f"{url}/api/auth/token/", data=b"x" * (1024 * 1024 + 1), timeout=WAIT_SECONDS
     )
@@ -135,12 +135,12 @@ def test_a_body_that_is_too_large_is_refused_in_the_shape_of_the_api(url: str):
     assert (answer.status_code, answer.json()["code"]) == (413, "too_large")
 
 
-def test_metrics_are_not_shown_outside(stack: Stack, url: str):
+def test_metrics_are_not_public(stack: Stack, url: str):
     assert get(f"{stack.base_url}/metrics").status_code == 403
     assert get(f"{url}/metrics").status_code == 404
 
 
-# --- what it lets through ---
+# --- forwarded requests ---
 
 
 def test_a_webhook_in_chunks_arrives_whole(stack: Stack, url: str):
@@ -176,7 +176,7 @@ def test_polling_gets_304_through_the_proxy(url: str):
     assert again.headers["Retry-After"] == first.headers["Retry-After"]
 
 
-def test_each_security_header_is_there_once(proxy: Proxy):
+def test_each_security_header_is_sent_once(proxy: Proxy):
     connection = http.client.HTTPConnection("127.0.0.1", proxy.port, timeout=WAIT_SECONDS)
     connection.request("GET", "/health/live")
     answer = connection.getresponse()
@@ -188,7 +188,7 @@ def test_each_security_header_is_there_once(proxy: Proxy):
     assert answer.headers["Server"] == "nginx"
 
 
-def test_a_web_process_that_is_away_is_a_short_break(stack: Stack, ports: list[int]):
+def test_an_unavailable_web_process_gives_503_with_retry_after(stack: Stack, ports: list[int]):
     [nobody] = free_ports(1)
     directory = Path(tempfile.mkdtemp(prefix="proxy-"))
     alone = Proxy(directory, "plain.conf", web=nobody, flower=nobody, ports=(ports[2], ports[3]))
@@ -199,7 +199,7 @@ def test_a_web_process_that_is_away_is_a_short_break(stack: Stack, ports: list[i
     assert answer.headers["Retry-After"] == "2"
 
 
-def test_with_tls_the_shop_knows_it_and_plain_requests_are_sent_there(
+def test_with_tls_the_shop_sees_https_and_plain_requests_are_redirected(
     stack: Stack, ports: list[int], tmp_path: Path
 ):
     subprocess.run(
@@ -230,10 +230,10 @@ def test_with_tls_the_shop_knows_it_and_plain_requests_are_sent_there(
 def test_a_request_leaves_one_line_of_json_without_its_query(proxy: Proxy, url: str):
     get(f"{url}/cart/?token=planted", headers={"X-Request-Id": 'a"b'})
 
-    until(lambda: "/cart/" in proxy.log.read_text())  # it is written after the answer is sent
-    [line] = [
-        it for it in map(json.loads, proxy.log.read_text().splitlines()) if it["path"] == "/cart/"
-    ]
+    # nginx writes it after the response
+    until(lambda: '"path":"/cart/"' in proxy.log.read_text())
+    lines = map(json.loads, proxy.log.read_text().splitlines())
+    [line] = [line for line in lines if line["path"] == "/cart/"]
     assert (line["status"], line["request_id"]) == ("200", 'a"b')
     assert "planted" not in proxy.log.read_text()
 
@@ -242,7 +242,7 @@ def test_a_request_leaves_one_line_of_json_without_its_query(proxy: Proxy, url: 
 
 
 def staff(stack: Stack, url: str) -> requests.Session:
-    """Somebody who is signed in to the admin."""
+    """A session that is signed in to the admin."""
     session = requests.Session()
     session.trust_env = False
     form = session.get(f"{url}/admin/login/", timeout=WAIT_SECONDS)
@@ -259,7 +259,9 @@ def staff(stack: Stack, url: str) -> requests.Session:
     return session
 
 
-def test_strangers_are_sent_to_sign_in_before_flower_sees_a_password(stack: Stack, url: str):
+def test_anonymous_users_are_sent_to_the_login_before_flower_gets_a_password(
+    stack: Stack, url: str
+):
     login = tuple(stack.environment["FLOWER_BASIC_AUTH"].split(":", 1))
 
     for path in ("/flower/", "/flower/workers", "/grafana/"):
@@ -268,7 +270,7 @@ def test_strangers_are_sent_to_sign_in_before_flower_sees_a_password(stack: Stac
         assert answer.headers["Location"] == f"/admin/login/?next={path}"
 
 
-def test_staff_see_flower_with_its_own_login_in_no_frame(stack: Stack, url: str):
+def test_staff_reach_flower_with_its_own_login_and_in_no_frame(stack: Stack, url: str):
     session = staff(stack, url)
     assert session.get(f"{url}/flower/", timeout=WAIT_SECONDS).status_code == 401
 
@@ -283,9 +285,9 @@ def test_staff_see_flower_with_its_own_login_in_no_frame(stack: Stack, url: str)
 
 
 @pytest.mark.parametrize("path", ["metrics", "healthcheck", "%6detrics", "../flower/metrics"])
-def test_flower_s_open_addresses_are_closed(stack: Stack, url: str, path: str):
+def test_flower_s_pages_without_a_login_are_blocked(stack: Stack, url: str, path: str):
     direct = stack.environment["FLOWER_PORT"]
-    assert get(f"http://127.0.0.1:{direct}/flower/metrics").status_code == 200  # asks for no login
+    assert get(f"http://127.0.0.1:{direct}/flower/metrics").status_code == 200  # requires no login
 
     connection = http.client.HTTPConnection(*url.removeprefix("http://").split(":"))
     connection.request("GET", f"/flower/{path}", headers=dict(staff(stack, url).headers))

@@ -1,4 +1,4 @@
-"""What we ship may be shipped: no licence of a part asks for the source of the whole."""
+"""No dependency has a licence that requires the source of the whole program."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ FINE = re.compile(
     r"\b(MIT|BSD|Apache|ISC|PSF|Python Software Foundation|MPL|Mozilla|Unlicense|Zlib|HPND|CC0)",
     re.IGNORECASE,
 )
-# psycopg: the LGPL asks that the library can be exchanged, and a package can.
+# psycopg: the LGPL requires that the library can be replaced, which is true of a package.
 LESSER = {"psycopg", "psycopg-binary", "psycopg-pool"}
 STRICT = re.compile(r"\b(A?GPL|Affero|GNU General Public|SSPL|BUSL|Commons Clause)", re.IGNORECASE)
 
@@ -27,7 +27,7 @@ def shipped() -> set[str]:
 
 
 def licence_of(package: str) -> str:
-    """All that the package says about it, the short things first."""
+    """All fields of the package about its licence, short ones first."""
     about = metadata(package)
     classifiers = [it for it in about.get_all("Classifier") or [] if it.startswith("License")]
     named = [about.get("License-Expression") or "", *classifiers]
@@ -40,14 +40,12 @@ def installed() -> dict[str, str]:
     for package in shipped():
         try:
             found[package] = licence_of(package)
-        except (
-            PackageNotFoundError
-        ):  # of another system, or traces, which are for whoever wants them
+        except PackageNotFoundError:  # for another system, or for tracing, which is optional
             continue
     return found
 
 
-def test_no_part_asks_for_the_source_of_the_whole():
+def test_no_dependency_requires_the_source_of_the_whole_program():
     licences = installed()
 
     assert len(licences) > 40
@@ -59,7 +57,7 @@ def test_no_part_asks_for_the_source_of_the_whole():
     assert unknown == {}
 
 
-def test_the_lesser_licence_is_that_of_the_ones_named():
+def test_only_named_packages_have_the_lesser_licence():
     licences = installed()
 
     assert {name for name in licences if re.search("LGPL|Lesser", licences[name])} <= LESSER

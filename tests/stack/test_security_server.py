@@ -1,4 +1,4 @@
-"""The web server at its limits: whatever bytes come in, it refuses, and it goes on."""
+"""The web server refuses malformed requests and continues to serve."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ import pytest
 from shop.addresses import REPOSITORY
 from workers import procfile
 
-PATIENCE_SECONDS = 60
+TIMEOUT_SECONDS = 60
 HOST = b"Host: 127.0.0.1\r\nConnection: close\r\n"
 LIVE = b"GET /health/live HTTP/1.1\r\n" + HOST
 
 
 @pytest.fixture(scope="module")
 def port(tmp_path_factory: pytest.TempPathFactory) -> Iterator[int]:
-    """The Procfile's own web server, of one process, without a database."""
+    """The web server of the Procfile, with one process and without a database."""
     with socket.socket() as found:
         found.bind(("127.0.0.1", 0))
         port = found.getsockname()[1]
@@ -39,7 +39,7 @@ def port(tmp_path_factory: pytest.TempPathFactory) -> Iterator[int]:
     command = ["sh", "-c", procfile.commands()["web"]]
     with (data / "log").open("w") as log:
         server = subprocess.Popen(command, cwd=REPOSITORY, env=environ, stdout=log, stderr=log)
-        deadline = time.monotonic() + PATIENCE_SECONDS
+        deadline = time.monotonic() + TIMEOUT_SECONDS
         while not is_up(port):
             assert server.poll() is None, (data / "log").read_text()
             assert time.monotonic() < deadline
@@ -57,8 +57,8 @@ def is_up(port: int) -> bool:
 
 
 def send(port: int, request: bytes) -> int:
-    """The status of the answer; 0 where the connection was closed without one."""
-    with socket.create_connection(("127.0.0.1", port), timeout=PATIENCE_SECONDS) as connection:
+    """The status of the response; 0 if the connection was closed without one."""
+    with socket.create_connection(("127.0.0.1", port), timeout=TIMEOUT_SECONDS) as connection:
         answer = b""
         try:
             connection.sendall(request)
@@ -108,7 +108,7 @@ REQUESTS = {
 
 
 def genuine(body: bytes) -> bytes:
-    """The header of a webhook that is signed by our secret."""
+    """The header of a webhook that is signed with the shop's secret."""
     secret = os.environ["RAZORPAY_WEBHOOK_SECRETS"].split(",")[0]
     signature = hmac.new(secret.encode(), body, hashlib.sha256).hexdigest()
     return f"X-Razorpay-Signature: {signature}\r\n".encode()
@@ -125,7 +125,7 @@ def in_chunks(body: bytes, size: int) -> bytes:
     [(2, 503), (100_000, 503), (1024 * 1024, 503), (1024 * 1024 + 1, 413)],
 )
 def test_a_genuine_webhook_in_chunks_is_read_to_the_limit(port: int, length: int, status: int):
-    """503: it is genuine, and there is no database here."""
+    """503: it is genuine, and this test has no database."""
     body = b"x" * length
 
     assert send(port, POST + genuine(body) + in_chunks(body, 50_000)) == status
@@ -144,12 +144,12 @@ KEPT = b"Host: 127.0.0.1\r\nContent-Type: text/plain\r\n"
         (b"GET /health/live", 200),
     ],
 )
-def test_a_body_that_nobody_read_does_not_cost_the_next_request(
+def test_an_unread_body_does_not_break_the_next_request(
     port: int, request_line: bytes, status: int
 ):
     body = b"x" * 60_000
     unread = b"%s HTTP/1.1\r\n%sContent-Length: %d\r\n\r\n" % (request_line, KEPT, len(body))
-    with socket.create_connection(("127.0.0.1", port), timeout=PATIENCE_SECONDS) as connection:
+    with socket.create_connection(("127.0.0.1", port), timeout=TIMEOUT_SECONDS) as connection:
         for part in (unread, body):  # as a proxy sends it
             connection.sendall(part)
         assert http_status(connection) == status
@@ -157,9 +157,9 @@ def test_a_body_that_nobody_read_does_not_cost_the_next_request(
         assert http_status(connection) == 200
 
 
-def test_who_sends_too_much_is_told_that_the_connection_ends(port: int):
+def test_the_answer_to_a_large_body_closes_the_connection(port: int):
     head = b"POST /api/cart/add/ HTTP/1.1\r\n%sContent-Length: 70000\r\n\r\n" % KEPT
-    with socket.create_connection(("127.0.0.1", port), timeout=PATIENCE_SECONDS) as connection:
+    with socket.create_connection(("127.0.0.1", port), timeout=TIMEOUT_SECONDS) as connection:
         connection.sendall(head)
         answer = http.client.HTTPResponse(connection)
         answer.begin()
@@ -174,14 +174,14 @@ def http_status(connection: socket.socket) -> int:
 
 
 @pytest.mark.parametrize("name", REQUESTS)
-def test_what_no_browser_sends_is_refused(port: int, name: str):
+def test_a_malformed_request_is_refused(port: int, name: str):
     request, status = REQUESTS[name]
 
     assert send(port, request) == status
     assert send(port, LIVE + b"\r\n") == 200
 
 
-def test_what_browsers_send_is_taken(port: int):
+def test_a_large_request_of_a_browser_is_accepted(port: int):
     request = LIVE + many(60) + b"Cookie: " + b"c" * 8_000 + b"\r\n\r\n"
 
     assert send(port, request) == 200

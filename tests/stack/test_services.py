@@ -142,7 +142,9 @@ def test_a_stop_after_kill_9_leaves_no_socket_and_no_shared_memory(services: Ser
 
 def shared_memory_of(pids: list[int]) -> list[str]:
     lines = Path("/proc/sysvipc/shm").read_text().splitlines()[1:]
-    return [line for line in lines if int(line.split()[4]) in pids]  # the fifth: who made it
+    return [
+        line for line in lines if int(line.split()[4]) in pids
+    ]  # the fifth field: the pid of the creator
 
 
 def test_kill_9_of_the_parent_ends_the_servers_and_their_children(

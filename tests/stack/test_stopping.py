@@ -1,4 +1,4 @@
-"""Signals that come together, as from a CI runner that signals a process group, stop a process."""
+"""A process stops when many signals arrive at once, as from a CI runner that signals a group."""
 
 import os
 import random
@@ -52,7 +52,7 @@ Start = Callable[..., subprocess.Popen[bytes]]
 
 @pytest.fixture
 def start(request: pytest.FixtureRequest) -> Start:
-    """Start a Python text as the leader of a process group; returns when it prints a line."""
+    """Start Python source as the leader of a process group; returns when it prints a line."""
 
     def started(text: str, *arguments: Path, **environ: str) -> subprocess.Popen[bytes]:
         process = subprocess.Popen(
@@ -72,7 +72,7 @@ def start(request: pytest.FixtureRequest) -> Start:
 
 
 def signal_group(process: subprocess.Popen[bytes]) -> None:
-    """Send SIGTERM and SIGINT by turns to the whole group, before a handler could end."""
+    """Send SIGTERM and SIGINT alternately to the whole group, faster than a handler can end."""
     for turn in range(SIGNALS):
         os.killpg(process.pid, (signal.SIGTERM, signal.SIGINT)[turn % 2])
         until = time.perf_counter() + random.uniform(0, MAX_GAP_SECONDS)
@@ -80,7 +80,7 @@ def signal_group(process: subprocess.Popen[bytes]) -> None:
             pass
 
 
-def test_a_process_stops_however_many_signals_come_at_once(start: Start):
+def test_a_process_stops_when_many_signals_arrive_at_once(start: Start):
     for _ in range(50):
         process = start(WAITING)
         signal_group(process)
@@ -88,7 +88,7 @@ def test_a_process_stops_however_many_signals_come_at_once(start: Start):
         assert process.wait(STOP_SECONDS) == 0
 
 
-def test_a_stack_stops_however_many_signals_come_at_once(start: Start, tmp_path: Path):
+def test_a_stack_stops_when_many_signals_arrive_at_once(start: Start, tmp_path: Path):
     small_stack.write_into(tmp_path)
 
     for _ in range(5):
