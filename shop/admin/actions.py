@@ -1,9 +1,8 @@
 """
-Mending by hand, in the browser: a button on a row's page, one page that asks why, one entry in the
-trail.
+Staff actions in the browser: a button on the page of a row, then a page that asks for a reason.
 
-A button is shown to who may press it, where it fits; both are asked again when it is pressed, the
-second by the domain, under its locks.
+A button is shown if the user has the permission and the action applies to the row. Both are checked
+again on submit; the second by the domain function, under its locks.
 """
 
 from __future__ import annotations
@@ -32,21 +31,21 @@ from shop.operations.audit_log import (
     AuditEntry,
 )
 from shop.payments.refunds import RefundRefused
-from tasks.control import notify_for
+from tasks.staff_actions import notify_for
 
 
 class ReasonForm(forms.Form):
     reason = forms.CharField(
         max_length=MAX_REASON_CHARS,
-        label="Why",
-        help_text="Kept in the audit trail, for whoever looks at this later.",
+        label="Reason",
+        help_text="Kept in the audit log with your name.",
         widget=forms.Textarea(attrs={"rows": 3, "autofocus": True}),
     )
-    key = forms.UUIDField(widget=forms.HiddenInput)  # the same form sent twice is carried out once
+    key = forms.UUIDField(widget=forms.HiddenInput)  # a form that is sent twice is carried out once
 
 
 class AmountForm(ReasonForm):
-    """Asks for an amount of `currency`, too."""
+    """Also asks for an amount in `currency`."""
 
     field_order = ("amount", "reason", "key")
 
@@ -71,31 +70,31 @@ class AmountForm(ReasonForm):
 @dataclass(frozen=True)
 class StaffAction:
     """
-    One thing that people can do to a row.
+    A button on the pages of one table, and the domain function that it calls.
 
-    `left`, if given, makes the page ask for an amount and says what it may be at most, in minor
-    units, and of which currency; `do` gets the amount then, in minor units.
+    With `max_amount`, the page also asks for an amount. It returns the highest amount, in minor
+    units, and the currency; `run` then gets the amount in minor units, otherwise None.
     """
 
     slug: str
     label: str
-    explains: str
+    explanation: str
     permission: str
-    fits: Callable[[Any], bool]
-    do: Callable[[Any, ActionRequest, int | None], AuditEntry]
-    left: Callable[[Any], tuple[int, str]] | None = None
-    is_grave: bool = False
+    applies_to: Callable[[Any], bool]
+    run: Callable[[Any, ActionRequest, int | None], AuditEntry]
+    max_amount: Callable[[Any], tuple[int, str]] | None = None
+    is_destructive: bool = False
 
 
 @dataclass(frozen=True)
 class Button:
     label: str
     url: str
-    is_grave: bool
+    is_destructive: bool
 
 
 class ActionMixin(admin.ModelAdmin):
-    """A read-only page with the buttons that fit its row and whoever looks at it."""
+    """Adds the buttons of the actions that the row and the user's permissions allow."""
 
     staff_actions: tuple[StaffAction, ...] = ()
     change_form_template = "admin/shop/with_actions.html"
@@ -110,9 +109,9 @@ class ActionMixin(admin.ModelAdmin):
 
     def buttons(self, request: HttpRequest, row: Model) -> list[Button]:
         return [
-            Button(action.label, self._url("action", row.pk, action.slug), action.is_grave)
+            Button(action.label, self._url("action", row.pk, action.slug), action.is_destructive)
             for action in self.staff_actions
-            if request.user.has_perm(action.permission) and action.fits(row)
+            if request.user.has_perm(action.permission) and action.applies_to(row)
         ]
 
     def render_change_form(
@@ -123,8 +122,8 @@ class ActionMixin(admin.ModelAdmin):
         return super().render_change_form(request, context, *args, **kwargs)
 
     def action_view(self, request: HttpRequest, object_id: str, slug: str) -> HttpResponse:
-        """Ask why, then do it. 403 for who may not, 404 for what there is not."""
-        action = next((it for it in self.staff_actions if it.slug == slug), None)
+        """Ask for a reason, then run the action. 403 without permission, 404 without the row."""
+        action = next((each for each in self.staff_actions if each.slug == slug), None)
         if action is None:
             raise Http404
         if not (request.user.has_perm(action.permission) and self.has_view_permission(request)):
@@ -135,7 +134,7 @@ class ActionMixin(admin.ModelAdmin):
         form = self._form(request, action, row)
         if request.method == "POST" and form.is_valid():
             try:
-                return self._carry_out(request, action, row, form)
+                return self._run(request, action, row, form)
             except AlreadyDone as done:
                 messages.info(request, str(done))
                 return HttpResponseRedirect(self._url("change", row.pk))
@@ -156,15 +155,15 @@ class ActionMixin(admin.ModelAdmin):
         )
 
     def _form(self, request: HttpRequest, action: StaffAction, row: Model) -> ReasonForm:
-        given = request.POST if request.method == "POST" else None
+        data = request.POST if request.method == "POST" else None
         initial: dict[str, object] = {"key": uuid.uuid4()}
-        if action.left is None:
-            return ReasonForm(given, initial=initial)
-        left, currency = action.left(row)
-        initial["amount"] = str(major_units(left, currency))
-        return AmountForm(given, initial=initial, currency=currency)
+        if action.max_amount is None:
+            return ReasonForm(data, initial=initial)
+        max_amount, currency = action.max_amount(row)
+        initial["amount"] = str(major_units(max_amount, currency))
+        return AmountForm(data, initial=initial, currency=currency)
 
-    def _carry_out(
+    def _run(
         self, request: HttpRequest, action: StaffAction, row: Model, form: ReasonForm
     ) -> HttpResponse:
         assert request.user.pk is not None
@@ -174,7 +173,7 @@ class ActionMixin(admin.ModelAdmin):
             now=timezone.now(),
             key=form.cleaned_data["key"],
         )
-        entry = action.do(
+        entry = action.run(
             row, action_request, form.minor_units if isinstance(form, AmountForm) else None
         )
         notify_for(entry)

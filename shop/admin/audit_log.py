@@ -1,4 +1,4 @@
-"""What people did by hand: to be read, by whoever may see anything."""
+"""The audit log, for all staff to read."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ class AuditEntryAdmin(ReadOnly, Listing):
     list_display_links = None
     list_filter = (choice_filter("action", Action),)
     search_fields = ("subject__icontains", "reason__icontains", "actor__email__startswith")
+    search_help_text = "Subject, reason, beginning of an e-mail address"
     list_select_related = ("actor",)
 
     @admin.display(empty_value="–")

@@ -1,4 +1,4 @@
-"""The catalogue and its units, people and their carts."""
+"""Products and stock, users and carts."""
 
 from __future__ import annotations
 
@@ -38,16 +38,16 @@ class StockLevelAdmin(Listing):
     search_fields = ("variant__sku",)
 
     def get_readonly_fields(self, request: HttpRequest, obj: Any = None) -> tuple[str, ...]:
-        """The units of one variant never become another's."""
+        """The variant of a stock level never changes."""
         return ("variant", "held") if obj else ("held",)
 
     def get_deleted_objects(self, objs: Any, request: HttpRequest) -> Any:
-        """What is held or was ordered is protected, with a sentence; the table refuses it too."""
+        """Refuse to delete stock that is held or was ordered, and say why. A trigger does too."""
         deleted, counts, perms_needed, protected = super().get_deleted_objects(objs, request)
         return deleted, counts, perms_needed, [*protected, *stock.why_kept(objs)]
 
     def formfield_for_dbfield(self, *args: Any, **kwargs: Any) -> forms.Field | None:
-        """The page remembers what it showed."""
+        """Send the value that the page shows along with the form, for `save_model`."""
         field = super().formfield_for_dbfield(*args, **kwargs)
         if field is not None:
             field.show_hidden_initial = True
@@ -56,13 +56,17 @@ class StockLevelAdmin(Listing):
     def save_model(
         self, request: HttpRequest, obj: StockLevel, form: forms.ModelForm, change: bool
     ) -> None:
-        """Only the difference to what was shown is written: units may be sold meanwhile."""
+        """Write only the difference to the value shown: units may be sold in the meantime."""
         if not change:
             super().save_model(request, obj, form, change)
             return
         shown = int(form.data[form.add_initial_prefix("on_hand")])
         if not stock.restock(obj.pk, units=obj.on_hand - shown):
-            self.message_user(request, "So many units are held: nothing was changed.", ERROR)
+            self.message_user(
+                request,
+                "Nothing was changed: more units are held for orders than this number.",
+                ERROR,
+            )
 
 
 @admin.register(User)

@@ -1,10 +1,9 @@
-"""What several lists and pages of the admin share."""
+"""Parts that several lists and pages of the admin share."""
 
 from __future__ import annotations
 
 import uuid
 from collections.abc import Iterable
-from datetime import timedelta
 from typing import Any, Protocol
 
 from django.contrib import admin
@@ -24,7 +23,7 @@ STYLE = "shop/admin/admin.css"
 
 
 class BoundedPaginator(Paginator):
-    """Counts no further than `MAX_COUNTED`, so that a list of millions opens as fast as any."""
+    """Counts at most `MAX_COUNTED` rows, so that a list of millions opens as fast as any."""
 
     @cached_property
     def count(self) -> int:
@@ -33,10 +32,11 @@ class BoundedPaginator(Paginator):
 
 
 class Listing(admin.ModelAdmin):
-    """A list in which no page costs more for the rows that are not on it."""
+    """A list whose pages cost the same however many rows the table has."""
 
     paginator = BoundedPaginator
     show_full_result_count = False
+    show_facets = admin.ShowFacets.NEVER  # they count the rows of every filter
     list_per_page = 50
 
     class Media:
@@ -50,7 +50,7 @@ class Listing(admin.ModelAdmin):
 
 
 class ReadOnly:
-    """Seen, never edited: an edit here would go past the locks and leave no move."""
+    """Refuses edits: they would bypass locks, transitions and the audit log."""
 
     def has_add_permission(self, request: HttpRequest, obj: Model | None = None) -> bool:
         return False
@@ -65,7 +65,7 @@ class ReadOnly:
 def choice_filter(
     field: str, values: Iterable[str], title: str = ""
 ) -> type[admin.SimpleListFilter]:
-    """A filter by values that are known, so that nobody has to look through a table for them."""
+    """A filter by known values; Django's own would read the table to find them."""
     choices = [(str(value), str(value).replace("_", " ").capitalize()) for value in values]
 
     class ChoiceFilter(admin.SimpleListFilter):
@@ -89,7 +89,7 @@ class HasAmount(Protocol):
 
 
 class InRupees:
-    """A column `amount`, in the row's own currency, for rows that have `amount_paise`."""
+    """A column `amount`, in the currency of the row."""
 
     @admin.display(ordering="amount_paise")
     def amount(self, row: HasAmount) -> str:
@@ -101,15 +101,6 @@ def checkout_link(checkout_id: uuid.UUID) -> SafeString:
     return format_html('<a href="{}">{}</a>', url, str(checkout_id)[:8])
 
 
-def pill(word: str) -> SafeString:
-    """A state or status, coloured by what it means for operations."""
-    return format_html('<span class="pill pill-{}">{}</span>', word, word.replace("_", " "))
-
-
-def took(pause: timedelta) -> str:
-    """A pause as people say it: 0.4 s, 12 s, 3 min, 5 h, 2 days."""
-    seconds = pause.total_seconds()
-    for unit, size in (("days", 86400), ("h", 3600), ("min", 60)):
-        if seconds >= size * 2:
-            return f"{seconds / size:.0f} {unit}"
-    return f"{seconds:.0f} s" if seconds >= 10 else f"{seconds:.1f} s"
+def badge(status: str) -> SafeString:
+    """A state or status as a coloured label; admin.css has the colours."""
+    return format_html('<span class="badge badge-{}">{}</span>', status, status.replace("_", " "))

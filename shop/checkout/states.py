@@ -113,7 +113,7 @@ STATES: dict[State, StateInfo] = {
         message="Your items are set aside. You can pay now.",
         step=Step.RECONCILE_PAYMENT,
         step_ends_in=State.PAID,
-        not_retryable="It waits for the buyer's money, not for us. Ask Razorpay instead.",
+        not_retryable="This checkout waits for the buyer to pay. Ask Razorpay instead.",
         units=HELD,
     ),
     State.PAID: StateInfo(
@@ -121,7 +121,7 @@ STATES: dict[State, StateInfo] = {
         next=frozenset(),  # a refund lives on its own row
         is_final=True,
         message="Paid. Thank you for your order!",
-        not_retryable="It is paid: nothing is left to be tried.",
+        not_retryable="This checkout is paid. There is nothing to retry.",
         units=SOLD,
     ),
     State.FAILED: StateInfo(
@@ -129,7 +129,7 @@ STATES: dict[State, StateInfo] = {
         next=LATE_MONEY | REOPENED,
         is_final=True,
         ended_because="this checkout had ended",
-        not_retryable="It has failed for good ({code}): the buyer has to order again.",
+        not_retryable="This checkout has failed ({code}). The buyer has to order again.",
         units=RELEASED,
     ),
     State.CANCELLED: StateInfo(
@@ -138,7 +138,7 @@ STATES: dict[State, StateInfo] = {
         is_final=True,
         message="This checkout was cancelled. Nothing was charged.",
         ended_because="you cancelled",
-        not_retryable="It was cancelled: the buyer has to order again.",
+        not_retryable="This checkout was cancelled. The buyer has to order again.",
         units=RELEASED,
     ),
     State.EXPIRED: StateInfo(
@@ -150,7 +150,7 @@ STATES: dict[State, StateInfo] = {
             " money is safe: we will notice, and deliver or refund."
         ),
         ended_because="the time to pay had run out",
-        not_retryable="It was not paid in time: the buyer has to order again.",
+        not_retryable="This checkout was not paid in time. The buyer has to order again.",
         units=RELEASED,
     ),
     State.REFUNDING: StateInfo(
@@ -158,7 +158,7 @@ STATES: dict[State, StateInfo] = {
         next=frozenset({State.REFUNDED, State.IN_REVIEW}),
         message="Your money is on its way back to you.",
         refund_message="{why} {amount} is on its way back to you.",
-        not_retryable="Its money is on its way back. Look at its refunds.",
+        not_retryable="The money of this checkout is being refunded. See its refunds.",
         units=RELEASED,
     ),
     State.REFUNDED: StateInfo(
@@ -167,7 +167,7 @@ STATES: dict[State, StateInfo] = {
         is_final=True,
         message="Your money was refunded.",
         refund_message="{amount} was sent back to you. Banks take up to seven working days.",
-        not_retryable="Its money went back: the buyer has to order again.",
+        not_retryable="This checkout was refunded. The buyer has to order again.",
         units=RELEASED,
     ),
     State.IN_REVIEW: StateInfo(
@@ -179,7 +179,7 @@ STATES: dict[State, StateInfo] = {
             "Your payment reached us, but something about it does not fit. Your money is safe: we"
             " are looking into it and will write to you."
         ),
-        not_retryable="It waits for a decision: accept its money, or give it back.",
+        not_retryable="This checkout needs a decision: accept the money, or refund everything.",
         units=HELD | RELEASED,
     ),
 }

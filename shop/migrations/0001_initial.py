@@ -106,16 +106,16 @@ class Migration(migrations.Migration):
             fields=[
                 ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
                 ('key', models.UUIDField(unique=True)),
-                ('at', models.DateTimeField()),
+                ('at', models.DateTimeField(verbose_name='time')),
                 ('action', models.CharField(max_length=16)),
                 ('reason', models.CharField(max_length=500)),
                 ('checkout_id', models.UUIDField(blank=True, null=True)),
                 ('subject', models.CharField(max_length=120)),
                 ('outcome', models.CharField(max_length=300)),
-                ('actor', models.ForeignKey(on_delete=django.db.models.deletion.PROTECT, related_name='+', to=settings.AUTH_USER_MODEL)),
+                ('actor', models.ForeignKey(on_delete=django.db.models.deletion.PROTECT, related_name='+', to=settings.AUTH_USER_MODEL, verbose_name='user')),
             ],
             options={
-                'verbose_name_plural': 'audit entries',
+                'verbose_name_plural': 'audit log',
                 'ordering': ('-id',),
                 'permissions': [('operate_checkout', 'Can act on checkouts, cases and webhooks, but not refund'), ('refund_payment', 'Can send money back')],
             },
@@ -404,7 +404,7 @@ class Migration(migrations.Migration):
         ),
         migrations.AddConstraint(
             model_name='auditentry',
-            constraint=models.CheckConstraint(condition=models.Q(('action__in', ['retry', 'poll', 'cancel', 'capture', 'refund', 'accept_money', 'give_back', 'close_case', 'replay', 'resend', 'restart'])), name='audit_entry_action_known'),
+            constraint=models.CheckConstraint(condition=models.Q(('action__in', ['retry', 'poll', 'cancel', 'capture', 'refund', 'accept_money', 'refund_all', 'close_case', 'replay', 'resend'])), name='audit_entry_action_known'),
         ),
         migrations.AddConstraint(
             model_name='auditentry',

@@ -1,9 +1,10 @@
 """
-What people may do by hand to a checkout, its money and its messages. One function each.
+Staff actions: what staff may do to a checkout, its money and its webhooks. One function each.
 
-Each runs in a transaction of its own, leaves one entry in the trail or changes nothing, and takes
-an `Instruction`: carried out once, however often it comes. Locks: the job first, as everywhere.
-Nothing here is sent to Razorpay; rows are made due, and whoever rings makes it quick.
+Each action runs in a transaction of its own and takes an `ActionRequest`, which is carried out once
+however often it is sent. It adds one entry to the audit log, or raises and changes nothing. It
+locks the job first, as all code does. No action calls Razorpay: actions make rows due, and
+`tasks.staff_actions.notify_for` wakes the worker.
 """
 
 from __future__ import annotations
@@ -29,14 +30,15 @@ from shop.payments.cases import DECIDED_IN_REVIEW, Case, CaseKind
 from shop.payments.ledger import Payment, PaymentStatus
 from shop.payments.refunds import Refund, RefundStatus
 
-ONLY_AUTHORISED = "Its payment is only authorised so far. Capture it first, or let it lapse."
+ONLY_AUTHORISED = "A payment is only authorised. Capture it first, or wait until it lapses."
+NEEDS_DECISION = "Its checkout is in review. There, accept the money or refund everything."
 
 
 def retry(job_id: uuid.UUID, *, by: ActionRequest) -> AuditEntry:
     """
-    Have a checkout that is on its way looked at now, its attempts counted anew.
+    Make the next step of a checkout due now and reset its attempts.
 
-    :raises Refused: it is not on its way, or a worker is at it this very moment.
+    :raises ActionRefused: the checkout waits for the buyer or has ended, or a worker processes it.
     """
     with transaction.atomic():
         audit_log.refuse_repeat(by)
@@ -45,16 +47,18 @@ def retry(job_id: uuid.UUID, *, by: ActionRequest) -> AuditEntry:
         if not_retryable := STATES[state].not_retryable:
             raise ActionRefused(not_retryable.format(code=job.error_code))
         if job.claim and job.due_at and job.due_at > by.now:
-            raise ActionRefused("A worker is at it this very moment. Look again in a minute.")
+            raise ActionRefused("A worker is processing this checkout. Look again in a minute.")
         jobs.make_due(job, now=by.now)
-        return _note(by, Action.RETRY, job, f"{state} is due now, after {job.attempts} attempts")
+        return _record(
+            by, Action.RETRY, job, f"due now in state {state}, after {job.attempts} attempts"
+        )
 
 
 def poll(job_id: uuid.UUID, *, by: ActionRequest) -> AuditEntry:
     """
-    Have Razorpay asked what became of the money, on the order and its twins.
+    Make the poll of a checkout's Razorpay orders, duplicates included, due now.
 
-    :raises Refused: there is no Razorpay order to ask about.
+    :raises ActionRefused: the checkout has no Razorpay order.
     """
     with transaction.atomic():
         audit_log.refuse_repeat(by)
@@ -62,59 +66,65 @@ def poll(job_id: uuid.UUID, *, by: ActionRequest) -> AuditEntry:
         rows = ledger.GatewayOrder.objects.filter(order_id=job.order_id or 0)
         known = [row.gateway_order_id for row in rows if row.gateway_order_id]
         if job.order_id is None or not known:
-            raise ActionRefused("It has no order at Razorpay yet: there is nothing to ask about.")
+            raise ActionRefused(
+                "This checkout has no Razorpay order yet. There is nothing to ask about."
+            )
         polling.poll_now([job.order_id], now=by.now)
-        return _note(by, Action.POLL, job, f"Razorpay is asked about {', '.join(known)}")
+        return _record(by, Action.POLL, job, f"Razorpay will be asked about {', '.join(known)}")
 
 
 def cancel(job_id: uuid.UUID, *, by: ActionRequest) -> AuditEntry:
     """
-    End an unpaid checkout and release its units.
+    Cancel an unpaid checkout and release its units.
 
-    :raises Refused: money is on its way, or it is past cancelling.
+    :raises ActionRefused: the checkout is not open, or a payment is in progress.
     """
     with transaction.atomic():
         audit_log.refuse_repeat(by)
         job = jobs.lock_one(job_id)
         state = State(job.state)
         if purchase.with_money([job], now=by.now):
-            raise ActionRefused("Money is on its way or in: it cannot be cancelled any more.")
+            raise ActionRefused(
+                "A payment is in progress or received. It cannot be cancelled any more."
+            )
         if state not in OPEN:
-            raise ActionRefused(f"It is {state}: that cannot be cancelled.")
+            raise ActionRefused(f"A checkout that is {state} cannot be cancelled.")
         jobs.apply([(job, Advance(State.CANCELLED, "cancelled by the shop"))], now=by.now)
-        return _note(by, Action.CANCEL, job, f"cancelled while {state}, units released")
+        return _record(by, Action.CANCEL, job, f"cancelled while {state}, units released")
 
 
 def capture(payment_id: int, *, by: ActionRequest) -> AuditEntry:
     """
-    Have an authorised payment captured now.
+    Make the capture of an authorised payment due now.
 
-    :raises Refused: it is not authorised, or its checkout has ended: captured money of that would
-        only be given back.
+    :raises ActionRefused: the payment is not authorised, or its checkout has ended and would refund
+        the money.
     """
     with transaction.atomic():
         audit_log.refuse_repeat(by)
         payment = Payment.objects.select_for_update(no_key=True).get(pk=payment_id)
         if payment.status != PaymentStatus.AUTHORIZED:
-            raise ActionRefused(f"It is {payment.status}: there is nothing to capture.")
+            raise ActionRefused(
+                f"This payment is {payment.status}. Only an authorised one can be captured."
+            )
         order_id = payment.gateway_order.order_id
         state = State(CheckoutJob.objects.get(order_id=order_id).state)
         if state not in CAPTURABLE:
             raise ActionRefused(
-                f"Its checkout is {state}: captured, the money would only be given back."
-                " Not captured, it goes back by itself, free of charge."
+                f"Its checkout is {state}, so captured money would be refunded. If you do nothing,"
+                " the bank releases the money to the buyer, without a fee."
             )
         ledger.retry_capture(payment, at=by.now)
         return audit_log.record(
             by,
             Action.CAPTURE,
             subject=f"payment {payment.gateway_payment_id}",
-            outcome=f"{_amount(payment)} is captured now",
+            outcome=f"capture of {_amount(payment)} is due now",
             checkout_id=_checkout_of(order_id),
         )
 
 
-# --- money back ----------------------------------------------------------------------------------
+# --- refunds -------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,15 +135,16 @@ class Refunded:
 
 def refund(order: Order, *, amount_paise: int | None, by: ActionRequest) -> Refunded:
     """
-    Give money of a paid order back; None: all that is left. The admin and the API come here. The
-    refund's key is the instruction's.
+    Refund `amount_paise` of a paid order; None means everything that is left.
 
-    :raises RefundRefused: the order is not paid, or less is left than asked for.
+    The admin and the API call this. The refund gets the key of the request.
+
+    :raises RefundRefused: the order is not paid, or less is left than `amount_paise`.
     """
     with transaction.atomic():
-        jobs.lock(order_ids=[order.pk])  # of two repeats the second then sees the first's entry
+        jobs.lock(order_ids=[order.pk])  # the second of two repeats waits here
         audit_log.refuse_repeat(by)
-        wanted = refunds.create_by_staff(
+        created = refunds.create_by_staff(
             order,
             amount_paise=amount_paise,
             note=by.reason[:300],
@@ -145,18 +156,18 @@ def refund(order: Order, *, amount_paise: int | None, by: ActionRequest) -> Refu
             by,
             Action.REFUND,
             subject=f"order {order.number}",
-            outcome=_goes_back([wanted]),
+            outcome=_refunding([created]),
             checkout_id=_checkout_of(order.pk),
         )
-    return Refunded(wanted, entry)
+    return Refunded(created, entry)
 
 
-def resend(refund_id: int, *, by: ActionRequest) -> AuditEntry:
+def resend_refund(refund_id: int, *, by: ActionRequest) -> AuditEntry:
     """
-    Send a failed refund again, as a new one, and close the case it had opened.
+    Replace a failed refund by a new one of the same amount, and close the case of the failure.
 
-    :raises Refused: its checkout waits for a decision about all of its money.
-    :raises RefundRefused: it has not failed, or less is left than it was.
+    :raises ActionRefused: its checkout is in review: the decision covers all of its money.
+    :raises RefundRefused: the refund has not failed, or less than its amount is left.
     """
     with transaction.atomic():
         audit_log.refuse_repeat(by)
@@ -164,17 +175,14 @@ def resend(refund_id: int, *, by: ActionRequest) -> AuditEntry:
         order_id = failed.payment.gateway_order.order_id
         for job in jobs.lock(order_ids=[order_id]):
             if job.state == State.IN_REVIEW:
-                raise ActionRefused(
-                    "Its checkout waits for a decision. Give all of its money back there, or"
-                    " accept what is left."
-                )
-        anew = refunds.retry_failed(failed, note=by.reason, by_id=by.by_id, now=by.now)
+                raise ActionRefused(NEEDS_DECISION)
+        replacement = refunds.retry_failed(failed, note=by.reason, by_id=by.by_id, now=by.now)
         _close(Case.objects.filter(kind=CaseKind.REFUND_FAILED, reference=failed.key), by)
         return audit_log.record(
             by,
             Action.RESEND,
             subject=f"refund {failed.key}",
-            outcome=_goes_back([anew]),
+            outcome=_refunding([replacement]),
             checkout_id=_checkout_of(order_id),
         )
 
@@ -184,80 +192,81 @@ def resend(refund_id: int, *, by: ActionRequest) -> AuditEntry:
 
 def accept_money(job_id: uuid.UUID, *, by: ActionRequest) -> AuditEntry:
     """
-    Take the money of a checkout in review as it is: the order is paid, its units sold, its cases
-    closed. All that is left of captured money beside that payment goes back.
+    Accept a captured payment of a checkout in review, whatever its amount: the order becomes paid,
+    its units are sold, its cases are closed. Its other captured payments are refunded.
 
-    Competing checkouts of the buyer (`purchase`) that are open and without money are cancelled.
+    Cancels competing checkouts of the buyer (`purchase`) that are open and have no money.
 
-    :raises Refused: no whole captured payment, the units cannot be had any more, or the buyer has
-        bought the same in another checkout, or is about to.
+    :raises ActionRefused: no captured payment is whole, the units are sold out, or the buyer has
+        bought or is paying for the same in another checkout.
     """
     with transaction.atomic():
         audit_log.refuse_repeat(by)
-        job, order, beside = _in_review(job_id)
+        job, order, others = _in_review(job_id)
         money = _captured(order)
         left_paise = refunds.refundable_paise(money)
-        whole = [it for it in money if left_paise[it.pk] == it.amount_paise]
+        whole = [payment for payment in money if left_paise[payment.pk] == payment.amount_paise]
         if not whole:
-            raise ActionRefused(_why_no_money(order, money))
-        _make_room(job, order, beside, by=by)
-        taken = min(whole, key=lambda it: it.amount_paise != order.amount_paise)
-        surplus = [it for it in money if it != taken]
-        settle.serve(job, taken, surplus, because="accepted by the shop", now=by.now)
-        # A payment has one refund by rule. Where that has failed, it takes one of ours.
+            raise ActionRefused(_why_nothing_to_accept(order, money))
+        _hold_units_alone(job, order, others, by=by)
+        accepted = min(whole, key=lambda payment: payment.amount_paise != order.amount_paise)
+        surplus = [payment for payment in money if payment != accepted]
+        settle.serve(job, accepted, surplus, because="accepted by the shop", now=by.now)
+        # `serve` makes one refund a payment. Where that one has failed, this makes another.
         refunds.refund_all(surplus, note=by.reason, by_id=by.by_id, now=by.now)
         closed = _close(_cases_of(order), by)
-        return _note(
+        return _record(
             by,
             Action.ACCEPT_MONEY,
             job,
-            f"paid by {taken.gateway_payment_id}: {_amount(taken)} for"
+            f"paid by {accepted.gateway_payment_id}: {_amount(accepted)} for"
             f" {_amount(order)}; cases closed: {closed}",
         )
 
 
-def give_back(job_id: uuid.UUID, *, by: ActionRequest) -> AuditEntry:
+def refund_all(job_id: uuid.UUID, *, by: ActionRequest) -> AuditEntry:
     """
-    Send back all captured money of a checkout in review, and close its cases. Its units are
-    released. If all of it has gone back without that, or none ever came, this ends the checkout.
+    Refund all captured money of a checkout in review, release its units and close its cases.
 
-    :raises Refused: nothing is left to send, but money of it is authorised or still going back.
+    If nothing is left to refund, this only ends the checkout: as refunded if a payment was ever
+    captured, else as cancelled.
+
+    :raises ActionRefused: nothing is left to refund, but a payment is authorised or a refund is not
+        confirmed yet.
     """
     with transaction.atomic():
         audit_log.refuse_repeat(by)
         job, order, _ = _in_review(job_id)
         sent = refunds.refund_all(_captured(order), note=by.reason, by_id=by.by_id, now=by.now)
         if sent:
-            move, outcome = Advance(State.REFUNDING, "given back by the shop"), _goes_back(sent)
+            advance, outcome = Advance(State.REFUNDING, "refunded by the shop"), _refunding(sent)
         else:
-            _refuse_unless_gone(order)
-            to, outcome = State.REFUNDED, "all of its money had gone back before"
-            if not _has_come(order):
-                to, outcome = State.CANCELLED, "no payment of it came to anything"
-            move = Advance(to, f"ended by the shop: {outcome}")
-        jobs.apply([(job, move)], now=by.now)
+            _refuse_while_money_remains(order)
+            new_state, outcome = State.REFUNDED, "all money was refunded before"
+            if not _was_ever_captured(order):
+                new_state, outcome = State.CANCELLED, "no payment was captured"
+            advance = Advance(new_state, f"ended by the shop: {outcome}")
+        jobs.apply([(job, advance)], now=by.now)
         closed = _close(_cases_of(order), by)
-        return _note(by, Action.GIVE_BACK, job, f"{outcome}; cases closed: {closed}")
+        return _record(by, Action.REFUND_ALL, job, f"{outcome}; cases closed: {closed}")
 
 
 def close_case(case_id: int, *, by: ActionRequest) -> AuditEntry:
     """
-    Close a case that was dealt with elsewhere: a dispute, a refund paid by hand.
+    Close a case that was resolved elsewhere, such as a dispute or a bank transfer to the buyer.
 
-    :raises Refused: it is closed, or its checkout waits for a decision, which closes it too.
+    :raises ActionRefused: the case is closed, or its checkout is in review: the decision closes it.
     """
     with transaction.atomic():
         audit_log.refuse_repeat(by)
         case = Case.objects.select_related("order").get(pk=case_id)
-        waiting = [
+        in_review = [
             job for job in jobs.lock(order_ids=[case.order_id]) if job.state == State.IN_REVIEW
         ]
-        if waiting and case.kind in DECIDED_IN_REVIEW:
-            raise ActionRefused(
-                "Its checkout waits for a decision: accept its money, or give it back."
-            )
+        if in_review and case.kind in DECIDED_IN_REVIEW:
+            raise ActionRefused(NEEDS_DECISION)
         if not _close(Case.objects.filter(pk=case.pk), by):
-            raise ActionRefused("It is closed already.")
+            raise ActionRefused("This case is closed already.")
         return audit_log.record(
             by,
             Action.CLOSE_CASE,
@@ -267,19 +276,22 @@ def close_case(case_id: int, *, by: ActionRequest) -> AuditEntry:
         )
 
 
-def replay(event_id: int, *, by: ActionRequest) -> AuditEntry:
+def replay_webhook(event_id: int, *, by: ActionRequest) -> AuditEntry:
     """
-    Have a webhook handled once more, whether it was handled or given up. Handling is idempotent.
+    Make a webhook due again, whether it was handled or given up. Handling is idempotent.
 
-    :raises Refused: it waits to be handled as it is, or is too old to be kept in full.
+    :raises ActionRefused: the webhook is due already, or retention has deleted its body.
     """
     with transaction.atomic():
         audit_log.refuse_repeat(by)
         event = inbox.lock_one(event_id)
         if event.due_at is not None:
-            raise ActionRefused("It waits to be handled as it is.")
+            raise ActionRefused("This webhook is not handled yet. A worker will do it by itself.")
         if not event.body:
-            raise ActionRefused("Its bytes are not kept any more. Ask Razorpay about its checkout.")
+            raise ActionRefused(
+                "The body of this webhook was deleted because of its age. Ask Razorpay about its"
+                " checkout instead."
+            )
         inbox.replay(event, now=by.now)
         rows = ledger.find([event.gateway_order_id] if event.gateway_order_id else [])
         row = rows.get(event.gateway_order_id)
@@ -296,79 +308,82 @@ def replay(event_id: int, *, by: ActionRequest) -> AuditEntry:
 
 
 def _in_review(job_id: uuid.UUID) -> tuple[CheckoutJob, Order, list[CheckoutJob]]:
-    """The checkout, its order, and what it may compete with, all checkouts locked."""
+    """The checkout, its order, and the checkouts that may compete with it; all checkouts locked."""
     order_id = CheckoutJob.objects.values_list("order_id", flat=True).get(pk=job_id)
     locked = purchase.lock_with_competing([order_id] if order_id is not None else [])
     job = next((job for job in locked if job.pk == job_id), None) or jobs.lock_one(job_id)
     if job.state != State.IN_REVIEW or job.order_id is None:
-        raise ActionRefused(f"It is {job.state}: only a checkout in review waits for a decision.")
+        raise ActionRefused(f"This checkout is {job.state}. Only one in review needs a decision.")
     return job, Order.objects.get(pk=job.order_id), locked
 
 
-def _make_room(
-    job: CheckoutJob, order: Order, beside: Sequence[CheckoutJob], *, by: ActionRequest
+def _hold_units_alone(
+    job: CheckoutJob, order: Order, others: Sequence[CheckoutJob], *, by: ActionRequest
 ) -> None:
     """
-    Have the units of a checkout in review held, and let it be the buyer's only purchase of them.
+    Hold the units of a checkout in review, and cancel competing checkouts of the buyer.
 
-    :raises Refused: others have the units, or the buyer has bought the same, or is about to.
+    :raises ActionRefused: the units are sold out, or the buyer has bought or is paying for the same
+        in another checkout.
     """
     if purchase.bought_since([job]):
         raise ActionRefused(
-            "The buyer has bought the same in another checkout. Give the money back."
+            "The buyer has bought the same in another checkout. Refund everything here."
         )
-    competing = [it for it in beside if State(it.state) in OPEN and purchase.compete(job, it)]
+    competing = [
+        other for other in others if State(other.state) in OPEN and purchase.compete(job, other)
+    ]
     if purchase.with_money(competing, now=by.now):
         raise ActionRefused(
-            "The buyer pays for the same in another checkout. Wait for that payment."
+            "The buyer is paying for the same in another checkout. Wait for that payment."
         )
-    holding = [order.pk, *(order_id for it in competing for order_id in it.holding_order_ids)]
+    holding = [order.pk, *(held for other in competing for held in other.holding_order_ids)]
     stock.lock(stock.units_of(holding))  # all at once, in variant order
     purchase.cancel_competing(competing, now=by.now)
-    # Asked again now: what was closed may have held units of this very order.
+    # Only now: a cancelled checkout may have held the units of this order.
     if not stock.hold_again(order.pk):
-        raise ActionRefused("Its units were sold to others meanwhile. Give the money back.")
+        raise ActionRefused("Its units were sold to other buyers. Refund everything.")
 
 
 def _captured(order: Order) -> list[Payment]:
-    """Its captured payments, on aliases too, the earliest first."""
+    """The captured payments of an order, on duplicate Razorpay orders too; the earliest first."""
     rows = Payment.objects.filter(gateway_order__order=order, status=PaymentStatus.CAPTURED)
     return list(rows.select_related("gateway_order").order_by("id"))
 
 
-def _has_come(order: Order) -> bool:
-    """Whether money of it was ever captured, be it gone back since."""
+def _was_ever_captured(order: Order) -> bool:
+    """Whether a payment was ever captured; it may have been refunded since."""
     payments = Payment.objects.filter(gateway_order__order=order, captured_at__isnull=False)
     return payments.exists()
 
 
-def _why_no_money(order: Order, money: Sequence[Payment]) -> str:
+def _why_nothing_to_accept(order: Order, money: Sequence[Payment]) -> str:
     if money:
-        return "Money of it is going back or has gone: what is left is no whole payment."
+        return "A refund takes part of this money. No whole payment is left to accept."
     if ledger.has_money(order.pk):
         return ONLY_AUTHORISED
-    return "All of its money has gone back. Give it back, and the checkout ends."
+    return "All of the money was refunded before. Choose to refund everything: that ends it."
 
 
-def _refuse_unless_gone(order: Order) -> None:
+def _refuse_while_money_remains(order: Order) -> None:
     """
-    For an order of whose captured money nothing is left. A payment goes forward only, so that all
-    that put it in review has gone back, once nothing is on its way.
+    Call when no captured money of the order is left to refund. A payment never moves backwards, so
+    the review is over once no payment is authorised and no refund is pending.
 
-    :raises Refused: a payment is authorised, or Razorpay has not said of every refund how it ended.
+    :raises ActionRefused: a payment is authorised, or Razorpay has not confirmed a refund.
     """
     payments = Payment.objects.filter(gateway_order__order=order)
     if payments.filter(status=PaymentStatus.AUTHORIZED).exists():
         raise ActionRefused(ONLY_AUTHORISED)
-    on_its_way = {RefundStatus.DUE, RefundStatus.PENDING}
-    if any(refund.status in on_its_way for refund in refunds.of_orders([order.pk])[order.pk]):
+    unconfirmed = {RefundStatus.DUE, RefundStatus.PENDING}
+    if any(refund.status in unconfirmed for refund in refunds.of_orders([order.pk])[order.pk]):
         raise ActionRefused(
-            "Its money is still going back. Wait until Razorpay says that it has gone."
+            "Razorpay has not confirmed a refund of this checkout yet. Wait until it has."
         )
 
 
 def _cases_of(order: Order) -> QuerySet[Case]:
-    """Of those that the decision closes: a dispute, say, is the bank's to decide."""
+    """The cases that the decision closes. A dispute is not one: the bank decides it."""
     return Case.objects.filter(order=order, kind__in=DECIDED_IN_REVIEW)
 
 
@@ -376,20 +391,20 @@ def _close(found: QuerySet[Case], by: ActionRequest) -> int:
     return cases.close(found, because=by.reason.strip(), by_id=by.by_id, now=by.now)
 
 
-def _goes_back(sent: Sequence[Refund]) -> str:
-    parts = [f"{_amount(it)} of {it.payment.gateway_payment_id}" for it in sent]
-    return f"{', '.join(parts)} goes back"
+def _refunding(sent: Sequence[Refund]) -> str:
+    parts = [f"{_amount(refund)} of {refund.payment.gateway_payment_id}" for refund in sent]
+    return f"refund of {', '.join(parts)}"
 
 
-def _amount(it: Order | Payment | Refund) -> str:
-    return format_amount(it.amount_paise, it.currency)
+def _amount(row: Order | Payment | Refund) -> str:
+    return format_amount(row.amount_paise, row.currency)
 
 
 def _checkout_of(order_id: int) -> uuid.UUID | None:
     return CheckoutJob.objects.filter(order_id=order_id).values_list("pk", flat=True).first()
 
 
-def _note(by: ActionRequest, action: Action, job: CheckoutJob, outcome: str) -> AuditEntry:
+def _record(by: ActionRequest, action: Action, job: CheckoutJob, outcome: str) -> AuditEntry:
     return audit_log.record(
         by, action, subject=f"checkout {job.pk}", outcome=outcome, checkout_id=job.pk
     )

@@ -1,4 +1,4 @@
-"""The trail of what people did by hand: who, what, why, and what it came to. Only ever added to."""
+"""The audit log: who did which staff action, when, why, and with what outcome. Append-only."""
 
 from __future__ import annotations
 
@@ -11,18 +11,18 @@ from django.conf import settings
 from django.db import IntegrityError, models, transaction
 from django.db.models import Q
 
-MAX_REASON_CHARS = 500  # characters
+MAX_REASON_CHARS = 500
 
 
 class ActionRefused(Exception):
-    """What was asked for cannot be done; the sentence says why. Nothing was changed."""
+    """The action is not possible; the message says why, for staff. Nothing was changed."""
 
 
 class AlreadyDone(ActionRefused):
-    """This very instruction was carried out before: a form that was sent twice."""
+    """This request was carried out before: a form was sent twice."""
 
     def __init__(self) -> None:
-        super().__init__("This was done already; nothing was done again.")
+        super().__init__("This was already done. Nothing was done again.")
 
 
 class Action(StrEnum):
@@ -32,32 +32,34 @@ class Action(StrEnum):
     CAPTURE = "capture"
     REFUND = "refund"
     ACCEPT_MONEY = "accept_money"
-    GIVE_BACK = "give_back"
+    REFUND_ALL = "refund_all"
     CLOSE_CASE = "close_case"
     REPLAY = "replay"
     RESEND = "resend"
-    RESTART = "restart"
 
 
 class AuditEntry(models.Model):
     """
-    One thing done by hand. The table refuses to change or to forget one.
+    One staff action. A trigger on the table refuses to change or delete an entry.
 
-    What it was done to is kept as plain text and ids, not as foreign keys: the entry outlives it.
+    The subject is kept as text and the checkout as an id, not as foreign keys: the entry outlives
+    them.
     """
 
-    key = models.UUIDField(unique=True)  # of the instruction: a form sent twice is refused
-    at = models.DateTimeField()
-    actor = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.PROTECT, related_name="+")
+    key = models.UUIDField(unique=True)  # of the request: a form sent twice is refused
+    at = models.DateTimeField("time")
+    actor = models.ForeignKey(
+        settings.AUTH_USER_MODEL, models.PROTECT, related_name="+", verbose_name="user"
+    )
     action = models.CharField(max_length=16)
     reason = models.CharField(max_length=MAX_REASON_CHARS)
-    checkout_id = models.UUIDField(null=True, blank=True)  # the checkout it concerned
-    subject = models.CharField(max_length=120)  # what it was done to: "order PK-…", "event …"
-    outcome = models.CharField(max_length=300)  # what it came to, in a line
+    checkout_id = models.UUIDField(null=True, blank=True)  # that the action concerned
+    subject = models.CharField(max_length=120)  # for example "order PK-…", "event …"
+    outcome = models.CharField(max_length=300)  # one line
 
     class Meta:
         ordering = ("-id",)
-        verbose_name_plural = "audit entries"
+        verbose_name_plural = "audit log"
         constraints = [
             models.CheckConstraint(
                 condition=Q(action__in=[action.value for action in Action]),
@@ -72,7 +74,7 @@ class AuditEntry(models.Model):
                 name="audit_entry_of_checkout",
             ),
         ]
-        # What a person may do by hand; each leaves an entry here. See `shop.roles`.
+        # Needed for staff actions; `shop.roles` grants them.
         permissions = [
             ("operate_checkout", "Can act on checkouts, cases and webhooks, but not refund"),
             ("refund_payment", "Can send money back"),
@@ -85,9 +87,9 @@ class AuditEntry(models.Model):
 @dataclass(frozen=True, slots=True)
 class ActionRequest:
     """
-    Who wants something done, why, and when. Carried out once: `key` tells it from its repeats.
+    Who asks for a staff action, why, and when. A repeat has the same `key` and is refused.
 
-    :raises Refused: no reason, or a longer one than is kept.
+    :raises ActionRefused: the reason is empty or longer than `MAX_REASON_CHARS`.
     """
 
     by_id: int
@@ -97,13 +99,13 @@ class ActionRequest:
 
     def __post_init__(self) -> None:
         if not self.reason.strip():
-            raise ActionRefused("Please say why: whoever looks at this later will want to know.")
+            raise ActionRefused("Please give a reason. It is kept in the audit log.")
         if len(self.reason) > MAX_REASON_CHARS:
-            raise ActionRefused(f"The reason is too long: at most {MAX_REASON_CHARS} characters.")
+            raise ActionRefused(f"The reason may have at most {MAX_REASON_CHARS} characters.")
 
 
 def refuse_repeat(action_request: ActionRequest) -> None:
-    """:raises AlreadyDone: the instruction is in the trail."""
+    """:raises AlreadyDone: the audit log has an entry of this request."""
     if AuditEntry.objects.filter(key=action_request.key).exists():
         raise AlreadyDone
 
@@ -117,9 +119,9 @@ def record(
     checkout_id: uuid.UUID | None,
 ) -> AuditEntry:
     """
-    Add what was done to the trail. Call in the transaction that did it, which a repeat undoes.
+    Add an entry. Call in the transaction of the action, so that `AlreadyDone` rolls it back.
 
-    :raises AlreadyDone: the instruction is in the trail.
+    :raises AlreadyDone: the audit log has an entry of this request.
     """
     try:
         with transaction.atomic():
@@ -133,6 +135,6 @@ def record(
                 subject=subject[:120],
                 outcome=outcome[:300],
             )
-    except IntegrityError:  # the same form, sent twice at once
+    except IntegrityError:  # the same form, sent twice at the same moment
         refuse_repeat(action_request)
         raise

@@ -1,4 +1,4 @@
-"""All that is known of one checkout, for operations: the admin's page and `manage.py checkout`."""
+"""The detail of one checkout, as the admin's page and `manage.py checkout` show it."""
 
 from __future__ import annotations
 
@@ -18,26 +18,26 @@ from shop.payments.inbox import InboxEvent
 from shop.payments.ledger import GatewayOrder, Payment, PaymentStatus
 from shop.payments.refunds import Refund, RefundStatus
 
-MAX_ATTEMPTS = 20  # of those that failed, the latest
-MAX_EVENTS = 50  # a payment has three or four
+MAX_FAILED_ATTEMPTS = 20  # the latest
+MAX_EVENTS = 50  # webhooks; a payment has three or four
 
 
 @dataclass(frozen=True, slots=True)
 class TimelineEntry:
-    """One line of the timeline: a state, since when, how long it lasted, and what led to it."""
+    """A state of the checkout: since when, for how long, and why the checkout entered it."""
 
     state: str
     because: str
     at: datetime
-    lasted: timedelta | None  # None for the present one
-    attempts: int  # it took to leave the state before
+    lasted: timedelta | None  # None: the current state
+    attempts: int  # of its step
 
 
 @dataclass(frozen=True, slots=True)
 class CheckoutDetail:
     job: CheckoutJob
     timeline: list[TimelineEntry]
-    failed_attempts: list[FailedAttempt]  # the latest first
+    failed_attempts: list[FailedAttempt]  # latest first
     lines: list[OrderLine]
     gateway_orders: list[GatewayOrder]
     payments: list[Payment]
@@ -45,7 +45,6 @@ class CheckoutDetail:
     cases: list[Case]
     events: list[InboxEvent]
     audit_entries: list[AuditEntry]
-    left_paise: int  # of the payment that paid the order: what can still be given back
 
     @property
     def order(self) -> Order | None:
@@ -53,27 +52,27 @@ class CheckoutDetail:
 
     @property
     def goods(self) -> Sequence[OrderLine | FrozenLine]:
-        """What is bought: the order's lines, or what the checkout froze before there is one."""
+        """The lines of the order; before there is an order, the lines frozen in the checkout."""
         return self.lines or self.job.frozen_lines
 
     @property
     def authorized(self) -> list[Payment]:
-        return [it for it in self.payments if it.status == PaymentStatus.AUTHORIZED]
+        return [payment for payment in self.payments if payment.status == PaymentStatus.AUTHORIZED]
 
     @property
-    def dead_events(self) -> list[InboxEvent]:
-        return [it for it in self.events if it.due_at is None and it.handled_at is None]
+    def given_up_events(self) -> list[InboxEvent]:
+        return [event for event in self.events if event.due_at is None and event.handled_at is None]
 
     @property
     def failed_refunds(self) -> list[Refund]:
-        return [it for it in self.refunds if it.status == RefundStatus.FAILED]
+        return [refund for refund in self.refunds if refund.status == RefundStatus.FAILED]
 
 
 def read(job_id: uuid.UUID) -> CheckoutDetail:
     """
-    A constant number of queries, all by index.
+    Read one checkout with everything that belongs to it: a constant number of indexed queries.
 
-    :raises CheckoutJob.DoesNotExist: there is none.
+    :raises CheckoutJob.DoesNotExist: no checkout has this id.
     """
     job = CheckoutJob.objects.select_related("order", "owner").get(pk=job_id)
     gateway_orders = list(GatewayOrder.objects.filter(order_id=job.order_id or 0).order_by("id"))
@@ -87,7 +86,7 @@ def read(job_id: uuid.UUID) -> CheckoutDetail:
     return CheckoutDetail(
         job=job,
         timeline=_timeline(job),
-        failed_attempts=list(job.failed_attempts.order_by("-id")[:MAX_ATTEMPTS]),
+        failed_attempts=list(job.failed_attempts.order_by("-id")[:MAX_FAILED_ATTEMPTS]),
         lines=list(OrderLine.objects.filter(order_id=order_id)),
         gateway_orders=gateway_orders,
         payments=payments,
@@ -99,13 +98,12 @@ def read(job_id: uuid.UUID) -> CheckoutDetail:
         ),
         events=list(events.order_by("id")[:MAX_EVENTS]),
         audit_entries=list(AuditEntry.objects.filter(checkout_id=job.pk).select_related("actor")),
-        left_paise=refundable(job)[0],
     )
 
 
 def refundable(job: CheckoutJob) -> tuple[int, str]:
     """
-    How much can still be given back of the payment that paid the order, in minor units of which
+    How much of the payment that paid the order can still be refunded: minor units, and the
     currency. Two queries.
     """
     captured = Payment.objects.filter(
@@ -118,8 +116,8 @@ def refundable(job: CheckoutJob) -> tuple[int, str]:
 
 def _timeline(job: CheckoutJob) -> list[TimelineEntry]:
     timeline = []
-    state, because, at, attempts = State.QUEUED.value, "posted by the buyer", job.created_at, 0
-    for move in job.transitions.all():
-        timeline.append(TimelineEntry(state, because, at, move.at - at, attempts))
-        state, because, at, attempts = move.new, move.because, move.at, move.attempts
-    return [*timeline, TimelineEntry(state, because, at, None, attempts)]
+    state, because, at = State.QUEUED.value, "posted by the buyer", job.created_at
+    for step in job.transitions.all():
+        timeline.append(TimelineEntry(state, because, at, step.at - at, step.attempts))
+        state, because, at = step.new, step.because, step.at
+    return [*timeline, TimelineEntry(state, because, at, None, job.attempts)]

@@ -1,11 +1,13 @@
 """
-Retention: which rows are deleted after how many days. Rows with money are never deleted: orders,
-payments, refunds, cases, their checkouts with all moves, and the audit log.
+Retention: which rows are deleted after how many days.
 
-Once a minute the sweeper runs each rule over the next `ROWS_LOOKED_AT` rows of its table, in a
-transaction of its own. The cost of a run does not depend on the size of the table. A rule that
-raises stops no other, and raises an alert. Rows that another transaction has locked are skipped and
-looked at again, so no buyer waits for retention and no order of locks is crossed.
+Records of money are never deleted: orders, payments, refunds, cases, their checkouts and
+transitions, and the audit log.
+
+Once a minute the sweeper runs each rule over the next `BATCH_ROWS` rows of its table, in a
+transaction of its own, so the cost of a run does not depend on the size of the table. A rule that
+raises does not stop the others, and raises an alert. A run skips rows that another transaction has
+locked, and a later run reads them again: no buyer waits for retention, and it cannot deadlock.
 """
 
 from __future__ import annotations
@@ -37,29 +39,28 @@ from shop.payments.ledger import Payment
 
 logger = logging.getLogger(__name__)
 
-ROWS_LOOKED_AT = 2000  # by a rule in a run: nearly three million a day
-MAX_BATCHES = 1_000_000  # of `prune_all`
-# The clocks of two machines differ, and a row is written after its time was read: of two rows the
-# one with the lower id may be the younger one, by seconds. A row whose time lies further ahead than
-# this is no such row: its clock was wrong.
-CLOCKS_DIFFER = timedelta(days=1)
+BATCH_ROWS = 2000  # of a rule in one run: nearly three million rows a day
+MAX_BATCHES = 1_000_000  # of a rule in `prune_all`
+# Clocks of machines differ, and a row is inserted after its time was read: a row with a lower id
+# may be younger by seconds. A larger difference means that a clock was wrong.
+MAX_CLOCK_SKEW = timedelta(days=1)
 
 
 class Order(Enum):
-    """In which order a rule looks at the rows of its table."""
+    """In which order a rule reads its table."""
 
-    BY_ID = auto()  # each row once, when it has become old: ids rise with time
-    IN_ROUNDS = auto()  # by id, round after round: a row may become deletable later
-    OLDEST_FIRST = auto()  # by an index of the time column: every old row is deletable
+    BY_ID = auto()  # each row once, when it is old enough: ids rise with time
+    IN_ROUNDS = auto()  # by id, again and again: a row may become deletable later
+    OLDEST_FIRST = auto()  # by an index on the time column: every old row is deletable
 
 
 class RetentionMark(models.Model):
-    """How far a rule has come, and whether it fails. The row is locked while its rule runs."""
+    """The progress of a rule, and whether it fails. The row is locked while its rule runs."""
 
     name = models.CharField(max_length=40, unique=True)
-    # Rows older than this were all looked at when the last round ended. For people.
+    # Rows older than this were all read when the last round ended. For staff; no code uses it.
     until = models.DateTimeField(null=True, blank=True)
-    after_id = models.BigIntegerField(null=True, blank=True)  # the next run begins behind this row
+    after_id = models.BigIntegerField(null=True, blank=True)  # the next run starts after this row
     failing_since = models.DateTimeField(null=True, blank=True)  # None: the last run succeeded
     error = models.TextField(blank=True, default="", db_default="")
 
@@ -70,10 +71,10 @@ class RetentionMark(models.Model):
 @dataclass(frozen=True, slots=True)
 class Rule:
     """
-    Rows of one table, and the setting that says for how many days they are kept.
+    What is deleted of one table. `kept` is the setting with the number of days.
 
-    `time` is the column that says how old a row is. `deletable` are the rows that may go if they
-    are older than the given moment; `delete` deletes rows of these ids, or what is in them.
+    `time` is the column that tells the age of a row. `deletable` gives the rows that may be deleted
+    once older than the given time; `delete` deletes the rows with these ids, or their contents.
     """
 
     name: str
@@ -88,7 +89,7 @@ class Rule:
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """What a run came to. `last_id`: of the rows looked at; `done_id`: all up to it are done."""
+    """One run. `last_id` is the last row read; all rows up to `done_id` need no other look."""
 
     deleted: int
     last_id: int | None
@@ -98,55 +99,55 @@ class Batch:
 
 def prune_some(*, now: datetime) -> dict[str, int]:
     """
-    Run each rule over its next rows. Returns how many rows each deleted; a rule that failed, or
-    that another sweeper runs at this moment, is missing. A repeat takes the next rows.
+    Run each rule over its next rows. Returns the number of rows deleted by each rule, without the
+    rules that failed or that another sweeper runs. A repeat takes the next rows.
     """
-    return _each(lambda rule: _next_batch(rule, now=now), now=now)
+    return _run_each(lambda rule: _run_next_batch(rule, now=now), now=now)
 
 
 def prune_all(*, now: datetime) -> dict[str, int]:
-    """Run each rule over its whole table. Returns as `prune_some`. A repeat finds nothing."""
-    return _each(lambda rule: _all(rule, now=now), now=now)
+    """Run each rule over its whole table. Returns the same as `prune_some`."""
+    return _run_each(lambda rule: _run_all(rule, now=now), now=now)
 
 
 def failing() -> list[RetentionMark]:
-    """The rules whose last run failed, the longest failing first."""
+    """The rules whose last run failed; the one that failed first comes first."""
     marks = RetentionMark.objects.filter(failing_since__isnull=False)
     return list(marks.order_by("failing_since", "name"))
 
 
-def _each(run: Callable[[Rule], int | None], *, now: datetime) -> dict[str, int]:
+def _run_each(run: Callable[[Rule], int | None], *, now: datetime) -> dict[str, int]:
     deleted: dict[str, int] = {}
     for rule in RULES:
         try:
             rows = run(rule)
-        except Exception as error:  # whatever a rule raises must not stop the others
+        except Exception as error:  # a rule that raises must not stop the others
             if errors.is_unavailable(error):
                 raise
             logger.exception("retention of %s failed", rule.name)
-            _note_failure(rule, error, now=now)
+            _record_failure(rule, error, now=now)
         else:
             if rows is not None:
                 deleted[rule.name] = rows
     return deleted
 
 
-def _note_failure(rule: Rule, error: Exception, *, now: datetime) -> None:
+def _record_failure(rule: Rule, error: Exception, *, now: datetime) -> None:
     mark, _ = RetentionMark.objects.get_or_create(name=rule.name)
     RetentionMark.objects.filter(pk=mark.pk).update(
         failing_since=mark.failing_since or now, error=f"{type(error).__name__}: {error}"[:500]
     )
 
 
-def _next_batch(rule: Rule, *, now: datetime) -> int | None:
-    before = _before(rule, now=now)
+def _run_next_batch(rule: Rule, *, now: datetime) -> int | None:
+    before = _cutoff(rule, now=now)
     RetentionMark.objects.get_or_create(name=rule.name)
     with transaction.atomic():
         marks = RetentionMark.objects.select_for_update(skip_locked=True, no_key=True)
         mark = marks.filter(name=rule.name).first()
         if mark is None:
             return None
-        batch = _look(rule, after_id=mark.after_id, before=before)
+        batch = _delete_batch(rule, after_id=mark.after_id, before=before)
         mark.after_id = batch.done_id
         if rule.order is Order.IN_ROUNDS:
             mark.after_id = None if batch.is_last else batch.last_id
@@ -156,13 +157,13 @@ def _next_batch(rule: Rule, *, now: datetime) -> int | None:
     return batch.deleted
 
 
-def _all(rule: Rule, *, now: datetime) -> int:
-    before = _before(rule, now=now)
+def _run_all(rule: Rule, *, now: datetime) -> int:
+    before = _cutoff(rule, now=now)
     deleted = 0
     after_id = None
     for _ in range(MAX_BATCHES):
         with transaction.atomic():
-            batch = _look(rule, after_id=after_id, before=before)
+            batch = _delete_batch(rule, after_id=after_id, before=before)
         deleted += batch.deleted
         after_id = batch.last_id
         if batch.is_last:
@@ -170,24 +171,24 @@ def _all(rule: Rule, *, now: datetime) -> int:
     return deleted
 
 
-def _before(rule: Rule, *, now: datetime) -> datetime:
+def _cutoff(rule: Rule, *, now: datetime) -> datetime:
     return now - timedelta(days=getattr(settings, rule.kept))
 
 
-def _look(rule: Rule, *, after_id: int | None, before: datetime) -> Batch:
-    """Delete what is deletable of the next `ROWS_LOOKED_AT` rows. Call inside a transaction."""
+def _delete_batch(rule: Rule, *, after_id: int | None, before: datetime) -> Batch:
+    """Delete the deletable ones of the next `BATCH_ROWS` rows. Call inside a transaction."""
     if rule.order is Order.OLDEST_FIRST:
         aged: QuerySet[Any] = QuerySet(rule.model).filter(**{f"{rule.time}__lt": before})
-        ids = list(aged.order_by(rule.time).values_list("pk", flat=True)[:ROWS_LOOKED_AT])
+        ids = list(aged.order_by(rule.time).values_list("pk", flat=True)[:BATCH_ROWS])
         deleted, _ = _delete(rule, ids, before=before)
         return Batch(deleted, None, None, is_last=not deleted)
     rows: QuerySet[Any, Any] = QuerySet(rule.model).order_by("pk").values_list("pk", rule.time)
-    found = list((rows.filter(pk__gt=after_id) if after_id is not None else rows)[:ROWS_LOOKED_AT])
+    found = list((rows.filter(pk__gt=after_id) if after_id is not None else rows)[:BATCH_ROWS])
     old = [pk for pk, at in found if at < before]
     deleted, missed = _delete(rule, old, before=before)
-    missed |= {pk for pk, at in found if before <= at < before + CLOCKS_DIFFER}
+    missed |= {pk for pk, at in found if before <= at < before + MAX_CLOCK_SKEW}
     done = [pk for pk in old if not missed or pk < min(missed)]
-    is_short = len(found) < ROWS_LOOKED_AT
+    is_short = len(found) < BATCH_ROWS
     return Batch(
         deleted,
         last_id=found[-1][0] if found else after_id,
@@ -197,7 +198,7 @@ def _look(rule: Rule, *, after_id: int | None, before: datetime) -> Batch:
 
 
 def _delete(rule: Rule, ids: Collection[Any], *, before: datetime) -> tuple[int, set[Any]]:
-    """How many of these rows were deleted, and which were not, because somebody has locked them."""
+    """How many of these rows were deleted, and which are locked by another transaction."""
     rows = rule.deletable(before).order_by()
     wanted = set(rows.filter(pk__in=ids).values_list("pk", flat=True)) if ids else set()
     if not wanted:
@@ -220,9 +221,9 @@ def _deletion(model: type[models.Model]) -> Callable[[Collection[Any]], object]:
 
 
 def _rule(name: str, kept: str, model: type[models.Model], time: str, **more: Any) -> Rule:
-    """Every row that is old enough goes, unless `more` says otherwise."""
-    usual = {"deletable": _older(model, time), "delete": _deletion(model)}
-    return Rule(name, kept, model, time, **usual | more)
+    """A rule that deletes every row that is old enough, unless `more` says otherwise."""
+    defaults = {"deletable": _older(model, time), "delete": _deletion(model)}
+    return Rule(name, kept, model, time, **defaults | more)
 
 
 def _handled_bodies(before: datetime) -> QuerySet[InboxEvent]:
@@ -230,14 +231,14 @@ def _handled_bodies(before: datetime) -> QuerySet[InboxEvent]:
 
 
 def _empty_bodies(ids: Collection[int]) -> None:
-    """The row stays, so that a late repeat of the event is known as one."""
+    """Keep the row: it identifies a late repeat of the event."""
     InboxEvent.objects.filter(pk__in=ids).update(body=b"")
 
 
-def _unpaid_moves(before: datetime) -> QuerySet[Transition]:
+def _unpaid_transitions(before: datetime) -> QuerySet[Transition]:
     """
-    Timelines of checkouts that ended unpaid: without a payment, even one that failed, without a
-    case, and with nothing done to them by hand.
+    Transitions of checkouts that ended unpaid and have no payment (not even a failed one), no case
+    and no staff action.
     """
     job_order = OuterRef("job__order_id")
     ended = Transition.objects.filter(job__state__in=sorted(UNPAID_ENDS))
@@ -248,10 +249,10 @@ def _unpaid_moves(before: datetime) -> QuerySet[Transition]:
     )
 
 
-def _gone_guests(before: datetime) -> QuerySet[User]:
+def _expired_guests(before: datetime) -> QuerySet[User]:
     """
-    Guests whose tokens ran out, and to whom nothing refers that is kept for good, as a checkout or
-    an order does. A guest who signed in has left their cart to the checkouts that were made of it.
+    Guests whose tokens have expired and to whom no permanent row refers, such as a checkout. The
+    cart counts too: the checkouts of a guest who signed in belong to the account, but refer to it.
     """
     in_use = Cart.objects.filter(owner_id=OuterRef("pk"), updated_at__gte=before)
     guests = User.objects.filter(is_guest=True, is_staff=False, created_at__lt=before)
@@ -261,7 +262,7 @@ def _gone_guests(before: datetime) -> QuerySet[User]:
 
 
 def _protecting(model: type[models.Model], path: str) -> Iterator[QuerySet[Any]]:
-    """For each foreign key that forbids to delete a `model`: the rows that refer to it."""
+    """For each PROTECT foreign key to `model`: the rows that refer to the outer row."""
     for relation in model._meta.get_fields(include_hidden=True):
         if isinstance(relation, ForeignObjectRel) and relation.on_delete is models.PROTECT:
             yield QuerySet(relation.related_model).filter(
@@ -269,8 +270,8 @@ def _protecting(model: type[models.Model], path: str) -> Iterator[QuerySet[Any]]
             )
 
 
-def _left_carts(before: datetime) -> QuerySet[Cart]:
-    """Carts of guests that stay, with something in them."""
+def _abandoned_carts(before: datetime) -> QuerySet[Cart]:
+    """Carts of guests that have items."""
     return Cart.objects.filter(updated_at__lt=before, owner__is_guest=True).filter(
         Exists(CartItem.objects.filter(cart_id=OuterRef("pk")))
     )
@@ -290,7 +291,7 @@ RULES = (
         deletable=_handled_bodies,
         delete=_empty_bodies,
     ),
-    _rule("moves", "KEEP_TRANSITIONS_DAYS", Transition, "at", deletable=_unpaid_moves),
+    _rule("transitions", "KEEP_TRANSITIONS_DAYS", Transition, "at", deletable=_unpaid_transitions),
     _rule("failed attempts", "KEEP_TRANSITIONS_DAYS", FailedAttempt, "at"),
     _rule("idempotency keys", "KEEP_KEYS_DAYS", IdempotencyKey, "created_at"),
     _rule(
@@ -298,7 +299,7 @@ RULES = (
         "KEEP_GUESTS_DAYS",
         User,
         "created_at",
-        deletable=_gone_guests,
+        deletable=_expired_guests,
         order=Order.IN_ROUNDS,
     ),
     _rule(
@@ -306,7 +307,7 @@ RULES = (
         "KEEP_GUESTS_DAYS",
         Cart,
         "updated_at",
-        deletable=_left_carts,
+        deletable=_abandoned_carts,
         delete=_empty_carts,
         order=Order.IN_ROUNDS,
         ids_rise_with_time=False,

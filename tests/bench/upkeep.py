@@ -73,7 +73,7 @@ def _retention(*, now: datetime) -> Iterator[Figure]:
 
         def run(rule: Any = rule) -> None:
             with _taken_back():
-                retention._next_batch(rule, now=now + YEARS)
+                retention._run_next_batch(rule, now=now + YEARS)
 
         yield _figure(f"retention of {rule.name}", run, bound_ms=RETENTION_MS)
 

@@ -1,4 +1,4 @@
-"""Somebody of operations at the admin, who has a browser and no shell."""
+"""A member of staff who uses the admin in a browser."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ from playwright.sync_api import Locator, Page, expect
 from tests.browser.user import PATIENCE_MS, BrowserUser, NewUser
 
 DESKTOP = {"width": 1280, "height": 900}
-REASON = "seen with my own eyes"
+REASON = "checked by phone"
 
 
 class StaffMember:
-    """Signed in as one of the people that `manage.py seed` makes."""
+    """Signed in as one of the users that `manage.py seed` creates."""
 
     def __init__(self, user: BrowserUser, role: str) -> None:
         self.user = user
@@ -47,24 +47,24 @@ class StaffMember:
         return self.page.locator("a.action").get_by_text(label, exact=True)
 
     def press(self, label: str, **fields: str) -> None:
-        """Press a button, say why, and read that it was done."""
+        """Press a button, give a reason, and wait for the message of success."""
         self.button(label).first.click()
         for field, value in fields.items():
             self.page.get_by_label(field).fill(value)
-        self.page.get_by_label("Why").fill(REASON)
+        self.page.get_by_label("Reason").fill(REASON)
         self.page.locator(".submit-row").get_by_role("button", name=label).click()
         expect(self.page.locator(".messagelist .success")).to_contain_text(label)
 
     def sees_entry(self, action: str) -> None:
-        """In the trail on the checkout's page, with one's own name and reason."""
-        trail = self.page.locator("section").filter(has_text="Done by hand")
-        row = trail.get_by_role("row").filter(has_text=action).first
+        """The checkout's page shows the action with the user's name and reason."""
+        section = self.page.locator("section").filter(has_text="Staff actions")
+        row = section.get_by_role("row").filter(has_text=action).first
         expect(row).to_contain_text(f"{self.role}@pakka.local")
         expect(row).to_contain_text(REASON)
 
     def sees_state(self, state: str) -> None:
-        """Sooner or later: the page is loaded anew until it does."""
-        now = self.page.locator(".detail .now .pill").first
+        """Reload the page until it shows this state."""
+        now = self.page.locator(".detail .now .badge").first
         expect(now).to_be_visible()
         for _ in range(PATIENCE_MS // 250):
             if now.inner_text() == state:

@@ -1,4 +1,4 @@
-"""What goes wrong is found and mended in the admin alone, by who may, and leaves an entry."""
+"""Staff find and solve each kind of problem in the admin alone; each action leaves an entry."""
 
 from __future__ import annotations
 
@@ -10,11 +10,9 @@ from collections.abc import Callable, Iterator
 import psycopg
 import pytest
 import requests
-from celery import Celery
 from playwright.sync_api import expect
 
-from shop.addresses import celery_broker_url
-from tests.browser.staff import REASON, StaffMember
+from tests.browser.staff import StaffMember
 from tests.browser.user import PHONE, NewUser
 from tests.support.buyers import Buyer, Json, until
 from tests.support.running_shop import MUG, RunningShop
@@ -32,8 +30,8 @@ def payable(buyer: Buyer) -> Json:
     return buyer.wait(buyer.post(), "awaiting_payment")
 
 
-def hear(running_shop: RunningShop, name: str, payment: Json, event_id: str) -> None:
-    """A genuine webhook, of our own wording."""
+def send_webhook(running_shop: RunningShop, name: str, payment: Json, event_id: str) -> None:
+    """Send a correctly signed webhook with this content."""
     body = json.dumps({"event": name, "payload": {"payment": {"entity": payment}}}).encode()
     secret = running_shop.stack.environment["RAZORPAY_WEBHOOK_SECRETS"].partition(",")[0]
     answer = requests.post(
@@ -50,7 +48,7 @@ def hear(running_shop: RunningShop, name: str, payment: Json, event_id: str) -> 
 
 
 def pay_too_little(running_shop: RunningShop, checkout: Json) -> None:
-    """As Razorpay tells it: a rupee is missing. What it says later of that payment is no news."""
+    """Report a payment of one rupee less, and drop the real webhooks."""
     running_shop.standin("PATCH", "script", {"drop_all": True})
     order_id = checkout["payment"]["razorpay_order_id"]
     payment = running_shop.standin(
@@ -58,13 +56,13 @@ def pay_too_little(running_shop: RunningShop, checkout: Json) -> None:
     )
     entity = {key: value for key, value in payment.items() if key != "checkout"}
     less = entity | {"amount": entity["amount"] - 100}
-    hear(running_shop, "payment.captured", less, f"less-{entity['id']}")
+    send_webhook(running_shop, "payment.captured", less, f"less-{entity['id']}")
 
 
 # --- a gateway that was down ---------------------------------------------------------------------
 
 
-def test_a_stuck_checkout_is_found_understood_and_moved_on(
+def test_a_stuck_checkout_is_found_and_retried(
     new_user: NewUser, running_shop: RunningShop, buyer: Buyer
 ):
     running_shop.standin(
@@ -72,7 +70,7 @@ def test_a_stuck_checkout_is_found_understood_and_moved_on(
     )
     checkout = buyer.post()
     staff_member = StaffMember.arrive(new_user, "operator")
-    # Tried three times within some seconds, it counts as stuck.
+    # It counts as stuck after three failed attempts, within some seconds.
     until(lambda: staff_member.find(checkout["id"], stuck="yes").count() == 1, seconds=60)
 
     staff_member.find(checkout["id"], stuck="yes").get_by_role("link").first.click()
@@ -86,55 +84,10 @@ def test_a_stuck_checkout_is_found_understood_and_moved_on(
     assert buyer.wait(checkout, "awaiting_payment")["payment"]["razorpay_order_id"]
 
 
-# --- a worker that lives and takes nothing -------------------------------------------------------
+# --- a payment of another amount -----------------------------------------------------------------
 
 
-def stop_taking(running_shop: RunningShop, queue: str) -> None:
-    """The worker lives, and takes no task from this queue any more."""
-    broker = celery_broker_url(running_shop.stack.environment["REDIS_URL"])
-    with Celery(broker=broker, set_as_current=False) as app:
-        answers = app.control.cancel_consumer(queue, reply=True, timeout=3)
-    assert any("worker@" in name for answer in answers for name in answer), answers
-
-
-def test_a_worker_that_stopped_taking_tasks_is_found_and_restarted(
-    new_user: NewUser, running_shop: RunningShop, buyer: Buyer
-):
-    staff_member = StaffMember.arrive(new_user, "operator")
-    for queue in ("checkout", "webhooks"):
-        stop_taking(running_shop, queue)
-    before = running_shop.stack.pids("worker")
-    checkout = buyer.post()
-    staff_member.user.open("/ops/")
-
-    staff_member.page.get_by_role("link", name="Nothing heard of canary.checkout").click(
-        timeout=60_000
-    )
-    page = staff_member.page.locator("#content")
-    expect(page.locator(".pill-late")).to_be_visible()
-    assert running_shop.stack.pids("worker") == before
-    assert buyer.status(checkout)["status"] == "queued"
-    staff_member.press("Restart its workers")
-
-    expect(staff_member.page.locator(".messagelist")).to_contain_text("asked worker@")
-    assert buyer.wait(checkout, "awaiting_payment")["payment"]["razorpay_order_id"]
-    assert not set(running_shop.stack.pids("worker")) & set(before)
-
-    def is_in_time() -> bool:
-        staff_member.page.reload()
-        return page.locator(".pill-in_time").count() == 1
-
-    until(is_in_time)
-    staff_member.user.open("/admin/shop/auditentry/")
-    row = staff_member.page.get_by_role("row").filter(has_text="workers of checkout")
-    for text in ("operator@pakka.local", "restart", REASON):
-        expect(row).to_contain_text(text)
-
-
-# --- money that does not fit ---------------------------------------------------------------------
-
-
-def test_money_that_does_not_fit_is_accepted(
+def test_a_payment_of_another_amount_is_accepted(
     new_user: NewUser, running_shop: RunningShop, buyer: Buyer, payable: Json
 ):
     pay_too_little(running_shop, payable)
@@ -143,7 +96,7 @@ def test_money_that_does_not_fit_is_accepted(
 
     staff_member.find(payable["id"], state__exact="in_review").get_by_role("link").first.click()
     expect(staff_member.page.locator(".detail")).to_contain_text("does not fit the order")
-    expect(staff_member.button("Give the money back")).to_have_count(0)  # not an operator's to give
+    expect(staff_member.button("Refund everything")).to_have_count(0)  # not an operator's to give
     staff_member.press("Accept the money")
 
     staff_member.sees_entry("accept money")
@@ -151,7 +104,7 @@ def test_money_that_does_not_fit_is_accepted(
     assert buyer.wait(payable, "paid")["order"]
 
 
-def test_money_that_does_not_fit_is_given_back(
+def test_a_payment_of_another_amount_is_refunded(
     new_user: NewUser, running_shop: RunningShop, buyer: Buyer, payable: Json
 ):
     pay_too_little(running_shop, payable)
@@ -159,21 +112,21 @@ def test_money_that_does_not_fit_is_given_back(
     staff_member = StaffMember.arrive(new_user, "refunder", viewport=PHONE)
 
     staff_member.open_checkout(payable["id"])
-    staff_member.press("Give the money back")
+    staff_member.press("Refund everything")
 
-    staff_member.sees_entry("give back")
+    staff_member.sees_entry("refund all")
     staff_member.sees_state("refunded")
     order_id = payable["payment"]["razorpay_order_id"]
     [payment] = running_shop.standin("GET", f"payments?order_id={order_id}")["items"]
     assert payment["amount_refunded"] == payable["amount_paise"] - 100
 
 
-# --- a webhook over which we stumbled ------------------------------------------------------------
+# --- a webhook that was given up -----------------------------------------------------------------
 
 
 @pytest.fixture
 def bug(database: Database) -> Iterator[Callable[[], None]]:
-    """No payment can be written, whoever hears of it, until the returned function is called."""
+    """No payment can be inserted until the returned function is called."""
     database.execute(
         """
         CREATE FUNCTION a_bug() RETURNS trigger LANGUAGE plpgsql AS
@@ -202,7 +155,7 @@ def test_a_webhook_that_was_given_up_is_replayed_after_the_fix(
     running_shop.pay(payable)
 
     def given_up() -> list[str]:
-        # The pauses between attempts are passed over; each attempt is a real one.
+        # Skips the pauses between attempts; each attempt is real.
         database.execute("UPDATE shop_inboxevent SET due_at = now() WHERE due_at > now()")
         rows = running_shop.rows(
             "SELECT gateway_event_id FROM shop_inboxevent"
@@ -225,10 +178,10 @@ def test_a_webhook_that_was_given_up_is_replayed_after_the_fix(
     expect(events).to_contain_text("settled")
 
 
-# --- money back ----------------------------------------------------------------------------------
+# --- refunds -------------------------------------------------------------------------------------
 
 
-def test_a_second_payment_that_went_back_by_itself_is_seen(
+def test_an_automatic_refund_of_a_second_payment_is_shown(
     new_user: NewUser, running_shop: RunningShop, database: Database, buyer: Buyer, payable: Json
 ):
     """Two Razorpay orders of one order, because the answer to a create was lost; both are paid."""
@@ -278,7 +231,7 @@ def test_a_second_payment_that_went_back_by_itself_is_seen(
     assert staff_member.page.locator("a.action").count() == 0  # a viewer only looks
 
 
-def test_a_part_of_a_paid_order_is_refunded_by_hand(
+def test_staff_refund_a_part_of_a_paid_order(
     new_user: NewUser, running_shop: RunningShop, buyer: Buyer, payable: Json
 ):
     running_shop.pay(payable)
@@ -302,7 +255,7 @@ def test_a_part_of_a_paid_order_is_refunded_by_hand(
     until(lambda: refunded_paise() == 1250)
 
 
-# --- signposts -----------------------------------------------------------------------------------
+# --- other ---------------------------------------------------------------------------------------
 
 
 def test_the_tasks_of_a_checkout_are_one_click_away(new_user: NewUser, buyer: Buyer, payable: Json):
@@ -321,7 +274,7 @@ def test_the_tasks_of_a_checkout_are_one_click_away(new_user: NewUser, buyer: Bu
     expect(rows).to_contain_text(payable["id"])
 
 
-def test_a_cancelled_checkout_gives_its_units_back(
+def test_a_cancelled_checkout_releases_its_units(
     new_user: NewUser, running_shop: RunningShop, buyer: Buyer, payable: Json
 ):
     staff_member = StaffMember.arrive(new_user, "operator")

@@ -1,4 +1,4 @@
-"""Mending in the browser: who may do what, and what a press of a button comes to."""
+"""Staff actions in the admin: permissions, reasons, repeats and refusals."""
 
 import uuid
 
@@ -18,8 +18,6 @@ from shop.payments.cases import Case, CaseKind
 from shop.payments.inbox import InboxEvent
 from shop.payments.ledger import GatewayOrder, Payment
 from shop.payments.refunds import Refund, RefundReason, RefundStatus
-from shop.telemetry import heartbeats
-from shop.telemetry.heartbeats import Heartbeat
 from tasks.registry import SEND_REFUNDS
 from tests.support.events import deliver
 from tests.support.shop import make_checkout, make_payable, place_order, reload, run
@@ -43,7 +41,7 @@ def payable(gateway, now):
     return make_payable(make_checkout(now=now), gateway, now=now)
 
 
-def hear(job, standin, *, now, **changes):
+def deliver_payment(job, standin, *, now, **changes):
     gateway_order_id = GatewayOrder.objects.get(order=job.order).gateway_order_id
     deliver(standin.pay(gateway_order_id), now=now, **changes)
     run(ReconcileWebhook(), now=now)
@@ -52,15 +50,15 @@ def hear(job, standin, *, now, **changes):
 
 @pytest.fixture
 def paid(payable, standin, now):
-    return hear(payable, standin, now=now)
+    return deliver_payment(payable, standin, now=now)
 
 
 @pytest.fixture
 def in_review(payable, standin, now):
-    return hear(payable, standin, now=now, amount=payable.amount_paise - 100)
+    return deliver_payment(payable, standin, now=now, amount=payable.amount_paise - 100)
 
 
-# Each thing that can be done: what it is done to, as a page's name and a row, and by whom.
+# Each action: a function that returns the page's name and a row, and the role that it needs.
 
 
 def _ordered(request, now):
@@ -73,7 +71,7 @@ def _checkout(name):
 
 def _authorized(request, now):
     payable, standin = request.getfixturevalue("payable"), request.getfixturevalue("standin")
-    hear(payable, standin, now=now, status="authorized", captured=False)
+    deliver_payment(payable, standin, now=now, status="authorized", captured=False)
     return "payment", Payment.objects.get()
 
 
@@ -101,25 +99,19 @@ def _event(request, now):
     return "inboxevent", InboxEvent.objects.get()
 
 
-def _silent_queue(request, now):
-    heartbeats.beat("canary.gateway", now=now)
-    return "heartbeat", Heartbeat.objects.get()
-
-
-EVERYTHING = {
+EVERY_ACTION = {
     "retry": (_ordered, roles.OPERATOR),
     "poll": (_checkout("payable"), roles.OPERATOR),
     "cancel": (_checkout("payable"), roles.OPERATOR),
     "accept": (_checkout("in_review"), roles.OPERATOR),
-    "give-back": (_checkout("in_review"), roles.REFUNDER),
+    "refund-all": (_checkout("in_review"), roles.REFUNDER),
     "refund": (_checkout("paid"), roles.REFUNDER),
     "capture": (_authorized, roles.OPERATOR),
     "resend": (_failed_refund, roles.REFUNDER),
     "close": (_case, roles.OPERATOR),
     "replay": (_event, roles.OPERATOR),
-    "restart": (_silent_queue, roles.OPERATOR),
 }
-each_action = pytest.mark.parametrize("slug", EVERYTHING)
+each_action = pytest.mark.parametrize("slug", EVERY_ACTION)
 
 
 def url_of(table, row, slug):
@@ -130,7 +122,7 @@ def form(**changes):
     return {"reason": "the buyer asked", "key": str(uuid.uuid4()), "amount": "1.00"} | changes
 
 
-def picture():
+def rows():
     """All rows that an action could change."""
     return [
         list(model.objects.order_by("pk").values())
@@ -138,28 +130,30 @@ def picture():
     ]
 
 
-def test_nothing_that_can_be_done_is_missing_here():
-    on_checkouts = {slug for slug, (_, _) in EVERYTHING.items()} & {mend.slug for mend in ACTIONS}
-    assert on_checkouts == {mend.slug for mend in ACTIONS}
-    assert len(EVERYTHING) == len(ACTIONS) + 5
+def test_every_action_is_tested_here():
+    on_checkouts = {slug for slug, (_, _) in EVERY_ACTION.items()} & {
+        action.slug for action in ACTIONS
+    }
+    assert on_checkouts == {action.slug for action in ACTIONS}
+    assert len(EVERY_ACTION) == len(ACTIONS) + 4
 
 
 @each_action
 def test_a_viewer_can_change_nothing(slug, request, sign_in, now):
-    table, row = EVERYTHING[slug][0](request, now)
+    table, row = EVERY_ACTION[slug][0](request, now)
     viewer = sign_in(roles.VIEWER)
-    before = picture()
+    before = rows()
 
     assert viewer.get(url_of(table, row, slug)).status_code == 403
     assert viewer.post(url_of(table, row, slug), form()).status_code == 403
-    assert picture() == before
+    assert rows() == before
     page = viewer.get(reverse(f"admin:shop_{table}_change", args=[row.pk])).content.decode()
     assert "/action/" not in page
 
 
 @each_action
-def test_who_may_does_it_with_a_reason_and_leaves_an_entry(slug, request, sign_in, now):
-    make, role = EVERYTHING[slug]
+def test_an_action_needs_its_role_and_a_reason_and_leaves_an_entry(slug, request, sign_in, now):
+    make, role = EVERY_ACTION[slug]
     table, row = make(request, now)
     person = sign_in(role)
     page = person.get(reverse(f"admin:shop_{table}_change", args=[row.pk])).content.decode()
@@ -176,51 +170,60 @@ def test_who_may_does_it_with_a_reason_and_leaves_an_entry(slug, request, sign_i
 
 @each_action
 def test_without_a_reason_nothing_is_done(slug, request, sign_in, now):
-    table, row = EVERYTHING[slug][0](request, now)
+    table, row = EVERY_ACTION[slug][0](request, now)
     person = sign_in(roles.REFUNDER)
-    before = picture()
+    before = rows()
 
     for reason in ("", "   ", "x" * 501):
         answer = person.post(url_of(table, row, slug), form(reason=reason))
         assert answer.context["form"].errors["reason"]
 
-    assert picture() == before
+    assert rows() == before
 
 
 @each_action
 def test_money_goes_back_by_refunders_alone(slug, request, sign_in, now):
-    make, role = EVERYTHING[slug]
+    make, role = EVERY_ACTION[slug]
     table, row = make(request, now)
-    before = picture()
+    before = rows()
 
     answer = sign_in(roles.OPERATOR).post(url_of(table, row, slug), form())
 
     assert (answer.status_code == 403) is (role == roles.REFUNDER)
-    assert (picture() == before) is (role == roles.REFUNDER)
+    assert (rows() == before) is (role == roles.REFUNDER)
 
 
 @each_action
 def test_the_same_form_sent_twice_is_carried_out_once(slug, request, sign_in, now):
-    make, role = EVERYTHING[slug]
+    make, role = EVERY_ACTION[slug]
     table, row = make(request, now)
     person, sent = sign_in(role), form()
     person.post(url_of(table, row, slug), sent)
-    before = picture()
+    before = rows()
 
     answer = person.post(url_of(table, row, slug), sent, follow=True)
 
-    assert "done already" in answer.content.decode()
-    assert picture() == before
+    assert "already done" in answer.content.decode()
+    assert rows() == before
 
 
-def test_what_no_longer_fits_is_refused_in_words(sign_in, payable, now):
+def test_an_action_that_no_longer_applies_is_refused_with_a_reason(sign_in, payable, now):
     operator = sign_in(roles.OPERATOR)
     CheckoutJob.objects.update(state=State.PAID)
 
     answer = operator.post(url_of("checkoutjob", payable, "retry"), form())
 
-    assert "It is paid: nothing is left to be tried." in answer.content.decode()
+    assert "This checkout is paid. There is nothing to retry." in answer.content.decode()
     assert not AuditEntry.objects.exists()
+
+
+def test_cancelling_a_checkout_in_review_is_not_offered(sign_in, in_review):
+    page = sign_in(roles.REFUNDER).get(
+        reverse("admin:shop_checkoutjob_change", args=[in_review.pk])
+    )
+
+    labels = {button.label for button in page.context["buttons"]}
+    assert labels == {"Ask Razorpay now", "Accept the money", "Refund everything"}
 
 
 @pytest.mark.parametrize("amount", ["", "0", "-1", "1.001", "1e9", "22488.97", "a lot"])
@@ -244,7 +247,7 @@ def test_the_amount_offered_is_all_that_is_left(sign_in, paid):
 
 
 @pytest.mark.parametrize("slug", ["launder", "retry"])
-def test_what_there_is_not_is_not_found(slug, sign_in, now):
+def test_an_unknown_row_or_action_is_not_found(slug, sign_in, now):
     operator = sign_in(roles.OPERATOR)
     url = reverse("admin:shop_checkoutjob_action", args=[uuid.uuid4(), slug])
 
@@ -252,13 +255,13 @@ def test_what_there_is_not_is_not_found(slug, sign_in, now):
     assert operator.post(url, form()).status_code == 404
 
 
-def test_who_sends_refunds_is_rung_for(sign_in, paid, redis):
+def test_a_refund_notifies_the_task_that_sends_it(sign_in, paid, redis):
     sign_in(roles.REFUNDER).post(url_of("checkoutjob", paid, "refund"), form())
 
     assert redis.get(f"pending:{SEND_REFUNDS}")
 
 
-def test_a_password_that_was_taken_away_opens_nothing(sign_in, payable):
+def test_a_user_who_was_switched_off_can_do_nothing(sign_in, payable):
     operator = sign_in(roles.OPERATOR)
     User.objects.update(is_active=False)
 

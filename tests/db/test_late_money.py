@@ -175,7 +175,7 @@ def test_the_audit_names_two_paid_orders_of_one_cart_revision(
         cart_id=first.cart_id, cart_version=first.cart_version
     )
 
-    (difference,) = books.books()
+    (difference,) = books.differences()
 
     assert "one cart revision" in str(difference)
 
@@ -209,7 +209,7 @@ def test_a_payment_that_does_not_fit_is_reviewed_beside_one_that_pays(
 
     assert reload(first).state == State.PAID
     assert reload(second).state == State.IN_REVIEW
-    actions.give_back(second.pk, by=action_request(account, now=now))
+    actions.refund_all(second.pk, by=action_request(account, now=now))
     assert reload(second).state == State.REFUNDING
     assert_books_agree()
 

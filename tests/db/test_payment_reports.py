@@ -113,7 +113,7 @@ def test_a_buyer_who_paid_in_time_is_told_nothing_of_it(payable, gateway, standi
 def test_money_given_back_out_of_review_is_not_said_to_have_come_late(payable, standin, by, now):
     pay(payable, standin, amount=100, now=now)
 
-    actions.give_back(payable.pk, by=by())
+    actions.refund_all(payable.pk, by=by())
 
     message = shown(payable, now=now)["message"]
     assert "after this checkout had ended" not in message
@@ -140,7 +140,7 @@ def in_dollars(payable, standin, now):
 
 
 def test_a_refund_is_shown_in_its_own_currency(in_dollars, by, now):
-    entry = actions.give_back(in_dollars.pk, by=by())
+    entry = actions.refund_all(in_dollars.pk, by=by())
 
     status = shown(in_dollars, now=now)
     assert "USD 12.00 is on its way back to you" in status["message"]
@@ -152,7 +152,7 @@ def test_a_refund_is_shown_in_its_own_currency(in_dollars, by, now):
 
 def test_operations_see_it_in_its_own_currency(in_dollars, by, client, capsys, now):
     assert "USD 12.00, not ₹22,488.96" in Case.objects.get().text
-    actions.give_back(in_dollars.pk, by=by())
+    actions.refund_all(in_dollars.pk, by=by())
     client.force_login(User.objects.get(email="asha@example.com"))
     paths = ["payment/", "refund/", f"checkoutjob/{in_dollars.pk}/change/"]
 
@@ -169,7 +169,7 @@ def test_the_audit_adds_up_each_currency_on_its_own(in_dollars, gateway, standin
 
     totals = {total.currency: total for total in books.totals()}
     assert totals["INR"].kept_paise == other.amount_paise
-    assert (totals["USD"].came_paise, totals["USD"].open_paise) == (1200, 1200)
+    assert (totals["USD"].captured_paise, totals["USD"].undecided_paise) == (1200, 1200)
     call_command("audit")
     printed = capsys.readouterr().out
     assert "captured ₹22,488.96 = paid" in printed
@@ -251,10 +251,10 @@ def test_staff_end_a_review_whose_payment_came_to_nothing(only_authorised, payab
     """A review that an older version did not end by itself."""
     Payment.objects.update(status="failed")
 
-    entry = actions.give_back(payable.pk, by=by())
+    entry = actions.refund_all(payable.pk, by=by())
 
     assert reload(payable).state == State.CANCELLED
-    assert entry.outcome == "no payment of it came to anything; cases closed: 1"
+    assert entry.outcome == "no payment was captured; cases closed: 1"
 
 
 def test_money_that_comes_after_such_an_end_is_in_review_again(

@@ -1,7 +1,7 @@
 """
-Who may do what: the table in docs/decisions/permissions.md, tried cell by cell on the real routes.
+Permissions: the table in docs/decisions/permissions.md, tried cell by cell on the real routes.
 
-A route or a method that the table does not have is an error, and so is a row without a route.
+A route or a method without a row is an error, and so is a row without a route.
 """
 
 from __future__ import annotations
@@ -59,7 +59,7 @@ class Row:
 
 
 def table() -> list[Row]:
-    """The rows of the document; one for each table that a word in braces stands for."""
+    """The rows of the document; a word in braces gives one for each table that it stands for."""
     words = {
         word: names.split(", ")
         for word, names in re.findall(r"^- `\{(\w+)\}`: (.+)$", DOCUMENT, re.MULTILINE)
@@ -78,7 +78,7 @@ TABLE = table()
 
 
 def routes(patterns: Any, before: str = "") -> Iterator[tuple[str, set[str]]]:
-    """Every route, and the methods it says it has; views that do not say are asked by GET."""
+    """Every route with the methods that its view declares; none for views that declare none."""
     for pattern in patterns:
         route = before + str(pattern.pattern)
         if not isinstance(pattern, URLPattern):
@@ -107,7 +107,7 @@ def test_every_row_has_a_cell_for_everybody():
 
 @dataclass
 class World:
-    """A buyer with a paid order, an open checkout and a full cart, and everybody else."""
+    """A buyer with a paid order, an open checkout and a cart, and all other callers."""
 
     people: dict[str, User]
     sessions: dict[str, str]
@@ -115,7 +115,7 @@ class World:
     paid: CheckoutJob
     rows: dict[str, Any]  # one of each table in the admin
 
-    def ask(self, caller: str, row: Row) -> HttpResponse:
+    def send(self, caller: str, row: Row) -> HttpResponse:
         client, headers = Client(raise_request_exception=False), {}
         if caller != "nobody":
             client.cookies["sessionid"] = self.sessions[caller]
@@ -137,7 +137,7 @@ class World:
             "<int:item_id>": CartItem.objects.get(cart__owner=self.people["owner"]).pk,
             "<int:pk>": self.rows["product"].pk,
             "<slug:name>": "stuck",
-            "<slug:slug>": MENDS[found[1]]
+            "<slug:slug>": ACTIONS[found[1]]
             if row and "action" in route
             else self.rows["product"].slug,
             "<path:object_id>": row.pk if row else 1,
@@ -173,13 +173,12 @@ class World:
         return bodies.get(route.removeprefix("api/"), {})
 
 
-MENDS = {
+ACTIONS = {
     "checkoutjob": "cancel",
     "payment": "capture",
     "refund": "resend",
     "case": "close",
     "inboxevent": "replay",
-    "heartbeat": "restart",
 }
 
 
@@ -196,7 +195,7 @@ def person(name: str) -> User:
 
 
 def session_of(user: User) -> str:
-    """Also for buyers, who can come by none."""
+    """Also for buyers, who cannot get one in the shop."""
     client = Client()
     client.force_login(user)
     return client.cookies["sessionid"].value
@@ -245,20 +244,20 @@ def world(gateway, standin, now) -> World:
 
 
 def outcome(response: HttpResponse) -> str:
-    """In the words of the table."""
+    """The word that the table uses for this response."""
     if response.status_code == 302 and response["Location"].startswith("/admin/login/"):
         return "sign in"
     return "yes" if response.status_code < 400 else str(response.status_code)
 
 
-def try_all(world: World, rows: list[Row]) -> None:
-    """Each as if it were the first: what a cell does is undone."""
+def check(world: World, rows: list[Row]) -> None:
+    """Try each cell; a savepoint undoes what it did."""
     wrong = []
     for row in rows:
         found = []
         for caller in CALLERS:
             before = transaction.savepoint()
-            found.append(outcome(world.ask(caller, row)))
+            found.append(outcome(world.send(caller, row)))
             transaction.savepoint_rollback(before)
         if tuple(found) != row.outcomes:
             wrong.append(f"{row.method} {row.route}: {' | '.join(found)}")
@@ -267,18 +266,18 @@ def try_all(world: World, rows: list[Row]) -> None:
 
 
 def test_the_api_is_as_the_table_says(world):
-    try_all(world, [row for row in TABLE if row.route.startswith("api/")])
+    check(world, [row for row in TABLE if row.route.startswith("api/")])
 
 
 def test_the_pages_are_as_the_table_says(world):
-    try_all(world, [row for row in TABLE if not row.route.startswith(("api/", "admin/"))])
+    check(world, [row for row in TABLE if not row.route.startswith(("api/", "admin/"))])
 
 
 def test_the_admin_is_as_the_table_says(world):
-    try_all(world, [row for row in TABLE if row.route.startswith("admin/")])
+    check(world, [row for row in TABLE if row.route.startswith("admin/")])
 
 
-# --- another's and none ---------------------------------------------------------------------------
+# --- another buyer's row, and no row --------------------------------------------------------------
 
 NOBODYS = "00000000-0000-4000-8000-000000000000"
 PRIVATE = [
@@ -292,11 +291,11 @@ PRIVATE = [
 ]
 
 
-REFUNDING = "/api/orders/{number}/refunds/"  # the superuser and the refunder may, on any order
+REFUNDING = "/api/orders/{number}/refunds/"  # allowed for superuser and refunder, on any order
 
 
 def answer(world: World, caller: str, method: str, path: str, **more: Any) -> tuple[Any, ...]:
-    """All that a caller can tell answers apart by; the number of queries stands for the time."""
+    """Everything by which a caller could distinguish answers; queries stand for the time."""
     body = json.dumps(world.body("api/checkouts/<uuid:job_id>/confirm/") | more)
     headers = {"Authorization": f"Bearer {issue_tokens(world.people[caller])['access']}"}
     with CaptureQueriesContext(connection) as queries:
@@ -309,7 +308,7 @@ def answer(world: World, caller: str, method: str, path: str, **more: Any) -> tu
 
 @pytest.mark.parametrize("caller", ["another", "guest", "viewer", "superuser"])
 @pytest.mark.parametrize(("method", "theirs", "none"), PRIVATE)
-def test_another_s_and_none_are_alike(world, caller, method, theirs, none):
+def test_another_buyers_row_and_no_row_get_the_same_answer(world, caller, method, theirs, none):
     if (theirs, caller) == (REFUNDING, "superuser"):
         caller = "operator"
     path = theirs.format(
@@ -325,11 +324,11 @@ def test_another_s_and_none_are_alike(world, caller, method, theirs, none):
     assert found[0] == (403 if theirs == REFUNDING else 404)
 
 
-def test_another_s_cart_and_none_are_alike(world):
+def test_another_buyers_cart_and_no_cart_get_the_same_answer(world):
     theirs = carts.Cart.objects.get(owner=world.people["owner"]).pk
     path, form = "/api/payments/create-from-cart/", order_form()
 
-    answer(world, "another", "GET", "/api/cart/")  # the first look of a minute is written down
+    answer(world, "another", "GET", "/api/cart/")  # the first read of a minute writes `updated_at`
     found = answer(world, "another", "POST", path, **form, cart_id=theirs)
 
     assert found == answer(world, "another", "POST", path, **form, cart_id=999999999)
@@ -337,8 +336,8 @@ def test_another_s_cart_and_none_are_alike(world):
     assert b"cart_not_found" in found[1]
 
 
-def test_the_number_of_a_cart_reads_none(world):
-    """Carts are numbered in a row; nothing is asked for by such a number."""
+def test_the_number_of_a_cart_opens_nothing(world):
+    """Carts have consecutive numbers; no route takes one."""
     theirs = carts.Cart.objects.get(owner=world.people["owner"]).pk
     own = carts.Cart.objects.get(owner=world.people["another"]).pk
     headers = {"Authorization": f"Bearer {issue_tokens(world.people['another'])['access']}"}

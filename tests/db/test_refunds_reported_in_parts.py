@@ -72,7 +72,7 @@ def test_a_refund_reported_without_its_receipt_and_then_with_it_is_one(
 
     assert rows() == [(refund["id"], "requested", "processed")]
     assert Refund.objects.get().key == asked_for.key
-    assert list(books.books()) == []
+    assert list(books.differences()) == []
 
 
 def test_its_failure_is_one_case_under_our_key(asked_for, gateway, standin, now):
@@ -104,10 +104,10 @@ def sent_twice(asked_for, gateway, standin, now):
 
 def test_a_refund_sent_twice_is_a_difference_and_a_case(sent_twice, paid):
     assert rows()[1] == (sent_twice["id"], "twice", "processed")
-    [found] = books.books()
+    [found] = books.differences()
     assert found.subject == sent_twice["id"]
     assert "₹500.00 of pay_" in found.text
-    assert found.text.endswith("went back twice")
+    assert found.text.endswith("was refunded twice")
     assert Case.objects.get().kind == "refund_twice"
 
 
@@ -115,7 +115,7 @@ def test_a_closed_case_settles_the_difference(sent_twice, by, now):
     by_id = by().by_id
     cases.close(Case.objects.all(), because="the buyer paid it back", by_id=by_id, now=now)
 
-    assert list(books.books()) == []
+    assert list(books.differences()) == []
 
 
 @pytest.mark.parametrize("receipt", ["0123456789abcdef0123456789abcdef", None])
@@ -129,7 +129,7 @@ def test_a_refund_that_resembles_ours_is_a_difference_too(
 
     hear(standin, second, receipt=receipt, now=now)
 
-    assert [it.subject for it in books.books()] == [second["id"]]
+    assert [it.subject for it in books.differences()] == [second["id"]]
 
 
 @pytest.mark.parametrize("receipt", ["credit note 7", None])
@@ -139,8 +139,8 @@ def test_a_refund_from_the_dashboard_is_shown_and_no_difference(receipt, paid, s
 
     hear(standin, refund, receipt=receipt, now=now)
 
-    assert list(books.books()) == []
-    assert books.made_elsewhere() == [books.MadeElsewhere("INR", 1, 700)]
+    assert list(books.differences()) == []
+    assert books.external_refunds() == [books.ExternalRefunds("INR", 1, 700)]
     assert not Case.objects.exists()
 
 
@@ -155,12 +155,12 @@ def test_refunds_that_only_the_payment_reports_are_fetched(paid, gateway, standi
     assert refunds.refundable_paise([Payment.objects.get()]) == {
         Payment.objects.get().pk: paid.amount_paise - 700
     }
-    assert list(books.books()) == []
+    assert list(books.differences()) == []
     run_remote(STEP, gateway, now=now)
 
     assert sorted(rows()) == sorted((it["id"], "elsewhere", "processed") for it in made)
-    assert list(books.books()) == []
-    assert books.made_elsewhere() == [books.MadeElsewhere("INR", 2, 700)]
+    assert list(books.differences()) == []
+    assert books.external_refunds() == [books.ExternalRefunds("INR", 2, 700)]
 
 
 def test_an_amount_refunded_elsewhere_is_not_refunded_again(paid, gateway, standin, by, now):
@@ -206,10 +206,10 @@ def test_a_voided_authorisation_is_not_captured_money(voided, gateway, standin, 
     assert Payment.objects.get().status == "refunded"
     assert Payment.objects.get().captured_at is None
     [totals] = books.totals()
-    assert (totals.came_paise, totals.gone_paise, totals.open_paise) == (0, 0, 0)
+    assert (totals.captured_paise, totals.refunded_paise, totals.undecided_paise) == (0, 0, 0)
     hear(standin, standin.refunds()[0], now=now)
-    assert books.made_elsewhere() == []
-    assert list(books.books()) == []
+    assert books.external_refunds() == []
+    assert list(books.differences()) == []
     assert voided.state == State.AWAITING_PAYMENT
 
 

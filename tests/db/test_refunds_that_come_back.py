@@ -78,23 +78,23 @@ def test_a_refunded_checkout_goes_to_review_and_its_status_says_so(refunded, sta
 def test_the_books_count_its_money_as_the_shops_again(refunded, standin, now):
     comes_back(standin, now=now)
 
-    assert list(books.books()) == []
+    assert list(books.differences()) == []
     payment = Payment.objects.get()
     assert (payment.status, payment.amount_refunded_paise) == ("captured", 0)
     [totals] = books.totals()
-    assert (totals.gone_paise, totals.open_paise) == (0, refunded.amount_paise)
+    assert (totals.refunded_paise, totals.undecided_paise) == (0, refunded.amount_paise)
 
 
 def test_staff_can_refund_its_money_again(refunded, gateway, standin, by, now):
     comes_back(standin, now=now)
 
-    actions.give_back(refunded.pk, by=by())
+    actions.refund_all(refunded.pk, by=by())
     run_remote(STEP, gateway, now=now)
 
     assert reload(refunded).state == State.REFUNDED
     assert standin.ledger()["totals"]["refunded_paise"] == refunded.amount_paise
     assert "was sent back to you" in shown(refunded, now=now)["message"]
-    assert list(books.books()) == []
+    assert list(books.differences()) == []
 
 
 def test_a_refund_of_a_paid_order_is_sent_again(paid, gateway, standin, by, now):
@@ -105,13 +105,13 @@ def test_a_refund_of_a_paid_order_is_sent_again(paid, gateway, standin, by, now)
     comes_back(standin, now=now)
     assert "could not be sent back" in shown(paid, now=now)["message"]
 
-    actions.resend(Refund.objects.get(status="failed").pk, by=by())
+    actions.resend_refund(Refund.objects.get(status="failed").pk, by=by())
     run_remote(STEP, gateway, now=now)
 
     assert standin.ledger()["totals"]["refunded_paise"] == paid.amount_paise
     assert not Case.objects.filter(closed_at=None)
     assert shown(paid, now=now)["refund"]["status"] == "processed"
-    assert list(books.books()) == []
+    assert list(books.differences()) == []
 
 
 def test_an_old_report_that_it_was_processed_changes_nothing(refunded, gateway, standin, by, now):
@@ -127,7 +127,7 @@ def test_an_old_report_that_it_was_processed_changes_nothing(refunded, gateway, 
     payment = Payment.objects.get()
     assert (payment.status, payment.amount_refunded_paise) == ("captured", 0)
     assert [it.status for it in Refund.objects.all()] == ["failed"]
-    actions.give_back(refunded.pk, by=by())
+    actions.refund_all(refunded.pk, by=by())
     assert Refund.objects.filter(status="due").count() == 1
 
 
@@ -140,4 +140,4 @@ def test_a_wrong_report_that_it_failed_is_corrected(refunded, gateway, standin, 
     assert reload(refunded).state == State.REFUNDED
     assert Case.objects.get().closed_because == "Razorpay has processed it after all"
     assert "was sent back to you" in shown(refunded, now=now)["message"]
-    assert list(books.books()) == []
+    assert list(books.differences()) == []

@@ -139,6 +139,6 @@ def test_our_refund_is_found_beside_it(refund, gateway, standin, now):
 def test_the_audit_names_it_and_goes_on(gateway, standin, now):
     answer(standin, "payments.list", STRANGE)
 
-    [found] = books.gateway_list(gateway, since=now - timedelta(days=1), now=now)
+    [found] = books.gateway_differences(gateway, since=now - timedelta(days=1), now=now)
 
-    assert (found.subject, found.text[:14]) == ("pay_Strange", "cannot be read")
+    assert (found.subject, found.text[:10]) == ("pay_Strange", "unreadable")

@@ -20,7 +20,7 @@ TURN_SECONDS = 0.25
 STAFF_EVERY_TURNS = 4
 CALL_SECONDS = 10
 LOCK_TIMEOUT = "1s"
-DECISIONS = {"accept": "staff accept the money of a review", "give-back": "staff refund it"}
+DECISIONS = {"accept": "staff accept the money of a review", "refund-all": "staff refund it"}
 TOKEN = re.compile(r'name="csrfmiddlewaretoken" value="([^"]+)"')
 
 # One more unit of each sold-out variant. A unit held for an unpaid order is still on hand.

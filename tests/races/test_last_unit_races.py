@@ -183,7 +183,7 @@ def test_signing_in_against_a_post_and_a_payment(buyer, job, last, gateway, stan
 
 
 @pytest.mark.parametrize("round_", ROUNDS)
-@pytest.mark.parametrize("decide", [actions.accept_money, actions.give_back])
+@pytest.mark.parametrize("decide", [actions.accept_money, actions.refund_all])
 def test_staff_decides_while_the_buyer_posts_again(
     decide, buyer, job, last, gateway, standin, round_
 ):

@@ -116,7 +116,7 @@ def test_a_checkout_that_is_made_while_late_money_is_settled_makes_way(ended, mu
     assert states() == [State.PAID, State.CANCELLED]
     assert stock_of(mug) == (2, 0)
     assert not Refund.objects.exists()
-    assert not list(books.books())
+    assert not list(books.differences())
 
 
 def test_late_money_of_two_checkouts_settled_at_once_buys_once(
@@ -137,7 +137,7 @@ def test_late_money_of_two_checkouts_settled_at_once_buys_once(
 
     assert sorted(states()) == [State.PAID, State.REFUNDING]
     assert stock_of(mug) == (2, 0)
-    assert not list(books.books())
+    assert not list(books.differences())
 
 
 def test_a_cancellation_that_waits_for_the_money_is_refused(mug, gateway, standin, monkeypatch):

@@ -1,4 +1,4 @@
-"""Reviews end with their rows taken in the order in which everything else takes them."""
+"""Staff actions lock rows in the same order as all other code."""
 
 from __future__ import annotations
 
@@ -39,15 +39,15 @@ def buyer() -> User:
 
 @pytest.fixture
 def in_review(buyer, gateway, standin) -> CheckoutJob:
-    """Asks for two products; the second of them is in an open checkout of this buyer's, too."""
+    """Of two products; an open checkout of the same buyer has the second one, too."""
     mug, plate = make_variant(), make_variant()
     fill_cart(buyer, mug, plate, now=NOW)
     job = make_payable(post_checkout(buyer, now=NOW), gateway, now=NOW)
     row = GatewayOrder.objects.get(order=job.order)
     deliver(standin.pay(str(row.gateway_order_id)), amount=100, now=NOW)
     run(ReconcileWebhook(), now=NOW)
-    beside = make_payable(make_checkout(plate, now=NOW), gateway, now=NOW)
-    CheckoutJob.objects.filter(pk=beside.pk).update(owner=buyer)
+    other = make_payable(make_checkout(plate, now=NOW), gateway, now=NOW)
+    CheckoutJob.objects.filter(pk=other.pk).update(owner=buyer)
     return reload(job)
 
 

@@ -1,4 +1,4 @@
-"""Two people, or one with two windows, mend the same thing at the same moment."""
+"""Two members of staff, or one with two windows, act on the same row at the same moment."""
 
 import pytest
 
@@ -26,7 +26,7 @@ def payable(variant, gateway, now):
     return make_payable(make_checkout(variant, now=now), gateway, now=now)
 
 
-def hear(job, standin, *, now, **changes):
+def deliver_payment(job, standin, *, now, **changes):
     deliver(standin.pay(GatewayOrder.objects.get().gateway_order_id), now=now, **changes)
     run(ReconcileWebhook(), now=now)
     return reload(job)
@@ -38,29 +38,31 @@ def person():
 
 
 def test_one_form_sent_twice_at_once_sends_one_refund(payable, standin, person, now):
-    paid = hear(payable, standin, now=now)
+    paid = deliver_payment(payable, standin, now=now)
     by = ActionRequest(person.pk, "a double click", now)
 
     results = all_at_once(
         *[lambda: actions.refund(paid.order, amount_paise=100, by=by) for _ in range(6)]
     )
 
-    assert sum(isinstance(it, AlreadyDone) for it in results) == 5, results
+    assert sum(isinstance(result, AlreadyDone) for result in results) == 5, results
     assert (Refund.objects.count(), AuditEntry.objects.count()) == (1, 1)
 
 
-def test_money_is_accepted_or_given_back_and_never_both(payable, variant, standin, person, now):
-    in_review = hear(payable, standin, now=now, amount=payable.amount_paise - 100)
-    decide = [actions.accept_money, actions.give_back] * 3
+def test_money_is_accepted_or_refunded_and_never_both(payable, variant, standin, person, now):
+    in_review = deliver_payment(payable, standin, now=now, amount=payable.amount_paise - 100)
+    decide = [actions.accept_money, actions.refund_all] * 3
 
     results = all_at_once(
         *[
-            lambda it=it: it(in_review.pk, by=ActionRequest(person.pk, "I was first", now))
-            for it in decide
+            lambda action=action: action(
+                in_review.pk, by=ActionRequest(person.pk, "I was first", now)
+            )
+            for action in decide
         ]
     )
 
-    assert sum(isinstance(it, ActionRefused) for it in results) == 5, results
+    assert sum(isinstance(result, ActionRefused) for result in results) == 5, results
     went_back = Refund.objects.exists()
     assert reload(in_review).state == (State.REFUNDING if went_back else State.PAID)
     assert stock_of(variant) == ((3, 0) if went_back else (2, 0))

@@ -1,4 +1,4 @@
-"""The commands as a person types them, on the real shop."""
+"""The commands as a user types them, with real processes."""
 
 import os
 import re
@@ -22,7 +22,7 @@ STACK = [sys.executable, "-m", "workers.stack"]
 
 @pytest.fixture
 def environ(tmp_path: Path) -> dict[str, str]:
-    """That of a person who has set nothing of ours but where the data shall lie."""
+    """An environment with no variable of ours but `DATA_DIR` and ports."""
     given = {name: value for name, value in os.environ.items() if not OF_THE_SHOP.match(name)}
     return given | {"DATA_DIR": str(tmp_path / "data")}
 
@@ -48,7 +48,7 @@ def processes_of(data_dir: str) -> list[str]:
     return found
 
 
-def test_up_prints_where_everything_is_and_one_ready_and_stops_when_asked(
+def test_up_prints_all_urls_and_ready_and_stops_on_a_signal(
     tmp_path: Path, environ: dict[str, str], up: subprocess.Popen[bytes]
 ):
     shown = tmp_path / "up.log"
@@ -84,7 +84,7 @@ def test_the_demo_takes_one_checkout_to_paid(environ: dict[str, str]):
     assert processes_of(environ["DATA_DIR"]) == []
 
 
-def test_run_gives_a_command_the_database_and_passes_its_exit_code_on(environ: dict[str, str]):
+def test_run_gives_a_command_the_database_and_returns_its_exit_code(environ: dict[str, str]):
     text = "import os, psycopg, sys; psycopg.connect(os.environ['DATABASE_URL']); sys.exit(7)"
 
     ran = subprocess.run(
@@ -94,7 +94,7 @@ def test_run_gives_a_command_the_database_and_passes_its_exit_code_on(environ: d
     assert ran.returncode == 7
 
 
-def test_a_wrong_setting_ends_the_start_with_a_sentence_and_no_traceback(environ: dict[str, str]):
+def test_a_wrong_setting_stops_the_start_with_a_message_and_no_traceback(environ: dict[str, str]):
     refused = subprocess.run(
         [*STACK, "up"],
         cwd=REPOSITORY,

@@ -1,4 +1,4 @@
-"""The roles of the database: what the processes of the shop may not do, and who owns the tables."""
+"""The roles of the database: the owner has the tables, and the processes only use rows."""
 
 from __future__ import annotations
 
@@ -82,7 +82,7 @@ def test_no_role_of_the_shop_reaches_beyond_the_database(
         "SET session_replication_role = replica",
     ],
 )
-def test_a_process_makes_and_changes_no_tables(postgres: Postgres, statement: str):
+def test_a_process_creates_and_changes_no_tables(postgres: Postgres, statement: str):
     with (
         connected(postgres, APP) as app,
         pytest.raises(psycopg.errors.InsufficientPrivilege),
@@ -90,8 +90,8 @@ def test_a_process_makes_and_changes_no_tables(postgres: Postgres, statement: st
         app.execute(statement)
 
 
-def test_a_database_of_an_older_version_is_handed_over_once(tmp_path: Path):
-    """One superuser made it all. Whoever starts the server again finds it in order."""
+def test_a_database_of_an_older_version_gets_its_owner_once(tmp_path: Path):
+    """A superuser owns the old tables. A restart of the server hands them over."""
     server = Postgres(tmp_path, settings={"fsync": "off"})
     server.start()
     try:
@@ -124,7 +124,7 @@ def test_a_database_of_an_older_version_is_handed_over_once(tmp_path: Path):
 
 
 @pytest.mark.django_db
-def test_the_owner_made_every_table_and_the_processes_may_use_each():
+def test_the_owner_has_every_table_and_the_processes_may_use_each():
     with connection.cursor() as cursor:
         cursor.execute(TABLES)
         tables = cursor.fetchall()

@@ -92,4 +92,4 @@ def states() -> list[str]:
 
 
 def assert_books_agree() -> None:
-    assert not list(books.books())
+    assert not list(books.differences())

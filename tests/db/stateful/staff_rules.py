@@ -50,7 +50,7 @@ class StaffRules(ShopMachine):
         job = waiting[which % len(waiting)]
         if how == "later":
             return
-        decide = actions.accept_money if how == "accept" else actions.give_back
+        decide = actions.accept_money if how == "accept" else actions.refund_all
         with contextlib.suppress(ActionRefused, RefundRefused):
             decide(job.pk, by=ActionRequest(self.staff.pk, "looked at it", self.now))
             self.seen["staff accepts money" if how == "accept" else "staff gives money back"] += 1
