@@ -8,7 +8,7 @@ import pytest
 from django.db import transaction
 
 from shop.accounts import User
-from shop.checkout import start
+from shop.checkout import confirm, start
 from shop.checkout.jobs import CheckoutJob
 from shop.checkout.states import State
 from shop.checkout.steps.check_payments import CheckPayments
@@ -72,8 +72,8 @@ def test_the_browser_the_webhook_and_our_question_pay_once(job, variant, gateway
     deliver(payment, now=NOW)
     fields = payment["checkout"]
 
-    def confirm() -> None:
-        confirm(
+    def come_back() -> None:
+        confirm.confirm(
             job,
             gateway_payment_id=fields["razorpay_payment_id"],
             gateway_order_id=fields["razorpay_order_id"],
@@ -83,7 +83,7 @@ def test_the_browser_the_webhook_and_our_question_pay_once(job, variant, gateway
         )
         run_remote(CheckPayments(), gateway, now=NOW)
 
-    results = all_at_once(confirm, lambda: run(ReconcileWebhook(), now=NOW), confirm)
+    results = all_at_once(come_back, lambda: run(ReconcileWebhook(), now=NOW), come_back)
 
     assert not errors(results)
     assert reload(job).transitions.filter(new=State.PAID).count() == 1
