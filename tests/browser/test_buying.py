@@ -1,4 +1,4 @@
-"""From the catalogue to a paid order, and what lies on the way."""
+"""From the catalogue to a paid order."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The payment form, and all that can become of it: each ends in a sentence about the money."""
+"""The payment form and its outcomes: each page states where the money is."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Register, sign in, refresh, go on as a guest; and what becomes of a guest's cart."""
+"""Registration, sign-in, token refresh, guests, and the merge of a guest's cart."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""Whatever a client sends, it gets an answer in our shape, and never a fault of ours."""
+"""Any input gets a response in the documented shape, and never a 500."""
 
 from __future__ import annotations
 

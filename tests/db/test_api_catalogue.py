@@ -1,4 +1,4 @@
-"""What is for sale, to everybody."""
+"""The public catalogue."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""Posting a cart: what is accepted, what is refused, and what a repeat does."""
+"""The POST of a cart: accepted and refused requests."""
 
 import pytest
 from django.utils import timezone

@@ -1,4 +1,4 @@
-"""Posting again: the same key, another key, no key, another cart."""
+"""Repeated POSTs: with the same key, another key, no key, another cart."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""How much and how often: large bodies, and callers in a hurry."""
+"""The limits of body size and request rate."""
 
 import json
 

@@ -1,4 +1,4 @@
-"""A row that another transaction holds: the caller is asked to come back, soon and clearly."""
+"""Requests that need a row locked by another transaction get 503 with Retry-After."""
 
 from __future__ import annotations
 

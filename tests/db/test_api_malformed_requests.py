@@ -1,4 +1,4 @@
-"""Requests that no storefront makes: strange addresses, queries, headers, methods and lengths."""
+"""Malformed requests: unusual paths, queries, headers, methods and lengths."""
 
 from __future__ import annotations
 
@@ -155,7 +155,7 @@ def test_an_unknown_path_is_not_found(buyer, method):
 
 
 def test_a_post_is_never_redirected(buyer):
-    """A redirect would lose the body, and come back as a GET of something else."""
+    """A redirect would lose the body and arrive as a GET."""
     response = buyer.post(POST_CHECKOUT.rstrip("/"), order_form())
 
     assert response.status_code == 404

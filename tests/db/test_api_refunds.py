@@ -1,4 +1,4 @@
-"""Money back, by staff and by nobody else."""
+"""Refunds by staff, and by nobody else."""
 
 import pytest
 from django.contrib.auth.models import Group

@@ -1,4 +1,4 @@
-"""The browser comes back from paying: as a call of the page, or as a form post from Razorpay."""
+"""The return from paying: as a call of the page, or as a form post from Razorpay."""
 
 import uuid
 from urllib.parse import urlencode

@@ -1,4 +1,4 @@
-"""Following a checkout: its status, its pace, the list, and calling it off."""
+"""The status of a checkout, its poll interval, the list, and cancelling."""
 
 import uuid
 from datetime import datetime, timedelta

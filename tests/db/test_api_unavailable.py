@@ -1,4 +1,4 @@
-"""The API while Redis or Postgres is away."""
+"""The API while Redis or Postgres is unavailable."""
 
 import json
 import time

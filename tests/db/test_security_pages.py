@@ -1,4 +1,4 @@
-"""Other people's pages and scripts: what browsers are told, and where they are never sent."""
+"""Security headers, caching and redirects."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Guessing passwords and hurrying: from one address, from many, at the shop and at the admin."""
+"""Rate limits of sign-ins and requests, by address and by account, in the shop and the admin."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Tokens that were made up, altered or outlived, and ids that somebody tries."""
+"""Forged, altered and expired tokens, and guessed ids."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Webhooks of somebody else: whatever they try, nothing is left of it but a count."""
+"""Forged and replayed webhooks leave nothing but a count."""
 
 from __future__ import annotations
 

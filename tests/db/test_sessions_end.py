@@ -1,4 +1,4 @@
-"""What ends a session, and what the tokens of an ended session still open."""
+"""Events that end a session, and the rights of tokens of an ended session."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The merge of a guest and the POST of a checkout take their rows in one order."""
+"""The merge of a guest and the POST of a checkout lock rows in one order."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The one spelling of an e-mail address: what accounts are found by and guesses counted under."""
+"""Normalised e-mail addresses: accounts are found and throttled by them."""
 
 from __future__ import annotations
 
