@@ -10,7 +10,7 @@ Limits on units held unpaid, so that nobody can empty the shop without paying.
 - A buyer holds the same variant for at most `longest_hold()` without a break of
   `break_between_holds()`, however often the checkout is posted, superseded or cancelled.
   `CheckoutJob.hold_until` is the end, and `expire.FINAL_POLL_GRACE` is added for the final poll.
-  Money that is known or signed for keeps units longer; see `expire`.
+  Money that is known or signed for (see `purchase`) keeps units longer; see `expire`.
 
 The shares and the total are exact: locked stock rows and a lock on each address keep other batches
 from holding more in between. Locks are taken in this order: jobs by id, addresses by key, stock

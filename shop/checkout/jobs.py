@@ -263,7 +263,10 @@ def apply(decided: Sequence[tuple[CheckoutJob, Outcome]], *, now: datetime) -> R
 
 
 def _releases_units(change: Change) -> bool:
-    """Not from an end: units that its order still holds are kept for another checkout."""
+    """
+    Whether the change releases units. Not if the checkout had ended before: units that its order
+    still holds are kept for the checkout that takes them over.
+    """
     had_units = change.old not in WITHOUT_UNITS
     return had_units and change.new in WITHOUT_UNITS and not change.keeps_units
 

@@ -5,9 +5,10 @@ Two checkouts of one buyer *compete* if they share a product: the buyer may tap 
 tabs, or try again after an attempt whose money comes later, and wants the goods once. A POST, a
 cancellation, the expiry, `settle` and staff actions all use these rules:
 
-- While money of an unsettled checkout is known or signed for, the buyer can neither start another
-  checkout nor cancel this one, and it keeps its units. Authorised money of an ended checkout that
-  we do not capture counts as settled: the buyer can start again.
+- Money of an unsettled checkout is *known* if a payment is authorised or captured, *signed for* if
+  the browser returned with a genuine signature and no poll was answered since. In both cases the
+  buyer can neither start another checkout nor cancel this one, and it keeps its units. Authorised
+  money of an ended checkout that we do not capture counts as settled: the buyer can start again.
 - Money for an ended checkout is served unless the buyer has bought one of its products since, a
   competing checkout has money, or the units are gone. Competing checkouts without money are
   cancelled.
@@ -205,12 +206,12 @@ def allocate(
     """
     Decide which of these checkouts the buyers' money buys, and cancel open ones that compete.
 
-    `paying`: open checkouts with captured money. Each is served, unless one that it competes with
-    is.
+    `paying`: open checkouts with captured money. Each is served, unless a competing
+    checkout was served before it in this call.
     `ended`: ended checkouts with money. Each is served by the rule above, whole or not at all; then
     its units are held again.
     `uncaptured`: those of `ended` whose money is only authorised. To be served they are opened
-    again, and a cart has one open checkout, so they wait for one that does not compete.
+    again. A cart has one open checkout: if that has other products, they wait until it ends.
     `locked`: all checkouts that `lock_with_competing` has locked in this transaction.
 
     Locks the stock rows of all of them at once, in variant order, if there is anything to decide,

@@ -120,8 +120,8 @@ class CartNotFound(CheckoutRefused):
 
 class PaymentInProgress(CheckoutRefused):
     """
-    Money of an older checkout of this buyer is known or signed for, and not settled. The buyer
-    could pay for the same goods twice.
+    Money of an older checkout of this buyer is known or signed for (see `purchase`), and not
+    settled. The buyer could pay for the same goods twice.
     """
 
     def __init__(self, job: CheckoutJob) -> None:

@@ -106,9 +106,9 @@ def acquire(wanted: int, *, for_buyers: bool = False, now: datetime) -> Allowanc
     """
     How many of `wanted` calls may go out now. Call in a transaction, and `consume` those that do.
 
-    0 while the breaker is open or a limit holds. Then one probe may go out; its answer closes the
-    breaker. Calls for buyers do not wait for that: they probe every `BUYERS_PROBE_EVERY`. Half of
-    each second's budget is kept for them.
+    0 while the breaker is open or a limit holds. When that time is over, one probe may go out; its
+    answer closes the breaker. Calls for buyers do not wait for that: they probe every
+    `BUYERS_PROBE_EVERY`. Half of each second's budget is kept for them.
     """
     row = _locked()
     is_limited = _is_before(now, row.limited_until)

@@ -1,7 +1,8 @@
 """
 What the shop needs of any payment gateway, and how a call can fail.
 
-There are three errors because there are three reactions: give up, try again, or look first.
+A call fails with `Declined` (give up), `Unreachable` or `Busy` (try again), or `OutcomeUnknown`
+(look first). `NothingAsked`: the look-up before a changing call failed, so that call was not sent.
 """
 
 from __future__ import annotations

@@ -58,7 +58,10 @@ def _final_poll_at(*, placed_at: datetime, now: datetime) -> datetime | None:
 
 
 def _until_final_poll() -> timedelta:
-    """An order can become payable until its hold ends, and is then payable for as long again."""
+    """
+    From the order to its final poll: up to `HOLD_SECONDS` until it is payable, as long again to
+    pay, and `LATEST_AUTHORISATION` for the bank.
+    """
     return 2 * timedelta(seconds=settings.HOLD_SECONDS) + LATEST_AUTHORISATION
 
 

@@ -17,7 +17,7 @@ from tests.bench.report import REFERENCES, shown
 
 DOCUMENT = Path(__file__).resolve().parents[2] / "docs" / "speed.md"
 PACKAGES = 14
-VERDICT = {True: "", False: " ✗", None: ""}
+MARK = {True: "", False: " ✗", None: ""}
 
 
 def main(files: Sequence[str]) -> int:
@@ -68,7 +68,7 @@ def figures(found: Sequence[Mapping[str, Any]]) -> list[str]:
         theirs = (
             shown(it["references"][name]) if name in it["references"] else "" for name in REFERENCES
         )
-        ours = f"**{shown(it['ours'])}**{VERDICT[it['ok']]}"
+        ours = f"**{shown(it['ours'])}**{MARK[it['ok']]}"
         lines.append(row(title(it), it["unit"], ours, it["target"], *theirs))
     return lines
 
@@ -76,7 +76,7 @@ def figures(found: Sequence[Mapping[str, Any]]) -> list[str]:
 def bounded(found: Sequence[Mapping[str, Any]], what: str) -> list[str]:
     lines = [row(what, "", "now", "bound"), row(*["---"] * 4)]
     for it in found:
-        ours = f"{shown(it['ours'])}{VERDICT[it['ok']]}"
+        ours = f"{shown(it['ours'])}{MARK[it['ok']]}"
         lines.append(row(title(it), it["unit"], ours, it["target"]))
     return lines
 

@@ -76,8 +76,8 @@ class SendRefunds(RemoteStep[Refund, GatewayReport]):
         gateway_report = GatewayReport.joined(
             answer for _, answer in answers if isinstance(answer, GatewayReport)
         )
-        verdicts = (_rejected(refund, answer) for refund, answer in answers)
-        rejected = [verdict for verdict in verdicts if verdict]
+        checked = (_rejected(refund, answer) for refund, answer in answers)
+        rejected = [refusal for refusal in checked if refusal]
         given_up = {refund.pk for refund, _ in rejected}
         report = settle(gateway_report, via="fetch", rejected=rejected, now=now)
         for refund, answer in answers:
