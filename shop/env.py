@@ -9,7 +9,7 @@ env = environ.Env()
 
 
 def env_int(name: str, default: int, *, at_least: int, at_most: int | None = None) -> int:
-    given = env.str(name, default=str(default))
+    given = env.str(name, default="") or str(default)
     try:
         value = int(given)
     except ValueError:

@@ -223,12 +223,15 @@ RAZORPAY_WEBHOOK_SECRETS = [
 ]
 RAZORPAY_API = "https://api.razorpay.com"
 RAZORPAY_BASE_URL = env_url("RAZORPAY_BASE_URL", RAZORPAY_API)
-# The script of the payment form. Browsers reach the stand-in beside the shop, on its own port.
-RAZORPAY_CHECKOUT_JS = (
-    "https://checkout.razorpay.com/v1/checkout.js"
-    if RAZORPAY_BASE_URL == RAZORPAY_API
-    else f"http://{PUBLIC_HOST}:{env_int('STANDIN_PORT', 8010, at_least=1)}/v1/checkout.js"
-)
+# The script of the payment form: Razorpay's own, unless the API is a stand-in. Browsers find that
+# at its loopback address, or beside the shop if only containers know its name.
+if RAZORPAY_BASE_URL == RAZORPAY_API or RAZORPAY_KEY_ID.startswith("rzp_live_"):
+    RAZORPAY_CHECKOUT_JS = "https://checkout.razorpay.com/v1/checkout.js"
+elif urlsplit(RAZORPAY_BASE_URL).hostname in {"127.0.0.1", "::1", "localhost"}:
+    RAZORPAY_CHECKOUT_JS = f"{RAZORPAY_BASE_URL}/v1/checkout.js"
+else:
+    _standin_port = env_int("STANDIN_PORT", 8010, at_least=1)
+    RAZORPAY_CHECKOUT_JS = f"http://{PUBLIC_HOST}:{_standin_port}/v1/checkout.js"
 RAZORPAY_CAPTURE = env_choice("RAZORPAY_CAPTURE", "automatic", choices=("automatic", "manual"))
 # Money that arrives after its checkout ended: fulfil the order if stock is free, or refund.
 LATE_PAYMENT = env_choice("LATE_PAYMENT", "fulfil", choices=("fulfil", "refund"))
@@ -249,7 +252,7 @@ refuse_short("RAZORPAY_WEBHOOK_SECRETS", *RAZORPAY_WEBHOOK_SECRETS)
 # Times are in seconds. Each must outlast the one before it: a gateway call ends before its claim
 # lapses (one claim covers a look-up and a create call), and a claim before the buyer's hold.
 GATEWAY_TIMEOUT_SECONDS = env_int("GATEWAY_TIMEOUT_SECONDS", 10, at_least=1)
-CLAIM_SECONDS = 6 * GATEWAY_TIMEOUT_SECONDS
+CLAIM_SECONDS = max(60, 6 * GATEWAY_TIMEOUT_SECONDS)
 HOLD_SECONDS = env_int("HOLD_SECONDS", 15 * 60, at_least=CLAIM_SECONDS * 2)
 # Razorpay's list of orders showed a new one after 8 s. An empty list proves "none" after this time.
 RECEIPT_LAG_SECONDS = 60

@@ -44,6 +44,12 @@ class _Entry:
     lock: threading.Lock = field(default_factory=threading.Lock)  # held while it is read
     fresh_until: float = -math.inf  # on the monotonic clock
     found: Row = field(default_factory=dict)
+    error: OperationalError | None = None  # instead of figures, as long as it is fresh
+
+    def result(self) -> Row:
+        if self.error:
+            raise OperationalError(str(self.error)) from self.error
+        return self.found
 
 
 _entries: dict[str, _Entry] = {}
@@ -76,19 +82,27 @@ def _cached(name: str, fresh_seconds: float, read: Callable[[], Row]) -> Row:
     """
     Read once for all callers. While one thread reads, the others get the last figures if these
     are not older than `MAX_STALE_SECONDS`, so a slow statement blocks one thread of the server
-    only; otherwise they wait.
+    only; otherwise they wait. A failure is cached like figures: whoever waited for it gets it, too,
+    and does not wait for the next timeout of Postgres.
+
+    :raises OperationalError: Postgres is unavailable.
     """
     if len(_entries) >= MAX_ENTRIES and name not in _entries:
         _entries.clear()
     entry = _entries.setdefault(name, _Entry())
     stale_for = time.monotonic() - entry.fresh_until
-    if stale_for < 0 or not entry.lock.acquire(blocking=stale_for > MAX_STALE_SECONDS):
+    if stale_for < 0:
+        return entry.result()
+    if not entry.lock.acquire(blocking=stale_for > MAX_STALE_SECONDS or entry.error is not None):
         return entry.found
     try:
         if time.monotonic() >= entry.fresh_until:
-            entry.found = read()
+            try:
+                entry.found, entry.error = read(), None
+            except OperationalError as error:
+                entry.error = error
             entry.fresh_until = time.monotonic() + fresh_seconds
-        return entry.found
+        return entry.result()
     finally:
         entry.lock.release()
 

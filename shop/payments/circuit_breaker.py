@@ -156,7 +156,9 @@ def consume(allowance: Allowance, calls: int, *, now: datetime) -> None:
     elif row.failures >= OPENS_AFTER:
         row.failures += calls
         row.open_until = now + timedelta(seconds=settings.GATEWAY_TIMEOUT_SECONDS)
-    row.save()
+    row.save(
+        update_fields=["calls_left", "refilled_at", "failures", "open_until", "buyers_probe_at"]
+    )
 
 
 def _refill(row: CircuitBreaker, *, now: datetime) -> int:

@@ -11,7 +11,6 @@ from collections.abc import Collection, Sequence
 from datetime import datetime, timedelta
 
 from django.conf import settings
-from django.db.models import F, Q
 
 from shop import backoff
 from shop.db import due, fast
@@ -74,8 +73,11 @@ def poll_now(order_ids: Collection[int], *, now: datetime) -> None:
 
 def poll_by(row_ids: Collection[int], *, at: datetime) -> None:
     """Poll these Razorpay orders at `at` at the latest."""
-    later = Q(poll_at=None) | Q(poll_at__gt=at)
-    GatewayOrder.objects.filter(later, pk__in=row_ids).update(poll_at=at)
+    fast.execute(
+        "UPDATE shop_gatewayorder SET poll_at = %s"
+        " WHERE id = ANY(%s) AND (poll_at IS NULL OR poll_at > %s)",
+        [at, fast.array(row_ids), at],
+    )
 
 
 def schedule_final_poll(row_ids: Collection[int]) -> None:
@@ -85,8 +87,9 @@ def schedule_final_poll(row_ids: Collection[int]) -> None:
     Razorpay accepts no more money on them and mostly returns late payments; the final poll finds
     what it kept. Duplicates of them stay on the schedule.
     """
-    GatewayOrder.objects.filter(pk__in=row_ids).update(
-        poll_at=F("created_at") + _until_final_poll()
+    fast.execute(
+        "UPDATE shop_gatewayorder SET poll_at = created_at + %s WHERE id = ANY(%s)",
+        [_until_final_poll(), fast.array(row_ids)],
     )
 
 

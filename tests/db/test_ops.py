@@ -408,6 +408,22 @@ def test_figures_are_served_stale_while_they_are_read_but_not_for_long():
         assert waiting.result(timeout=30) == {"n": 2}
 
 
+def test_a_failed_read_is_told_to_all_who_waited_and_not_tried_by_each():
+    tries = []
+
+    def fail():
+        tries.append(1)
+        raise OperationalError("the server does not answer")
+
+    for _ in range(3):
+        with pytest.raises(OperationalError, match="does not answer"):
+            cache._cached("x", 60, fail)
+    assert len(tries) == 1
+
+    cache._entries["x"].fresh_until = time.monotonic()
+    assert cache._cached("x", 60, lambda: {"n": 1}) == {"n": 1}
+
+
 def test_the_number_of_queries_does_not_grow_with_the_shop(now, django_assert_max_num_queries):
     for _ in range(5):
         make_checkout(now=now)

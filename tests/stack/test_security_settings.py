@@ -114,6 +114,39 @@ def test_an_insecure_value_stops_the_start(tmp_path: Path, name: str, value: str
     assert "planted" not in done.stderr
 
 
+SHOW_SCRIPT = "from django.conf import settings; print(settings.RAZORPAY_CHECKOUT_JS)"
+RAZORPAYS_SCRIPT = "https://checkout.razorpay.com/v1/checkout.js"
+
+
+@pytest.mark.parametrize(
+    ("changes", "script"),
+    [
+        ({}, RAZORPAYS_SCRIPT),
+        ({"RAZORPAY_BASE_URL": "http://127.0.0.1:9999"}, "http://127.0.0.1:9999/v1/checkout.js"),
+        (
+            {"RAZORPAY_BASE_URL": "http://standin:8010", "STANDIN_PORT": "8020"},
+            "http://shop.example:8020/v1/checkout.js",
+        ),
+        (
+            {"RAZORPAY_BASE_URL": "https://mirror.example", "RAZORPAY_KEY_ID": "rzp_live_1"},
+            RAZORPAYS_SCRIPT,
+        ),
+    ],
+)
+def test_the_script_of_the_payment_form_follows_from_the_api(
+    tmp_path: Path, changes: dict[str, str], script: str
+):
+    done = run("-c", SHOW_SCRIPT, tmp_path=tmp_path, **changes)
+
+    assert done.stdout.strip() == script, done.stderr
+
+
+def test_an_empty_number_is_its_default(tmp_path: Path):
+    show = "from django.conf import settings; print(settings.GATEWAY_CONCURRENCY)"
+
+    assert run("-c", show, tmp_path=tmp_path, GATEWAY_THREADS="").stdout.strip() == "128"
+
+
 SHOW_KEY = """
 from django.conf import settings
 print(settings.SIMPLE_JWT["SIGNING_KEY"] == settings.SECRET_KEY)

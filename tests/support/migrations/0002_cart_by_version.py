@@ -9,5 +9,5 @@ BUILD = [DROP, "CREATE INDEX CONCURRENTLY shop_cart_by_version ON shop_cart (ver
 
 class Migration(migrations.Migration):
     atomic = False  # CONCURRENTLY is not allowed in a transaction
-    dependencies = [("shop", "0001_initial")]
+    dependencies = [("shop", "0001_tables")]
     operations = [migrations.RunSQL(BUILD, DROP)]

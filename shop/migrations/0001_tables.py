@@ -14,6 +14,7 @@ from shop.migrations import _triggers
 
 
 class Migration(migrations.Migration):
+    """All tables of the shop, and the triggers that keep stock rows and the audit log."""
 
     initial = True
 

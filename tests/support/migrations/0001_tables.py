@@ -2,4 +2,4 @@
 
 from importlib import import_module
 
-Migration = import_module("shop.migrations.0001_initial").Migration
+Migration = import_module("shop.migrations.0001_tables").Migration
