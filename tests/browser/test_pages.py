@@ -65,7 +65,7 @@ def walk(buyer: BrowserUser) -> Iterator[str]:
     buyer.reads("Paid. Thank you!")
     yield "paid"
     buyer.click("See the order")
-    buyer.page.get_by_role("heading", name="Goes to").wait_for()
+    buyer.page.get_by_role("heading", name="Delivery to").wait_for()
     yield "order"
     buyer.open("/orders/")
     buyer.page.locator("[data-orders] li").first.wait_for()

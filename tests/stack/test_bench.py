@@ -43,7 +43,7 @@ def test_old_rows_and_a_soak_are_measured(tmp_path: Path):
 
     assert {figure["key"] for figure in kept["grown"]} >= {"rush.cpu_ms.total"}
     beside = {figure["key"] for figure in kept["upkeep"]}
-    assert beside >= {"upkeep.retention of moves", "upkeep.claim of 64 due polls"}
+    assert beside >= {"upkeep.retention of transitions", "upkeep.claim of 64 due polls"}
     assert beside >= {f"upkeep.{title}" for title, _, _ in upkeep.LISTS}
     roles = {figure["key"] for figure in kept["soak"]}
     assert roles == {f"soak.{role}" for role in (*PROCESSES, "postgres", "redis")}
