@@ -24,7 +24,7 @@ def attention(found: Row) -> list[Row]:
             webhooks["link"],
         ),
         (
-            webhooks["is_silent"],
+            webhooks["are_missing"],
             "bad",
             "No webhooks arrive: check the endpoint in Razorpay's dashboard",
             "#webhooks",

@@ -220,7 +220,7 @@ def webhooks(*, now: datetime) -> Row:
     health = webhook_health.webhook_health(now=now)
     waiting = InboxEvent.objects.filter(due_at__isnull=False)
     return {
-        "is_silent": health.is_silent,
+        "are_missing": health.are_missing,
         "captured_by_webhook": health.captured_by_webhook,
         "captured_by_fetch": health.captured_by_fetch,
         "last_event_at": health.last_event_at,

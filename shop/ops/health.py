@@ -63,7 +63,7 @@ def _postgres() -> str:
 
 
 def _money(*, now: datetime) -> dict[str, str]:
-    silent = webhook_health.webhook_health(now=now).is_silent
+    silent = webhook_health.webhook_health(now=now).are_missing
     return {"gateway": str(circuit_breaker.read(now=now)), "webhooks": "silent" if silent else "ok"}
 
 

@@ -170,7 +170,7 @@ def _webhooks(found: Row) -> Iterator[Metric]:
     yield _gauge(
         "pakka_webhooks_silent",
         "Whether payments are captured while no webhook arrives.",
-        int(webhooks["is_silent"]),
+        int(webhooks["are_missing"]),
     )
 
 

@@ -27,7 +27,7 @@ class WebhookHealth:
     captured_by_webhook: int
     captured_by_fetch: int
     last_event_at: datetime | None
-    is_silent: bool  # payments come in without webhooks
+    are_missing: bool  # payments come in without webhooks
 
 
 def webhook_health(*, now: datetime) -> WebhookHealth:
@@ -46,7 +46,7 @@ def webhook_health(*, now: datetime) -> WebhookHealth:
         captured_by_webhook=by_webhook,
         captured_by_fetch=by_fetch,
         last_event_at=last,
-        is_silent=(last is None or last < since) and _has_missed(last, now=now),
+        are_missing=(last is None or last < since) and _has_missed(last, now=now),
     )
 
 

@@ -322,8 +322,8 @@ def test_a_periodic_job_that_fails_keeps_no_other_from_running(monkeypatch, now)
         raise ZeroDivisionError("a bug")
 
     every = timedelta(seconds=1)
-    chores = ((every, fails), (every, lambda **_: turns.append("next")))
-    monkeypatch.setattr(sweeper, "PERIODIC_JOBS", chores)
+    periodic_jobs = ((every, fails), (every, lambda **_: turns.append("next")))
+    monkeypatch.setattr(sweeper, "PERIODIC_JOBS", periodic_jobs)
 
     sweeper.Schedule().work(now=now)
 

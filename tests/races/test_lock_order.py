@@ -59,8 +59,8 @@ BACKWARDS: dict[str, Callable[[list[GatewayOrder]], None]] = {
         [(row, OutcomeUnknown("no answer")) for row in rows], now=NOW
     ),
     "poll_by": lambda rows: polling.poll_by([row.pk for row in rows], at=NOW),
-    "ask_once_more": lambda rows: polling.schedule_final_poll([row.pk for row in rows]),
-    "ask_now": lambda rows: polling.poll_now([row.order_id for row in rows], now=NOW),
+    "schedule_final_poll": lambda rows: polling.schedule_final_poll([row.pk for row in rows]),
+    "poll_now": lambda rows: polling.poll_now([row.order_id for row in rows], now=NOW),
 }
 
 

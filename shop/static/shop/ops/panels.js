@@ -187,7 +187,7 @@ export function breaker({ breaker: { state, until } }, clock) {
 export function webhooks({ span: { webhooks: past }, current: { webhooks: now } }) {
   return [
     facts([
-      ["Webhooks", now.is_silent ? "silent" : "arriving", now.is_silent ? "bad" : "good"],
+      ["Webhooks", now.are_missing ? "silent" : "arriving", now.are_missing ? "bad" : "good"],
       ["Last webhook", since(now.last_event_at)],
       ...(past ? received(past) : []),
       ["Wrong signature, ever", now.forged === null ? "Redis is unavailable" : count(now.forged)],
