@@ -32,7 +32,7 @@ from tests.db.stateful.staff_rules import StaffRules
 from tests.support import environment
 from tests.support.standin import StandIn
 
-RUNS = int(os.environ.get("MONEY_RUNS", "150"))
+RUNS = int(os.environ.get("MONEY_RUNS", "60"))
 FULL_RUNS = 500  # enough to require every situation in `REQUIRED_SITUATIONS`; CI runs these
 SEED = int(os.environ.get("MONEY_SEED", random.randrange(2**32)))
 MAX_MORE_RUNS = 5  # each of `RUNS` / 5 histories

@@ -13,14 +13,13 @@ from typing import Any
 import pytest
 from xdist.scheduler import LoadScopeScheduling
 
+# The fault suite is one of the journeys: beside them it would leave their processes too little CPU.
 SHARED_STACKS = ("tests/browser", "tests/journey")
-ALONE = ("tests/journey/test_prove.py",)  # it starts processes of its own
 # A worker is given the next unit while its last two tests run: see LoadScopeScheduling.
 LONGEST = (
-    "tests/journey/test_prove.py",
+    "tests/journey",
     "tests/browser",
     "tests/stack/test_bench.py",
-    "tests/journey",
     "tests/db/test_stateful_money.py",
     "tests/stack/",
 )
@@ -30,7 +29,7 @@ def unit_of(nodeid: str) -> str:
     """The tests with the same unit run in one worker, one after the other."""
     module = nodeid.split("::", maxsplit=1)[0]
     package = module.rpartition("/")[0]
-    return package if package in SHARED_STACKS and module not in ALONE else module
+    return package if package in SHARED_STACKS else module
 
 
 def longest_first(items: list[pytest.Item]) -> None:
