@@ -88,6 +88,31 @@ def test_a_seller_who_charges_no_tax():
     assert (totals.tax_paise, totals.kinds, totals.payable_paise) == (0, (), 639500)
 
 
+def test_delivery_is_spread_over_what_is_left_of_the_lines():
+    coins = [Goods(1, 1, "exempt"), Goods(1, 1, "exempt")]
+
+    totals = compute(coins, terms(), discount_paise=1, shipping_paise=10)
+
+    assert [line.charges_paise for line in totals.lines] == [0, 10]
+
+
+@pytest.mark.parametrize(("discount_paise", "rate"), [(500_00, 500), (499_00, 1800)])
+def test_the_rate_is_that_of_the_price_after_discount(discount_paise, rate):
+    shirt = Goods(1, 3000_00, "apparel")
+
+    totals = compute([shirt], terms(is_inclusive=False), discount_paise=discount_paise)
+
+    assert totals.lines[0].basis_points == rate
+
+
+@pytest.mark.parametrize(("price", "round_off"), [(299_49, -49), (299_50, 50), (299_00, 0)])
+def test_a_shop_may_round_to_the_rupee(price, round_off):
+    book = Goods(1, price, "exempt")
+
+    assert compute([book], terms(rounds_to_rupee=True)).round_off_paise == round_off
+    assert compute([book], terms()).round_off_paise == 0
+
+
 def test_goods_for_nothing_with_delivery():
     totals = compute([BOOK, MIXER], terms(), discount_paise=3798_00, shipping_paise=99_00)
 
