@@ -23,6 +23,7 @@ LAYERS = (
     ("shop.addresses", "shop.env", "shop.formats"),
     ("shop.telemetry", "shop.db", "shop.money", "shop.backoff"),
     ("shop.settings",),
+    ("shop.pricing",),
     ("shop.catalogue", "shop.accounts", "shop.roles"),
     ("shop.carts",),
     ("shop.cart_sync",),
@@ -39,7 +40,7 @@ LAYERS = (
     ("workers.stop_signals", "workers.procfile", "workers.health"),
     ("workers.stack", "workers.standin", "workers.sweeper"),
 )
-DOMAIN = ("shop.money", "shop.backoff", *(package for layer in LAYERS[3:11] for package in layer))
+DOMAIN = ("shop.money", "shop.backoff", *(package for layer in LAYERS[3:12] for package in layer))
 # Packages without code of their own.
 EMPTY = ("shop", "workers")
 
