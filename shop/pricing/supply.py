@@ -116,9 +116,7 @@ def state_code(text: str) -> str | None:
     if plain.isdigit():
         code = plain.zfill(2)
         return code if code in STATE_NAMES else None
-    if code := _BY_NAME.get(plain):
-        return code
-    return ISO_CODES.get(plain.removeprefix("in ").upper())
+    return _BY_NAME.get(plain) or ISO_CODES.get(plain.removeprefix("in ").upper())
 
 
 def place_of_supply(
