@@ -6,7 +6,8 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-input --require-hashes
-PYTEST_ARGS ?=
+# Without arguments, three workers: on two cores one of them mostly waits for processes it has started.
+PYTEST_ARGS ?= --numprocesses 3
 BENCH_ARGS ?=
 PROVE_ARGS ?=
 
@@ -41,8 +42,8 @@ check: $(VENV)/.tests ## format, lint, types, migrations, settings, then every t
 bench: $(VENV)/.tests ## how fast it is, beside two reference shops (BENCH_ARGS='--quick'; tests/bench/README.md)
 	@$(BIN)/python -m tests.bench $(BENCH_ARGS)
 
-prove: $(VENV)/.tests ## the fault suite: kills, flushes, floods, then the books (LONG=1: for half an hour, written to docs/proof.md; SEED=7: again)
-	@$(BIN)/python -m tests.journey.prove $(if $(LONG),--long --write-proof docs/proof.md) $(if $(SEED),--seed $(SEED)) $(PROVE_ARGS)
+prove: $(VENV)/.tests ## the fault suite: kills, outages and load, then the books (LONG=1: for half an hour, written to docs/proof.md; SEED=7: again)
+	@$(BIN)/python -m tests.prove $(if $(LONG),--long --write-proof docs/proof.md) $(if $(SEED),--seed $(SEED)) $(PROVE_ARGS)
 
 format: $(VENV)/.tests ## format the code, and mend what the linter can mend by itself
 	$(BIN)/ruff format

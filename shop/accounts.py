@@ -1,8 +1,8 @@
 """
 Buyers and staff. A guest is a user without an e-mail address.
 
-A guest who registers or signs in hands everything over to the account (`shop.merging`) and is
-switched off: tokens of the guest open nothing from then on.
+When a guest registers or signs in, `shop.checkout.guests` moves the guest's carts, checkouts and
+orders to the account and deactivates the guest; the guest's tokens are refused from then on.
 """
 
 from __future__ import annotations
@@ -21,11 +21,11 @@ from django.utils.crypto import salted_hmac
 
 
 class EmailTaken(Exception):
-    """An account with this address exists. Signing in can help, asking again cannot."""
+    """An account with this e-mail address exists. A repeat fails in the same way."""
 
 
 class NoSuchBuyer(Exception):
-    """The token is genuine, but its user was deleted, switched off or merged into an account."""
+    """The token is genuine, but its user was deleted, deactivated or merged into an account."""
 
 
 class UserManager(BaseUserManager["User"]):
@@ -67,16 +67,16 @@ class User(AbstractBaseUser, PermissionsMixin):
 
     @classmethod
     def normalize_username(cls, username: Any) -> Any:
-        """Called by `clean`, for accounts that are made in the admin."""
+        """Called by Django's `clean` for accounts that are created in the admin."""
         return normalise_email(username) if isinstance(username, str) else username
 
     @property
     def session_hash(self) -> str:
         """
-        What every token of this user carries, as Django's sessions carry `get_session_auth_hash`.
+        A hash that every token of this user carries, like `get_session_auth_hash` for sessions.
 
-        It changes with the password, with `is_guest` and at each sign-out. A token with another one
-        is refused by `shop.api.auth.signed_in`.
+        It changes with the password, with `is_guest` and with each sign-out.
+        `shop.api.auth.session_user` refuses a token with another hash.
         """
         value = f"{self.password} {self.is_guest} {self.sign_outs}"
         key = settings.TOKEN_KEY
@@ -85,21 +85,25 @@ class User(AbstractBaseUser, PermissionsMixin):
 
 def normalise_email(email: str) -> str:
     """
-    The one spelling of an address, under which accounts are stored and found and guesses counted.
+    Return the one spelling under which accounts are stored, found and throttled.
 
-    Lower case, because people do not remember how they typed it; NFKC, because Django's forms fold
-    full-width and other letters to plain ones. A repeat changes nothing.
+    Lower case, because people do not remember which case they typed; NFKC, because Django's forms
+    fold full-width and other letters to plain ones. Idempotent.
     """
     return unicodedata.normalize("NFKC", email).lower().strip()
 
 
 def register(*, email: str, password: str, now: datetime) -> User:
-    """:raises EmailTaken: the address has an account already."""
+    """
+    Create an account.
+
+    :raises EmailTaken: the address has an account already.
+    """
     user = User(email=normalise_email(email), created_at=now)
     user.set_password(password)
-    # No error by design: Postgres would log the address that is taken.
+    # Not an INSERT that fails: Postgres would log the address.
     User.objects.bulk_create([user], ignore_conflicts=True)
-    # The salt of its password tells our row from one that was there.
+    # The salted password tells our row from one that existed before.
     made = User.objects.filter(email=user.email, password=user.password).first()
     if made is None:
         raise EmailTaken(user.email)
@@ -115,10 +119,10 @@ def create_guest(*, now: datetime) -> User:
 
 def end_guest(guest_id: int) -> bool:
     """
-    Switch a guest off, for good. False if this is no guest, or was switched off before: of several
-    callers at once, one gets True.
+    Deactivate a guest for good. Return False if this is not an active guest.
 
-    Locks the user's row until the transaction ends; `lock_active` waits for it.
+    Of several concurrent callers one gets True. Locks the user's row until the transaction ends;
+    `lock_active` waits for it.
     """
     guests = User.objects.filter(pk=guest_id, is_guest=True, is_active=True)
     return bool(guests.update(is_active=False))
@@ -126,10 +130,11 @@ def end_guest(guest_id: int) -> bool:
 
 def lock_active(user_id: int) -> None:
     """
-    Keep this user from being merged or switched off until the transaction ends. Call it before any
-    other lock is taken.
+    Lock this user against a merge or a deactivation until the transaction ends.
 
-    :raises NoSuchBuyer: they were.
+    Call it before any other lock is taken.
+
+    :raises NoSuchBuyer: the user is deleted or inactive.
     """
     with connection.cursor() as cursor:
         cursor.execute("SELECT FROM shop_user WHERE id = %s AND is_active FOR SHARE", [user_id])
@@ -137,12 +142,22 @@ def lock_active(user_id: int) -> None:
             raise NoSuchBuyer(user_id)
 
 
+def require_active(user_id: int) -> None:
+    """
+    Check, without a lock, that the user exists and is active.
+
+    :raises NoSuchBuyer: the user was deleted, deactivated or merged into an account.
+    """
+    if not User.objects.filter(pk=user_id, is_active=True).exists():
+        raise NoSuchBuyer(user_id)
+
+
 def sign_out(user_id: int) -> None:
-    """End all tokens of this user, on every device. A repeat ends those that were made since."""
+    """End every token issued to this user so far, on all devices."""
     User.objects.filter(pk=user_id).update(sign_outs=F("sign_outs") + 1)
 
 
 def signed_out_of_admin(*, user: AbstractBaseUser | None, **_: Any) -> None:
-    """Signing out of the admin ends the tokens too. Receives Django's `user_logged_out`."""
+    """Receiver of Django's `user_logged_out`: signing out of the admin ends the tokens too."""
     if user is not None:
         sign_out(user.pk)

@@ -8,7 +8,8 @@ class ShopConfig(AppConfig):
     default_auto_field = "django.db.models.BigAutoField"
 
     def ready(self) -> None:
-        from shop import accounts, roles, tracing  # their tables are there only now
+        from shop import accounts, roles
+        from shop.telemetry import tracing  # models can be imported only now
 
         tracing.start()
         post_migrate.connect(roles.grant, sender=self)

@@ -1,4 +1,4 @@
-"""What the shop sells: products and their variants. Units are in `stock.py`."""
+"""Products and their variants. Units are in `stock.py`."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from django.db import models
 from django.db.models import Exists, OuterRef, Prefetch, Q, QuerySet
 
 PAGE_SIZE = 24  # products
-SEARCH_CHARS = 100
+MAX_SEARCH_CHARS = 100
 MAX_SEARCH_WORDS = 8
 
 
@@ -44,20 +44,25 @@ class Variant(models.Model):
 
     @property
     def title(self) -> str:
-        """Product and variant in one line, as it stands on an order: "UV Steriliser, 12 L"."""
-        return f"{self.product.name}, {self.name}" if self.name else self.product.name
+        return title(self.product.name, self.name)
+
+
+def title(product_name: str, variant_name: str) -> str:
+    """Product and variant in one line, as carts and orders show it: "UV Steriliser, 12 L"."""
+    return f"{product_name}, {variant_name}" if variant_name else product_name
 
 
 def on_sale(*, search: str = "") -> QuerySet[Product]:
     """
-    Products with a variant on sale, oldest first, whose name or description has every word of
-    `search`. Their variants that are on sale, with stock, come with them.
+    Return products that have a variant on sale, oldest first, with their variants and stock.
+
+    The name or the description has every word of `search`. Variants not on sale are left out.
     """
     variants = Variant.objects.filter(is_active=True)
     products = Product.objects.filter(
         Exists(variants.filter(product_id=OuterRef("pk"))), is_active=True
     )
-    for word in search[:SEARCH_CHARS].replace("\x00", "").split()[:MAX_SEARCH_WORDS]:
+    for word in search[:MAX_SEARCH_CHARS].replace("\x00", "").split()[:MAX_SEARCH_WORDS]:
         products = products.filter(Q(name__icontains=word) | Q(description__icontains=word))
     with_stock = variants.select_related("stock").order_by("id")
     return products.order_by("id").prefetch_related(Prefetch("variants", queryset=with_stock))

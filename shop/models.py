@@ -1,22 +1,22 @@
-"""An index of the tables. Each is defined beside the functions that change it."""
+"""An index of the tables. Each table is defined beside the functions that change it."""
 
 from shop.accounts import User
-from shop.carts import Cart, CartItem, SyncEvent
+from shop.cart_sync import SyncEvent
+from shop.carts import Cart, CartItem
 from shop.catalogue import Product, Variant
-from shop.checkout.accept import IdempotencyKey
-from shop.checkout.attempts import FailedAttempt
-from shop.checkout.jobs import CheckoutJob, Move
-from shop.checkout.trail import AuditEntry
-from shop.heartbeats import Heartbeat
+from shop.checkout.failed_attempts import FailedAttempt
+from shop.checkout.jobs import CheckoutJob, Transition
+from shop.checkout.start import IdempotencyKey
+from shop.operations.audit_log import AuditEntry
+from shop.operations.retention import RetentionMark
 from shop.orders import Order, OrderLine
 from shop.payments.cases import Case
+from shop.payments.circuit_breaker import CircuitBreaker
 from shop.payments.inbox import InboxEvent
 from shop.payments.ledger import GatewayOrder, Payment
-from shop.payments.pressure import GatewayPressure
 from shop.payments.refunds import Refund
-from shop.payments.usage import GatewayMinute
-from shop.retention import RetentionMark
 from shop.stock import StockLevel
+from shop.telemetry.heartbeats import Heartbeat
 
 __all__ = [
     "AuditEntry",
@@ -24,14 +24,12 @@ __all__ = [
     "CartItem",
     "Case",
     "CheckoutJob",
+    "CircuitBreaker",
     "FailedAttempt",
-    "GatewayMinute",
     "GatewayOrder",
-    "GatewayPressure",
     "Heartbeat",
     "IdempotencyKey",
     "InboxEvent",
-    "Move",
     "Order",
     "OrderLine",
     "Payment",
@@ -40,6 +38,7 @@ __all__ = [
     "RetentionMark",
     "StockLevel",
     "SyncEvent",
+    "Transition",
     "User",
     "Variant",
 ]

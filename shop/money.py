@@ -1,4 +1,4 @@
-"""Money is integer paise everywhere; rupees exist only at the edge, for people."""
+"""Money is integer paise everywhere; rupees exist only in what people read."""
 
 import re
 from decimal import Decimal
@@ -12,7 +12,7 @@ CURRENCY = "INR"
 ISO_CODE = re.compile(r"[A-Z]{3}")
 
 
-# ISO 4217: how many decimals a currency's amounts have, where that is not two.
+# ISO 4217: the decimals of currencies that do not have two.
 DECIMALS = {
     **dict.fromkeys(("BHD", "IQD", "JOD", "KWD", "LYD", "OMR", "TND"), 3),
     **dict.fromkeys(
@@ -29,12 +29,12 @@ def rupees(paise: int) -> float:
 
 
 def major_units(minor_units: int, currency: str) -> Decimal:
-    """1200 cents are 12.00 dollars; of yen the amount is the number of minor units."""
+    """1200 US cents -> 12.00; 1200 yen -> 1200, because yen have no minor unit."""
     return Decimal(minor_units).scaleb(-DECIMALS.get(currency, 2))
 
 
 def format_inr(paise: int) -> str:
-    """Rupees as people in India write them: 12248896 -> "₹1,22,488.96"."""
+    """Rupees with Indian digit grouping: 12248896 -> "₹1,22,488.96"."""
     sign = "-" if paise < 0 else ""
     whole, cents = divmod(abs(paise), PAISE_PER_RUPEE)
     digits = str(whole)
@@ -48,8 +48,9 @@ def format_inr(paise: int) -> str:
 
 def format_amount(minor_units: int, currency: str) -> str:
     """
-    An amount in its own currency: "₹12.00", "USD 12.00", "JPY 1200". A currency that is no ISO code
-    (Razorpay reported it) gives "1200 minor units of X".
+    An amount in its own currency: "₹12.00", "USD 12.00", "JPY 1200".
+
+    A reported currency that is no ISO code gives "1200 minor units of X".
     """
     if currency == CURRENCY:
         return format_inr(minor_units)

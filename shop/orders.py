@@ -1,4 +1,4 @@
-"""Orders: what a checkout bought, at which prices. An order holds its units until paid or ended."""
+"""Orders: what a checkout bought, at which prices, and where its units are."""
 
 from __future__ import annotations
 
@@ -10,19 +10,19 @@ from enum import StrEnum
 from typing import Any
 
 from django.conf import settings
-from django.db import connection, models
+from django.db import models
 from django.db.models import Q
 from django.utils import timezone
 
-from shop import rows
 from shop.catalogue import Variant
+from shop.db import fast
 
-NUMBER_ALPHABET = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"  # Crockford: no I, L, O, U to misread aloud
-NUMBER_RANDOM_CHARS = 10  # 50 bits a day: not to be guessed, and twins are not to be expected
+NUMBER_ALPHABET = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"  # Crockford: no I, L, O, U to misread
+NUMBER_RANDOM_CHARS = 10  # 50 bits a day: neither guessed nor drawn twice
 
 
 class StockState(StrEnum):
-    """Where the units of an order are. All its lines move together."""
+    """Where the units of an order are. All its lines are in the same state."""
 
     HELD = "held"
     SOLD = "sold"
@@ -30,7 +30,7 @@ class StockState(StrEnum):
 
 
 class Order(models.Model):
-    # Also the receipt at Razorpay: at most 40 ASCII characters, and the same for every attempt.
+    # Also the receipt at Razorpay, so at most 40 ASCII characters.
     number = models.CharField(max_length=40, unique=True)
     owner = models.ForeignKey(
         settings.AUTH_USER_MODEL, on_delete=models.PROTECT, related_name="orders"
@@ -88,7 +88,7 @@ class OrderLine(models.Model):
 
 @dataclass(frozen=True, slots=True)
 class FrozenLine:
-    """A line as the checkout froze it: these units at this price, whatever the shelf says later."""
+    """A line of a checkout. Later changes of the catalogue do not change it."""
 
     variant_id: int
     sku: str
@@ -116,33 +116,30 @@ class FrozenLine:
 
 @dataclass(frozen=True, slots=True)
 class Draft:
-    """All that is needed to place one order."""
+    """What `place` needs for one order. `amount_paise`: as the checkout froze it."""
 
     owner_id: int
     currency: str
+    amount_paise: int
     lines: tuple[FrozenLine, ...]
     shipping_address: dict[str, str]
     billing_address: dict[str, str]
 
-    @property
-    def amount_paise(self) -> int:
-        return sum(line.units * line.unit_price_paise for line in self.lines)
-
 
 def new_number(now: datetime) -> str:
-    """An order number that shows its day and cannot be guessed: PK-261122-7F3K9QX2MD."""
+    """An order number with its day and a random part: PK-261122-7F3K9QX2MD."""
     code = "".join(secrets.choice(NUMBER_ALPHABET) for _ in range(NUMBER_RANDOM_CHARS))
     return f"PK-{timezone.localtime(now):%y%m%d}-{code}"
 
 
 def place(drafts: Iterable[Draft], *, now: datetime) -> Sequence[Order]:
     """
-    Write orders and their lines, in the order given. Their units must be held already.
+    Create orders and their lines, in the order given. Their units must be held already.
 
-    Two statements, however many drafts.
+    Two statements, whatever the number of drafts.
     """
     drafts = list(drafts)
-    placed = rows.insert(
+    placed = fast.insert(
         Order,
         [
             Order(
@@ -157,7 +154,7 @@ def place(drafts: Iterable[Draft], *, now: datetime) -> Sequence[Order]:
             for draft in drafts
         ],
     )
-    rows.insert(
+    fast.insert(
         OrderLine,
         [
             OrderLine(
@@ -176,19 +173,20 @@ def place(drafts: Iterable[Draft], *, now: datetime) -> Sequence[Order]:
 
 
 def of_ids(order_ids: Collection[int]) -> dict[int, Order]:
-    found = rows.select(Order, "WHERE id = ANY(%s)", [rows.array(order_ids)])
+    """Orders by id."""
+    found = fast.select(Order, "WHERE id = ANY(%s)", [fast.array(order_ids)])
     return {order.pk: order for order in found}
 
 
+# On the fast path: `bulk_update` takes 25 ms of CPU to build for a batch of a hundred.
+_PAY = """
+    UPDATE shop_order AS placed SET paid_at = %s, paid_by = given.paid_by
+    FROM json_to_recordset(%s::json) AS given (order_id bigint, paid_by text)
+    WHERE placed.id = given.order_id
+"""
+
+
 def pay(paid: Collection[tuple[int, str]], *, now: datetime) -> None:
-    """Note which payment paid which order: (order id, the gateway's id of the payment) each."""
+    """Record which payment paid which order: (order id, the gateway's payment id) each."""
     records = [{"order_id": order_id, "paid_by": paid_by} for order_id, paid_by in paid]
-    with connection.cursor() as cursor:
-        cursor.execute(
-            """
-            UPDATE shop_order AS placed SET paid_at = %s, paid_by = given.paid_by
-            FROM json_to_recordset(%s::json) AS given (order_id bigint, paid_by text)
-            WHERE placed.id = given.order_id
-            """,
-            [now, rows.as_json(records)],
-        )
+    fast.execute(_PAY, [now, fast.as_json(records)])

@@ -1,8 +1,8 @@
 """
-Who may do what in the admin: three groups, made after every migrate.
+The roles of staff: three groups, with what each may do.
 
-Here and not in a migration, because Django writes permissions down after the migrations, and a
-test that empties the tables has them written anew. What a shop grants beyond this stays granted.
+They are created in `post_migrate`, not in a migration: Django creates the permissions only then,
+and again when a test flushes the tables. Other permissions that a shop grants are kept.
 """
 
 from __future__ import annotations
@@ -15,24 +15,24 @@ from django.contrib.auth.models import Group, Permission
 
 VIEWER, OPERATOR, REFUNDER = "viewer", "operator", "refunder"
 
-MEND = "shop.mend_checkout"  # every action but sending money back
+OPERATE = "shop.operate_checkout"  # every staff action except refunds
 REFUND = "shop.refund_payment"
 
-# The tables of accounts and keys are for administrators alone.
+# Only superusers see the tables of accounts and of idempotency keys.
 HIDDEN = ("user", "idempotencykey")
 
 
 def grant(sender: AppConfig, **_signal: Any) -> None:
-    """Make the groups, and give them what they lack. A repeat changes nothing."""
+    """Create the groups, and add the permissions they lack. A repeat changes nothing."""
     create_permissions(sender, verbosity=0)
     ours = Permission.objects.filter(content_type__app_label=sender.label)
-    seeing = list(ours.filter(codename__startswith="view_").exclude(content_type__model__in=HIDDEN))
-    mending = [ours.get(codename=MEND.partition(".")[2])]
-    refunding = [ours.get(codename=REFUND.partition(".")[2])]
+    view = list(ours.filter(codename__startswith="view_").exclude(content_type__model__in=HIDDEN))
+    operate = [ours.get(codename=OPERATE.partition(".")[2])]
+    refund = [ours.get(codename=REFUND.partition(".")[2])]
     for name, granted in (
-        (VIEWER, seeing),
-        (OPERATOR, seeing + mending),
-        (REFUNDER, seeing + mending + refunding),
+        (VIEWER, view),
+        (OPERATOR, view + operate),
+        (REFUNDER, view + operate + refund),
     ):
         group, _ = Group.objects.get_or_create(name=name)
         group.permissions.add(*granted)

@@ -1,9 +1,9 @@
 """
-Units on the shelf, and units set aside for orders that are not paid yet.
+Stock: units on hand, and units held for orders that are not paid yet.
 
-The books: `held` is the sum of the lines of all orders whose `stock_state` is held. Selling takes
-units off both columns, releasing off `held` alone. The table's own constraint forbids holding
-more than is there, whoever writes.
+`held` of a variant is the sum of the lines of all orders whose `stock_state` is held. A sale
+subtracts from both columns, a release from `held` only. A constraint of the table forbids holding
+more than is on hand.
 """
 
 from __future__ import annotations
@@ -12,11 +12,11 @@ from collections import Counter
 from collections.abc import Collection, Iterable, Mapping
 from typing import NamedTuple
 
-from django.db import connection, models
+from django.db import models
 from django.db.models import F, Q
 
-from shop import rows
 from shop.catalogue import Variant
+from shop.db import fast
 from shop.orders import Order, OrderLine, StockState
 
 
@@ -43,29 +43,29 @@ class StockLevel(models.Model):
 
 
 class Offer(NamedTuple):
-    """What a variant that is on sale costs, and how many units are free at this moment."""
+    """The price of a variant on sale, and its free units at the time of reading."""
 
     price_paise: int
     free: int
 
 
+# On the fast path, like all statements of this module: each checkout runs them.
+_OFFERS = """
+    SELECT variant.id, variant.price_paise, coalesce(level.on_hand - level.held, 0)
+    FROM shop_variant variant JOIN shop_product product ON product.id = variant.product_id
+    LEFT JOIN shop_stocklevel level ON level.variant_id = variant.id
+    WHERE variant.id = ANY(%s) AND variant.is_active AND product.is_active
+"""
+
+
 def offers(variant_ids: Iterable[int]) -> dict[int, Offer]:
-    """Those of these variants that are on sale, read without a lock: free units are no promise."""
-    with connection.cursor() as cursor:
-        cursor.execute(
-            """
-            SELECT variant.id, variant.price_paise, coalesce(level.on_hand - level.held, 0)
-            FROM shop_variant variant JOIN shop_product product ON product.id = variant.product_id
-            LEFT JOIN shop_stocklevel level ON level.variant_id = variant.id
-            WHERE variant.id = ANY(%s) AND variant.is_active AND product.is_active
-            """,
-            [rows.array(set(variant_ids))],
-        )
-        return {variant_id: Offer(*offer) for variant_id, *offer in cursor.fetchall()}
+    """The variants on sale among these. Read without a lock, so free units can be gone soon."""
+    found = fast.rows(_OFFERS, [fast.array(set(variant_ids))])
+    return {variant_id: Offer(*offer) for variant_id, *offer in found}
 
 
 def lock(variant_ids: Iterable[int]) -> Counter[int]:
-    """Free units of each variant, its row locked as `lock_levels` does. 0 without a row."""
+    """Free units of each variant, after `lock_levels`. 0 for a variant without a row."""
     levels = lock_levels(variant_ids)
     return Counter({variant_id: level.free for variant_id, level in levels.items()})
 
@@ -74,12 +74,11 @@ def lock_levels(variant_ids: Iterable[int]) -> dict[int, StockLevel]:
     """
     The rows of these variants, locked until the transaction ends.
 
-    Rows are taken in variant order, so that two batches cannot deadlock, and with NO KEY UPDATE,
-    which does not collide with the foreign-key checks of order lines that others insert. A
-    variant without a row has no units.
+    Rows are locked in variant order, so that two batches cannot deadlock, and with NO KEY UPDATE,
+    which does not block the foreign-key checks of order lines that other transactions insert.
     """
     tail = "WHERE variant_id = ANY(%s) ORDER BY variant_id FOR NO KEY UPDATE"
-    levels = rows.select(StockLevel, tail, [rows.array(set(variant_ids))])
+    levels = fast.select(StockLevel, tail, [fast.array(set(variant_ids))])
     return {level.variant_id: level for level in levels}
 
 
@@ -90,26 +89,26 @@ def held_by(order_ids: Collection[int]) -> dict[int, Counter[int]]:
         tail = (
             "WHERE order_id IN (SELECT id FROM shop_order WHERE id = ANY(%s) AND stock_state = %s)"
         )
-        for line in rows.select(OrderLine, tail, [rows.array(held), StockState.HELD]):
+        for line in fast.select(OrderLine, tail, [fast.array(held), StockState.HELD]):
             held[line.order_id][line.variant_id] += line.units
     return held
 
 
 def total(counters: Iterable[Counter[int]]) -> Counter[int]:
-    """The sum of several counts of units: {variant id: units}."""
+    """The sum of several counts: {variant id: units}."""
     return sum(counters, Counter())
 
 
 def hold(units: Mapping[int, int]) -> None:
-    """Set `units` ({variant id: units}) aside. Call `lock` first, and hold no more than is free."""
+    """Hold `units` ({variant id: units}). Call `lock` first; hold at most what is free."""
     _add(held=units, on_hand={})
 
 
 def sell(order_ids: Collection[int]) -> set[int]:
     """
-    The held units of these orders are the buyers' now. Returns the orders that changed.
+    Mark the held units of these orders as sold. Returns the ids of the orders that changed.
 
-    An order whose units are not held is left alone, so a repeat sells nothing.
+    Skips an order whose units are not held, so a repeat changes nothing.
     """
     sold, units = _leave_held(order_ids, StockState.SOLD)
     _add(held=units, on_hand=units, sign=-1)
@@ -118,9 +117,9 @@ def sell(order_ids: Collection[int]) -> set[int]:
 
 def release(order_ids: Collection[int]) -> set[int]:
     """
-    Put the held units of these orders back. Returns the orders that changed.
+    Make the held units of these orders free again. Returns the ids of the orders that changed.
 
-    An order whose units are not held is left alone, so a repeat releases nothing.
+    Skips an order whose units are not held, so a repeat changes nothing.
     """
     released, units = _leave_held(order_ids, StockState.RELEASED)
     _add(held=units, on_hand={}, sign=-1)
@@ -129,9 +128,9 @@ def release(order_ids: Collection[int]) -> set[int]:
 
 def hold_again(order_id: int) -> bool:
     """
-    Hold the units of a released order once more: all of them, or none.
+    Hold the units of a released order again: all of them, or none. True if they are held now.
 
-    True if they are held now. For money that came after its checkout had ended.
+    For a payment that arrives after its checkout has ended.
     """
     wanted = units_of([order_id])
     free = lock(wanted)
@@ -147,15 +146,15 @@ def hold_again(order_id: int) -> bool:
 
 def restock(variant_id: int, *, units: int) -> bool:
     """
-    Put `units` more on the shelf, or take some off it. False, and nothing done, if fewer would be
-    left than are held. What is sold meanwhile stays sold.
+    Add `units` to those on hand; a negative number removes some. False, and nothing changes, if
+    fewer would be left than are held. Concurrent sales are kept: the change is relative.
     """
     enough = StockLevel.objects.filter(pk=variant_id, on_hand__gte=F("held") - units)
     return bool(enough.update(on_hand=F("on_hand") + units))
 
 
 def why_kept(levels: Iterable[StockLevel]) -> list[str]:
-    """A sentence for each of these whose units are held or were ordered: it cannot be deleted."""
+    """A sentence for each of these that cannot be deleted: units are held or were ordered."""
     kept = []
     for level in levels:
         ordered = OrderLine.objects.filter(variant_id=level.variant_id).aggregate(
@@ -170,32 +169,40 @@ def why_kept(levels: Iterable[StockLevel]) -> list[str]:
     return kept
 
 
+_LEAVE_HELD = """
+    UPDATE shop_order SET stock_state = %s WHERE id = ANY(%s) AND stock_state = %s RETURNING id
+"""
+
+
 def _leave_held(order_ids: Collection[int], new: StockState) -> tuple[set[int], Counter[int]]:
-    """The orders whose units stop being held, and how many units of each variant those are."""
+    """Set `stock_state` of the held orders among these. Returns their ids and their units."""
     if not order_ids:
         return set(), Counter()
-    with connection.cursor() as cursor:
-        cursor.execute(
-            f"UPDATE {Order._meta.db_table} SET stock_state = %s"
-            " WHERE id = ANY(%s) AND stock_state = %s RETURNING id",
-            [new, rows.array(order_ids), StockState.HELD],
-        )
-        left = {order_id for (order_id,) in cursor.fetchall()}
-    units = units_of(left)
+    found = fast.rows(_LEAVE_HELD, [new, fast.array(order_ids), StockState.HELD])
+    changed = {order_id for (order_id,) in found}
+    units = units_of(changed)
     lock(units)
-    return left, units
+    return changed, units
 
 
 def units_of(order_ids: Collection[int]) -> Counter[int]:
     """Units of each variant on the lines of these orders, whether held or not."""
     total: Counter[int] = Counter()
-    for line in rows.select(OrderLine, "WHERE order_id = ANY(%s)", [rows.array(order_ids)]):
+    for line in fast.select(OrderLine, "WHERE order_id = ANY(%s)", [fast.array(order_ids)]):
         total[line.variant_id] += line.units
     return total
 
 
+_ADD = """
+    UPDATE shop_stocklevel AS level
+    SET held = level.held + delta.held, on_hand = level.on_hand + delta.on_hand
+    FROM json_to_recordset(%s::json) AS delta (variant_id bigint, held int, on_hand int)
+    WHERE level.variant_id = delta.variant_id
+"""
+
+
 def _add(*, held: Mapping[int, int], on_hand: Mapping[int, int], sign: int = 1) -> None:
-    """Add `sign` times these units to the books, in one statement. The rows are locked already."""
+    """Add `sign` times these units, in one statement. The rows must be locked."""
     if not held:
         return
     records = [
@@ -206,13 +213,4 @@ def _add(*, held: Mapping[int, int], on_hand: Mapping[int, int], sign: int = 1) 
         }
         for variant_id, units in held.items()
     ]
-    with connection.cursor() as cursor:
-        cursor.execute(
-            f"""
-            UPDATE {StockLevel._meta.db_table} AS level
-            SET held = level.held + delta.held, on_hand = level.on_hand + delta.on_hand
-            FROM json_to_recordset(%s::json) AS delta (variant_id bigint, held int, on_hand int)
-            WHERE level.variant_id = delta.variant_id
-            """,
-            [rows.as_json(records)],
-        )
+    fast.execute(_ADD, [fast.as_json(records)])

@@ -2,16 +2,17 @@ from django.contrib import admin
 from django.urls import include, path
 from django.views.generic import TemplateView
 
-from shop import health, metrics, pages
-from shop.admin import signing_in
+from shop.admin import login
+from shop.ops import health, metrics
 from shop.ops import views as ops
+from shop.web import pages
 
 urlpatterns = [
     path("api/", include("shop.api.urls")),
     path("health/live", health.live),
     path("health/ready", health.ready),
     path("metrics", metrics.view),
-    path("admin/login/", signing_in.view),
+    path("admin/login/", login.view),
     path("admin/", admin.site.urls),
     path("ops/", ops.page, name="ops"),
     path("ops/data.json", ops.data, name="ops_data"),
@@ -28,5 +29,5 @@ urlpatterns = [
 ]
 
 handler400 = "shop.api.errors.bad_request"
-handler404 = "shop.pages.not_found"
+handler404 = "shop.web.pages.not_found"
 handler500 = "shop.api.errors.server_error"

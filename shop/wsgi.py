@@ -7,10 +7,10 @@ os.environ.setdefault("DJANGO_SETTINGS_MODULE", "shop.settings")
 
 application = get_wsgi_application()
 
-from shop.api.requests import Utf8Request  # noqa: E402 - Django is set up by now
+from shop.web.request import Utf8Request  # noqa: E402 - Django is set up by now
 
 application.request_class = Utf8Request
 
-# What was imported stays: the garbage collector need not look through it again and again.
+# Imported objects live as long as the process: exclude them from garbage collection.
 gc.collect()
 gc.freeze()

@@ -1,4 +1,4 @@
-"""What can be queued. `celery -A tasks worker` finds the app here."""
+"""The Celery app and its tasks. `celery -A tasks worker` finds `app` here."""
 
 import os
 

@@ -1,42 +1,43 @@
-"""Money coming in and going back, as Celery tasks."""
+"""Incoming payments and refunds as Celery tasks: each is one call into the shop."""
 
 from __future__ import annotations
 
-from shop.checkout.captures import CapturePayments
-from shop.checkout.questions import CheckPayments
-from shop.checkout.sending import SendRefunds
-from shop.checkout.unknown_orders import ResolveOrders
-from shop.checkout.webhooks import ReconcileWebhook
+from shop.checkout.steps.capture import CapturePayments
+from shop.checkout.steps.check_payments import CheckPayments
+from shop.checkout.steps.reconcile_webhook import ReconcileWebhook
+from shop.checkout.steps.resolve_orders import ResolveOrders
+from shop.checkout.steps.send_refunds import SendRefunds
+from tasks import run
 from tasks.app import app
-from tasks.checkout import local, remote
-
-RECONCILE_WEBHOOK = "payments.reconcile_webhook"
-CHECK_PAYMENTS = "payments.check_payments"
-CAPTURE = "payments.capture"
-SEND_REFUNDS = "payments.send_refunds"
-RESOLVE_ORDERS = "payments.resolve_orders"
+from tasks.registry import (
+    CAPTURE,
+    CHECK_PAYMENTS,
+    RECONCILE_WEBHOOK,
+    RESOLVE_ORDERS,
+    SEND_REFUNDS,
+)
 
 
 @app.task(name=RECONCILE_WEBHOOK)
 def reconcile_webhook(*, event_id: str = "", **_later_arguments: object) -> str:
-    return local(RECONCILE_WEBHOOK, ReconcileWebhook(), event_id=event_id)
-
-
-@app.task(name=CHECK_PAYMENTS)
-def check_payments(*, checkout_id: str = "", **_later_arguments: object) -> str:
-    return remote(CHECK_PAYMENTS, CheckPayments(), checkout_id=checkout_id)
-
-
-@app.task(name=CAPTURE)
-def capture(*, checkout_id: str = "", **_later_arguments: object) -> str:
-    return remote(CAPTURE, CapturePayments(), checkout_id=checkout_id)
-
-
-@app.task(name=SEND_REFUNDS)
-def send_refunds(*, checkout_id: str = "", **_later_arguments: object) -> str:
-    return remote(SEND_REFUNDS, SendRefunds(), checkout_id=checkout_id)
+    return run.local(RECONCILE_WEBHOOK, ReconcileWebhook(), event_id=event_id)
 
 
 @app.task(name=RESOLVE_ORDERS)
 def resolve_orders(*, event_id: str = "", **_later_arguments: object) -> str:
-    return remote(RESOLVE_ORDERS, ResolveOrders(), event_id=event_id)
+    return run.remote(RESOLVE_ORDERS, ResolveOrders(), event_id=event_id)
+
+
+@app.task(name=CHECK_PAYMENTS)
+def check_payments(*, checkout_id: str = "", **_later_arguments: object) -> str:
+    return run.remote(CHECK_PAYMENTS, CheckPayments(), checkout_id=checkout_id)
+
+
+@app.task(name=CAPTURE)
+def capture(*, checkout_id: str = "", **_later_arguments: object) -> str:
+    return run.remote(CAPTURE, CapturePayments(), checkout_id=checkout_id)
+
+
+@app.task(name=SEND_REFUNDS)
+def send_refunds(*, checkout_id: str = "", **_later_arguments: object) -> str:
+    return run.remote(SEND_REFUNDS, SendRefunds(), checkout_id=checkout_id)

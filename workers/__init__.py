@@ -1,1 +1,1 @@
-"""What runs: the sweeper, and the house around the application (services, stack, stand-in)."""
+"""The sweeper, the stack for one machine, the stand-in Razorpay, and helpers of all processes."""

@@ -1,14 +1,14 @@
 """
-Whether a process of the shop says that it is ready. For the stack, and for containers:
+The health check of a process of the shop, for the stack and for containers:
 
-    python -m workers.health web      # exit code 0 or 1
+    python -m workers.health web      # exit code 0: healthy, 1: not
 
-Containers run this every few seconds, so it opens a socket and imports next to nothing: 0.03 s of
-CPU where an HTTP library or a database driver costs 0.2.
+Containers run this every few seconds, so it imports almost nothing: it takes 0.03 s of CPU time,
+with an HTTP library or a database driver 0.2 s.
 
 `worker`, `gateway` and `sweeper` answer at METRICS_PORT, from their heartbeats in the database
-(shop/metrics_port.py). Heartbeats belong to all processes of a name together: of three workers, one
-whose threads hang is not noticed while the others work.
+(shop/telemetry/exporter.py). All processes of a name share a heartbeat: if one of three workers
+hangs, this check does not notice it.
 """
 
 import os
@@ -17,7 +17,7 @@ import sys
 from collections.abc import Mapping
 from urllib.parse import urlsplit
 
-# The variable with the port of the process, and the path to request.
+# For each process: the variable with its port, and the path to request.
 ADDRESSES = {
     "web": ("PORT", "/health/ready"),
     "flower": ("FLOWER_PORT", "{FLOWER_URL_PREFIX}/healthcheck"),
@@ -26,23 +26,23 @@ ADDRESSES = {
 HEARTBEATS = {
     name: ("METRICS_PORT", f"/health/{name}") for name in ("worker", "gateway", "sweeper")
 }
-ANSWER_SECONDS = 2
+TIMEOUT_SECONDS = 2
 
 
 def is_known(name: str) -> bool:
-    """Whether process `name` has an address of its own, in the stack too."""
+    """Whether process `name` has its own HTTP port, in the stack too."""
     return name in ADDRESSES
 
 
 def answers(name: str, environ: Mapping[str, str]) -> bool:
-    """Whether process `name` on this machine answers 200, under a host name that it accepts."""
+    """Whether process `name` on this machine answers 200."""
     variable, path = (ADDRESSES | HEARTBEATS)[name]
     prefix = environ.get("FLOWER_URL_PREFIX", "").strip("/")
     path = path.format(FLOWER_URL_PREFIX=f"/{prefix}" if prefix else "")
     request = f"GET {path} HTTP/1.0\r\nHost: {_host(environ)}\r\n\r\n"
     address = ("127.0.0.1", int(environ[variable]))
     try:
-        with socket.create_connection(address, timeout=ANSWER_SECONDS) as connection:
+        with socket.create_connection(address, timeout=TIMEOUT_SECONDS) as connection:
             connection.sendall(request.encode())
             with connection.makefile("rb") as answer:
                 return answer.readline(64).split()[1:2] == [b"200"]
@@ -51,8 +51,7 @@ def answers(name: str, environ: Mapping[str, str]) -> bool:
 
 
 def _host(environ: Mapping[str, str]) -> str:
-    internal = environ.get("INTERNAL_HOSTS", "").partition(",")[0]
-    return internal or urlsplit(environ.get("PUBLIC_URL", "")).hostname or "127.0.0.1"
+    return urlsplit(environ.get("PUBLIC_URL", "")).hostname or "127.0.0.1"
 
 
 if __name__ == "__main__":

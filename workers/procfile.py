@@ -1,7 +1,7 @@
 """
-The commands of the Procfile, for our own stack and for containers: both run what it says.
+The commands of the Procfile, which the stack and the containers run:
 
-    python -m workers.procfile web      # become that process
+    python -m workers.procfile web      # replaces this process by `web`
 """
 
 import os
@@ -10,11 +10,11 @@ from pathlib import Path
 
 from honcho.environ import parse_procfile
 
-from workers.addresses import REPOSITORY
+from shop.addresses import REPOSITORY
 
 
 def commands(root: Path = REPOSITORY) -> dict[str, str]:
-    """The shell command of each process, in the order of the file."""
+    """The shell command of each process, in the order of the Procfile."""
     return dict(parse_procfile((root / "Procfile").read_text()).processes)
 
 

@@ -1,8 +1,9 @@
 """
-The sweeper: finds by `due_at` what no message announced, and rings for it.
+The sweeper notifies workers of overdue rows, ends unpaid checkouts, and runs periodic jobs.
 
-A plain process on Postgres, so that the net does not hang from the rope. Run as many copies as you
-like: they ring for the same rows, and whoever answers second finds nothing due.
+It finds by `due_at` the rows whose message was lost. It is a plain process on Postgres, so that it
+works while Celery does not. Several may run: they notify about the same rows, and a second run of a
+task finds nothing due.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ import os
 import threading
 from collections.abc import Callable
 from datetime import datetime, timedelta
+from functools import partial
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "shop.settings")
 
@@ -23,189 +25,145 @@ from django.conf import settings
 from django.db import InterfaceError, OperationalError, close_old_connections
 from django.utils import timezone
 
-from shop import heartbeats, metrics_port, retention
-from shop.checkout import jobs, payable, runner, steps
-from shop.database import errors
-from shop.payments import hearing, inbox, ledger, reconcile, refunds
-from tasks.app import QUEUES, ring_overdue, send_canary
-from tasks.checkout import RINGS
-from tasks.payments import (
-    CAPTURE,
-    CHECK_PAYMENTS,
-    RECONCILE_WEBHOOK,
-    RESOLVE_ORDERS,
-    SEND_REFUNDS,
-)
-from workers import stopping
+from shop.checkout.steps import base, create_razorpay_order, runner
+from shop.checkout.steps.expire import EXPIRE
+from shop.db import errors
+from shop.operations import retention
+from shop.payments import webhook_health
+from shop.telemetry import exporter, heartbeats
+from tasks.notify import notify_overdue, send_canary
+from tasks.registry import QUEUES, WORK, Work
+from workers import stop_signals
 
 logger = logging.getLogger("workers.sweeper")
 
-OVERDUE_AFTER = timedelta(seconds=1)  # what is due for less has most likely just been rung for
-# After a flash sale thousands of checkouts end unpaid together, and each is looked at twice. Beyond
-# so many batches in a sweep the rest of the net has its turn first.
+OVERDUE_AFTER = timedelta(seconds=1)  # rows due for less have most likely just been announced
+# After a flash sale thousands of checkouts expire together, and each is handled twice. After this
+# many batches the rest of the sweep comes first.
 EXPIRY_BATCHES = 10
 
 
-Notifications = list[tuple[str, dict[str, str]]]  # tasks to notify, each with its ids
-
-
-def end_unpaid(*, now: datetime) -> Notifications:
-    """End what nobody paid in time."""
-    return _run_full_batches(steps.EXPIRE, now=now)
-
-
-def give_up(*, now: datetime) -> Notifications:
-    """End what nobody could pay in time."""
-    return _run_full_batches(payable.GIVE_UP, now=now)
-
-
-def _run_full_batches(step: steps.JobStep, *, now: datetime) -> Notifications:
+def end_unpaid(step: base.JobStep, *, now: datetime) -> list[str]:
+    """Run `step` over its due checkouts, `EXPIRY_BATCHES` batches at most. Notifies no task."""
     for _ in range(EXPIRY_BATCHES):
         is_full = threading.Event()
-        runner.run_local(step, now=now, ask_for_help=is_full.set)
+        runner.run_local(step, now=now, on_full_batch=is_full.set)
         if not is_full.is_set():
             break
     return []
 
 
-def overdue_checkouts(*, now: datetime) -> Notifications:
-    found = jobs.overdue(list(RINGS), before=now - OVERDUE_AFTER)
-    return [(RINGS[state], {"checkout_id": str(job_id)}) for state, job_id in found.items()]
+def announce(work: Work, *, now: datetime) -> list[str]:
+    """Notify the task of `work` if one of its rows is overdue. Returns the task, if so."""
+    ids = work.overdue(before=now - OVERDUE_AFTER)
+    if ids is None:
+        return []
+    notify_overdue(work.task, **ids)
+    return [work.task]
 
 
-def overdue_webhooks(*, now: datetime) -> Notifications:
-    event_id = inbox.overdue(before=now - OVERDUE_AFTER)
-    return [(RECONCILE_WEBHOOK, {"event_id": event_id})] if event_id else []
-
-
-def unknown_orders(*, now: datetime) -> Notifications:
-    event_id = inbox.overdue_ask(before=now - OVERDUE_AFTER)
-    return [(RESOLVE_ORDERS, {"event_id": event_id})] if event_id else []
-
-
-def overdue_polls(*, now: datetime) -> Notifications:
-    return _of_checkout(CHECK_PAYMENTS, reconcile.overdue(before=now - OVERDUE_AFTER))
-
-
-def overdue_captures(*, now: datetime) -> Notifications:
-    return _of_checkout(CAPTURE, ledger.overdue_capture(before=now - OVERDUE_AFTER))
-
-
-def overdue_refunds(*, now: datetime) -> Notifications:
-    return _of_checkout(SEND_REFUNDS, refunds.overdue(before=now - OVERDUE_AFTER))
-
-
-def _of_checkout(task: str, checkout_id: str | None) -> Notifications:
-    return [(task, {"checkout_id": checkout_id})] if checkout_id else []
-
-
-# What is looked over in a sweep. One part that fails keeps no other from running.
-PARTS: tuple[Callable[..., Notifications], ...] = (
-    end_unpaid,
-    give_up,
-    overdue_checkouts,
-    overdue_webhooks,
-    unknown_orders,
-    overdue_polls,
-    overdue_captures,
-    overdue_refunds,
-)
+# The parts of a sweep by name. If one fails, the others still run.
+PARTS: dict[str, Callable[..., list[str]]] = {
+    "expire": partial(end_unpaid, EXPIRE),
+    "give_up": partial(end_unpaid, create_razorpay_order.GIVE_UP),
+    **{work.task: partial(announce, work) for work in WORK},
+}
 
 
 def sweep(*, now: datetime) -> list[str]:
     """
-    Look over everything once. Returns the tasks that were notified. A repeat does no harm.
+    Run every part once. Returns the tasks that were notified. A repeat is harmless.
 
     :raises ExceptionGroup: some parts failed, after all others have run.
-    :raises OperationalError, InterfaceError: the database is away.
+    :raises OperationalError, InterfaceError: the database is unavailable.
     """
     notified: list[str] = []
     failures: list[Exception] = []
-    for part in PARTS:
+    for name, part in PARTS.items():
         try:
-            for task, ids in part(now=now):
-                ring_overdue(task, **ids)
-                notified.append(task)
+            notified += part(now=now)
         except Exception as error:  # whatever it is, the other parts do not depend on it
-            if errors.is_away(error):
+            if errors.is_unavailable(error):
                 raise
+            error.add_note(f"in the part {name} of the sweep")
             failures.append(error)
     if failures:
         raise ExceptionGroup("parts of the sweep failed", failures)
     return notified
 
 
-def listen(*, now: datetime) -> bool:
-    """Raise the alarm if webhooks have stopped coming. True if they have."""
-    heard = hearing.hearing(now=now)
-    if heard.is_silent:
+def check_webhooks(*, now: datetime) -> bool:
+    """Log an error if webhooks have stopped coming. True if they have."""
+    health = webhook_health.webhook_health(now=now)
+    if health.are_missing:
         logger.error(
-            "webhooks are silent: %s payments found by asking, no event since %s;"
+            "no webhooks: %s payments were found by polling, no event since %s;"
             " look at the endpoint in Razorpay's dashboard",
-            heard.captured_by_fetch,
-            heard.last_event_at,
+            health.captured_by_fetch,
+            health.last_event_at,
         )
-    return heard.is_silent
+    return health.are_missing
 
 
 def send_canaries(*, now: datetime) -> None:
-    """Have a task go through every queue: that somebody works is seen by what gets done."""
+    """Send a canary through every queue: its heartbeat shows that the queue is served."""
     for queue in QUEUES:
         send_canary(queue)
 
 
-# What is done beside sweeping, and how often. One that raises has its turn again a period later.
-CHORES: tuple[tuple[timedelta, Callable[..., object]], ...] = (
-    (timedelta(minutes=1), listen),
+# Jobs beside the sweep, each with its period. A job that raises runs again a period later.
+PERIODIC_JOBS: tuple[tuple[timedelta, Callable[..., object]], ...] = (
+    (timedelta(minutes=1), check_webhooks),
     (timedelta(seconds=settings.CANARY_SECONDS), send_canaries),
     (timedelta(minutes=1), retention.prune_some),
 )
 
 
 def _do(work: Callable[..., object], *, now: datetime) -> None:
-    """Do it, or log why not. :raises OperationalError, InterfaceError: the database is away."""
+    """Call `work` and log what it raises. :raises OperationalError, InterfaceError: no database."""
     try:
         work(now=now)
-    except Exception as error:  # what comes next does not depend on it
-        if errors.is_away(error):
+    except Exception as error:  # the next one does not depend on it
+        if errors.is_unavailable(error):
             raise
         logger.exception("%s failed", getattr(work, "__name__", work))
 
 
 def sweep_and_beat(*, now: datetime) -> None:
-    """A sweep of which a part fails is no sign of life: an alert names the log."""
+    """Sweep, and write a heartbeat if no part failed: without one, an alert fires."""
     sweep(now=now)
     heartbeats.beat(heartbeats.SWEEPER, now=now)
 
 
-class Rota:
-    """Whose turn it is among the chores; at first everybody's."""
+class Schedule:
+    """When each periodic job runs next. At first all of them are due."""
 
     def __init__(self) -> None:
         self._next_at: dict[int, datetime] = {}
 
     def work(self, *, now: datetime) -> None:
-        for place, (period, chore) in enumerate(CHORES):
+        """Run the jobs that are due."""
+        for place, (period, job) in enumerate(PERIODIC_JOBS):
             if now >= self._next_at.get(place, now):
                 self._next_at[place] = now + period
-                _do(chore, now=now)
+                _do(job, now=now)
 
 
 def main() -> None:
     stop = threading.Event()
-    stopping.set_on_signals(stop)
+    stop_signals.set_on_signals(stop)
     logger.info("sweeping every %s s", settings.SWEEP_SECONDS)
-    metrics_port.serve()
-    rota = Rota()
+    exporter.serve()
+    schedule = Schedule()
     while not stop.wait(settings.SWEEP_SECONDS):
         now = timezone.now()
         try:
             close_old_connections()
             _do(sweep_and_beat, now=now)
-            rota.work(now=now)
+            schedule.work(now=now)
         except (OperationalError, InterfaceError) as error:
-            logger.warning("the database is away: %s", error)
-        except Exception:  # the net must not tear over one row
+            logger.warning("the database is unavailable: %s", error)
+        except Exception:  # one bad row must not end the sweeper
             logger.exception("sweep raised")
     logger.info("stopped")
 

@@ -1,11 +1,11 @@
--- The two roles of the shop, and what each may do. Run by a superuser in the shop's database; a repeat
--- changes nothing, and a database of an older version, where one role did all, is handed over.
+-- The two roles of the shop and their privileges. A superuser runs this in the shop's database. A repeat
+-- changes nothing. In a database of an older version, which had one role, the tables get their owner.
 --
---   pakka_owner   owns the database and its tables: `migrate` alone connects as it
---   pakka_app     reads and writes rows: every process of the shop connects as it. It makes no tables,
---                 reads no files, starts no programs, and cannot disable the triggers of the audit trail
+--   pakka_owner   owns the database and its tables; only `migrate` connects as it
+--   pakka_app     reads and writes rows; every process of the shop connects as it. It cannot create
+--                 tables, read files, start programs, or disable the triggers of the audit log
 --
--- Passwords, where the server asks for them: PGOPTIONS="-c pakka.owner_password=… -c pakka.app_password=…"
+-- Passwords, if the server requires them: PGOPTIONS="-c pakka.owner_password=… -c pakka.app_password=…"
 DO $$
 DECLARE
     role_name text;
@@ -35,7 +35,7 @@ BEGIN
         REVOKE CREATE ON SCHEMA public FROM PUBLIC;
     END IF;
 
-    -- Tables, views and sequences; a sequence of a column goes with its table.
+    -- Tables, views and sequences, but not the sequences of columns, which belong to their table.
     FOR found IN
         SELECT oid::regclass AS name FROM pg_class
         WHERE relnamespace = 'public'::regnamespace AND relkind IN ('r', 'p', 'v', 'm', 'S')
@@ -54,7 +54,7 @@ BEGIN
         EXECUTE format('ALTER ROUTINE %s OWNER TO pakka_owner', found.name);
     END LOOP;
 
-    -- What is there, and what migrations will add.
+    -- The existing tables and sequences, and those that migrations will add.
     FOR found IN
         SELECT oid::regclass AS name FROM pg_class
         WHERE relnamespace = 'public'::regnamespace AND relkind IN ('r', 'p', 'v')

@@ -1,4 +1,4 @@
-"""The list of checkouts, in which any is found, and the page of one, which says all about it."""
+"""The list of checkouts, and the page with everything about one."""
 
 from __future__ import annotations
 
@@ -19,18 +19,20 @@ from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
 from shop import roles
-from shop.admin.lookup import MIN_CHARS, Lookup, buyers_of, orders_of
+from shop.admin.actions import ActionMixin, Button, StaffAction
 from shop.admin.masking import masked
-from shop.admin.mends import Button, Mend, Mendable
-from shop.admin.parts import InRupees, Listing, ReadOnly, choice_filter, pill, took
-from shop.checkout import dossier, holds, jobs, mending
-from shop.checkout.attempts import FailedAttempt
-from shop.checkout.dossier import Dossier
+from shop.admin.search import SearchMixin
+from shop.admin.widgets import InRupees, Listing, ReadOnly, badge, choice_filter
+from shop.checkout import holds, jobs
+from shop.checkout.failed_attempts import FailedAttempt
 from shop.checkout.jobs import CheckoutJob
-from shop.checkout.states import MOVES, STEP_OF, State
-from shop.checkout.trail import AuditEntry
+from shop.checkout.states import OPEN, STEP_OF, WITH_TASK, State
+from shop.operations import actions, detail, search
+from shop.operations.audit_log import AuditEntry
+from shop.operations.detail import CheckoutDetail
+from shop.operations.durations import format_duration
 from shop.payments.inbox import InboxEvent
-from shop.redaction import redacted
+from shop.telemetry.redaction import redacted
 
 FAILURE_CODES = (
     "cart_empty", "cart_changed", "price_changed", "product_unavailable", "out_of_stock",
@@ -43,11 +45,10 @@ AGES = {
     "week": ("Last week", timedelta(days=7)),
     "any": ("Any", None),
 }
-UUID_CHARS = 32
 
 
 class StuckFilter(admin.SimpleListFilter):
-    title = "stuck"
+    title = "progress"
     parameter_name = "stuck"
 
     def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
@@ -60,7 +61,7 @@ class StuckFilter(admin.SimpleListFilter):
 
 
 class StepFilter(admin.SimpleListFilter):
-    """Which step looks at it next."""
+    """By the step that processes the checkout next."""
 
     title = "step"
     parameter_name = "step"
@@ -73,34 +74,42 @@ class StepFilter(admin.SimpleListFilter):
         return queryset.filter(state__in=states) if states else queryset
 
 
-# Of these parameters each narrows the list to rows that an index finds, whatever their age.
-NARROWING = frozenset({"q", "stuck", "step", "state__exact"})
+class FailureFilter(choice_filter("error_code", FAILURE_CODES, "failure")):  # type: ignore[misc]
+    """By why the checkout failed; `state` lets the index of ended checkouts serve it."""
+
+    def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
+        found = super().queryset(request, queryset)
+        return found.filter(state=State.FAILED) if self.value() else found
+
+
+# Each of these parameters limits the list to rows that an index finds, whatever their age.
+INDEXED = frozenset({"q", "stuck", "step", "state__exact"})
 
 
 class AgeFilter(admin.SimpleListFilter):
     """
-    Unasked, the list shows the last day, and of failures the last week. All ages are offered where
-    a name or a state is asked for, too: else the whole table would be read and sorted.
+    By default the list shows the last day, or the last week of one kind of failure. "Any" is
+    offered together with a search or an indexed filter; alone it would sort the whole table.
     """
 
     title = "age"
     parameter_name = "age"
 
     def __init__(self, request: HttpRequest, params: Any, model: Any, model_admin: Any) -> None:
-        self.is_narrow = bool(NARROWING & set(request.GET))  # before: it decides what is offered
+        self.is_indexed = bool(INDEXED & set(request.GET))  # `super` calls `lookups`
         super().__init__(request, params, model, model_admin)
         fallback = "week" if "error_code__exact" in request.GET else "day"
-        self.unasked = "any" if self.is_narrow else fallback
+        self.default = "any" if self.is_indexed else fallback
 
     def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
         return [(slug, label) for slug, (label, _) in AGES.items() if slug in self._offered()]
 
     def _offered(self) -> set[str]:
-        return set(AGES) if self.is_narrow else set(AGES) - {"any"}
+        return set(AGES) if self.is_indexed else set(AGES) - {"any"}
 
     def chosen(self) -> str:
         value = self.value()
-        return value if value in self._offered() else self.unasked
+        return value if value in self._offered() else self.default
 
     def choices(self, changelist: Any) -> Any:
         for slug, label in self.lookup_choices:
@@ -115,103 +124,79 @@ class AgeFilter(admin.SimpleListFilter):
         return queryset.filter(created_at__gte=timezone.now() - age) if age else queryset
 
 
-def matches(term: str) -> Q:
-    """
-    Checkouts that go by this: an id or its beginning, an order number, an id of Razorpay's, the
-    beginning of an e-mail address. Each by an index.
-    """
-    if len(term) < MIN_CHARS:
-        return Q(pk__in=[])
-    if orders := orders_of(term):
-        return Q(order_id__in=orders)
-    return _id_begins(term) | Q(owner_id__in=buyers_of(term))
-
-
-def _id_begins(term: str) -> Q:
-    digits = term.lower().replace("-", "")
-    if len(digits) > UUID_CHARS or not all(it in "0123456789abcdef" for it in digits):
-        return Q(pk__in=[])
-    first = uuid.UUID(hex=digits.ljust(UUID_CHARS, "0"))
-    last = uuid.UUID(hex=digits.ljust(UUID_CHARS, "f"))
-    return Q(pk__gte=first, pk__lte=last)
-
-
 def may_retry(job: CheckoutJob) -> bool:
-    return job.state in mending.MOVING
+    return job.state in WITH_TASK
 
 
 def may_cancel(job: CheckoutJob) -> bool:
-    return State.CANCELLED in MOVES[State(job.state)]
+    return State(job.state) in OPEN
 
 
 def is_in_review(job: CheckoutJob) -> bool:
     return job.state == State.IN_REVIEW
 
 
-def _left(job: CheckoutJob) -> tuple[int, str]:
-    return dossier.left(job)
-
-
 def _refund(job: CheckoutJob, by: Any, amount_paise: int | None) -> AuditEntry:
     assert job.order is not None
-    return mending.refund(job.order, amount_paise=amount_paise, by=by).entry
+    return actions.refund(job.order, amount_paise=amount_paise, by=by).entry
 
 
-MENDS = (
-    Mend(
+ACTIONS = (
+    StaffAction(
         "retry",
         "Retry now",
-        "Its step looks at it at once, and its attempts are counted anew.",
-        roles.MEND,
+        "A worker runs the next step of this checkout at once. The count of failed attempts starts"
+        " at zero again.",
+        roles.OPERATE,
         may_retry,
-        lambda job, by, _: mending.retry(job.pk, by=by),
+        lambda job, by, _: actions.retry(job.pk, by=by),
     ),
-    Mend(
-        "ask",
+    StaffAction(
+        "poll",
         "Ask Razorpay now",
-        "Razorpay is asked what became of its money, and the checkout follows the answer.",
-        roles.MEND,
-        lambda job: job.order_id is not None and job.state not in mending.MOVING,
-        lambda job, by, _: mending.ask(job.pk, by=by),
+        "Asks Razorpay for the payments of this checkout, and updates the checkout accordingly.",
+        roles.OPERATE,
+        lambda job: job.order_id is not None and job.state not in WITH_TASK,
+        lambda job, by, _: actions.poll(job.pk, by=by),
     ),
-    Mend(
+    StaffAction(
         "accept",
         "Accept the money",
-        "The money is taken as it is, whatever its amount: the order is paid, its units are sold,"
-        " its cases are closed.",
-        roles.MEND,
+        "Accepts the payment although its amount or currency differs: the order is paid, its units"
+        " are sold, and its cases are closed.",
+        roles.OPERATE,
         is_in_review,
-        lambda job, by, _: mending.accept_money(job.pk, by=by),
+        lambda job, by, _: actions.accept_money(job.pk, by=by),
     ),
-    Mend(
-        "give-back",
-        "Give the money back",
-        "All captured money of this checkout goes back to the buyer, its units return to the shelf,"
-        " its cases are closed. If all has gone back already, the checkout ends.",
+    StaffAction(
+        "refund-all",
+        "Refund everything",
+        "Refunds all captured money of this checkout to the buyer. Its units can be sold again, and"
+        " its cases are closed. If nothing is left to refund, this ends the checkout.",
         roles.REFUND,
         is_in_review,
-        lambda job, by, _: mending.give_back(job.pk, by=by),
-        is_grave=True,
+        lambda job, by, _: actions.refund_all(job.pk, by=by),
+        is_destructive=True,
     ),
-    Mend(
+    StaffAction(
         "refund",
         "Refund",
-        "Money of this paid order goes back to the buyer: a part, or all that is left. The order"
-        " stays paid, its units stay sold.",
+        "Refunds money of this paid order to the buyer: a part, or all that is left. The order"
+        " stays paid, and its units stay sold.",
         roles.REFUND,
         lambda job: job.state == State.PAID,
         _refund,
-        left=_left,
-        is_grave=True,
+        max_amount=detail.refundable,
+        is_destructive=True,
     ),
-    Mend(
+    StaffAction(
         "cancel",
         "Cancel and release",
-        "The checkout ends unpaid, and its units return to the shelf. The buyer may order again.",
-        roles.MEND,
+        "Ends this checkout unpaid. Its units can be sold again, and the buyer can order again.",
+        roles.OPERATE,
         may_cancel,
-        lambda job, by, _: mending.cancel(job.pk, by=by),
-        is_grave=True,
+        lambda job, by, _: actions.cancel(job.pk, by=by),
+        is_destructive=True,
     ),
 )
 
@@ -231,35 +216,35 @@ class ShownAttempt:
 
 
 @admin.register(CheckoutJob)
-class CheckoutJobAdmin(InRupees, ReadOnly, Mendable, Lookup, Listing):
-    list_display = ("short_id", "standing", "buyer", "number", "amount", "age")
+class CheckoutJobAdmin(InRupees, ReadOnly, ActionMixin, SearchMixin, Listing):
+    list_display = ("short_id", "state_and_step", "buyer", "number", "amount", "age")
     list_filter = (
         StuckFilter,
         choice_filter("state", State),
         StepFilter,
         AgeFilter,
-        choice_filter("error_code", FAILURE_CODES, "failure"),
+        FailureFilter,
     )
     search_help_text = (
-        "Checkout id or its beginning, order number (which is Razorpay's receipt), order_…, pay_…"
-        " or rfnd_…, e-mail"
+        "Checkout id or its beginning, order number (the receipt at Razorpay), order_…, pay_… or"
+        " rfnd_…, e-mail address"
     )
     list_select_related = ("order", "owner")
     ordering = ("-created_at",)
     sortable_by = ("age", "amount")
-    mends = MENDS
+    staff_actions = ACTIONS
 
     def matches(self, term: str) -> Q:
-        return matches(term)
+        return search.checkouts(term)
 
     @admin.display(description="checkout")
     def short_id(self, job: CheckoutJob) -> str:
         return str(job.pk)[:8]
 
     @admin.display(description="state")
-    def standing(self, job: CheckoutJob) -> SafeString:
-        """Its state, and beneath it why it failed, or at which step it is."""
-        return format_html('{}<span class="beneath">{}</span>', pill(job.state), _beneath(job))
+    def state_and_step(self, job: CheckoutJob) -> SafeString:
+        """The state, and below it the reason of the failure or the current step."""
+        return format_html('{}<span class="below">{}</span>', badge(job.state), _below(job))
 
     def buyer(self, job: CheckoutJob) -> str:
         return job.email or str(job.owner)
@@ -270,7 +255,7 @@ class CheckoutJobAdmin(InRupees, ReadOnly, Mendable, Lookup, Listing):
 
     @admin.display(ordering="created_at")
     def age(self, job: CheckoutJob) -> str:
-        return took(timezone.now() - job.created_at)
+        return format_duration(timezone.now() - job.created_at)
 
     def change_view(
         self,
@@ -279,34 +264,34 @@ class CheckoutJobAdmin(InRupees, ReadOnly, Mendable, Lookup, Listing):
         form_url: str = "",
         extra_context: dict[str, Any] | None = None,
     ) -> HttpResponse:
-        """All about one checkout. Nothing can be posted here; see `mend_view`."""
+        """Everything about one checkout. Read-only; actions are posted to `action_view`."""
         if request.method not in ("GET", "HEAD") or not self.has_view_permission(request):
             raise PermissionDenied
         try:
-            found = dossier.read(uuid.UUID(object_id))
+            found = detail.read(uuid.UUID(object_id))
         except (ValueError, CheckoutJob.DoesNotExist):
             raise Http404 from None
         now = timezone.now()
         return TemplateResponse(
             request,
-            "admin/shop/checkoutjob/dossier.html",
+            "admin/shop/checkoutjob/detail.html",
             {
                 **self.admin_site.each_context(request),
                 "title": f"Checkout {found.job.pk}",
                 "opts": self.opts,
                 "media": self.media,
-                "it": found,
+                "detail": found,
                 "job": found.job,
                 "buttons": self.buttons(request, found.job),
-                "parts": self._parts(request, found),
+                "related_actions": self._related_actions(request, found),
                 "last_error": redacted(found.job.last_error),
                 "failed_attempts": [
-                    ShownAttempt(it, redacted(it.gist), redacted(it.error))
-                    for it in found.failed_attempts
+                    ShownAttempt(attempt, redacted(attempt.gist), redacted(attempt.error))
+                    for attempt in found.failed_attempts
                 ],
                 "events": [
-                    ShownEvent(it, masked(bytes(it.body)), redacted(it.last_error))
-                    for it in found.events
+                    ShownEvent(event, masked(bytes(event.body)), redacted(event.last_error))
+                    for event in found.events
                 ],
                 "flower_url": flower_search(found.job.pk),
                 "is_stuck": jobs.stuck(now=now).filter(pk=found.job.pk).exists(),
@@ -315,17 +300,19 @@ class CheckoutJobAdmin(InRupees, ReadOnly, Mendable, Lookup, Listing):
             },
         )
 
-    def _parts(self, request: HttpRequest, found: Dossier) -> list[tuple[str, list[Button]]]:
-        """Its payments, refunds, cases and events that wait to be mended on their own."""
-        parts = []
-        for row in (*found.authorized, *found.failed_refunds, *found.cases, *found.dead_events):
+    def _related_actions(
+        self, request: HttpRequest, found: CheckoutDetail
+    ) -> list[tuple[str, list[Button]]]:
+        """The buttons of its payments, refunds, cases and webhooks that need an action."""
+        related = []
+        for row in (*found.authorized, *found.failed_refunds, *found.cases, *found.given_up_events):
             page = self.admin_site.get_model_admin(type(row))
-            if isinstance(page, Mendable) and (buttons := page.buttons(request, row)):
-                parts.append((str(row), buttons))
-        return parts
+            if isinstance(page, ActionMixin) and (buttons := page.buttons(request, row)):
+                related.append((str(row), buttons))
+        return related
 
 
-def _beneath(job: CheckoutJob) -> str:
+def _below(job: CheckoutJob) -> str:
     if job.error_code:
         return job.error_code
     step = STEP_OF.get(State(job.state), "")
@@ -334,10 +321,10 @@ def _beneath(job: CheckoutJob) -> str:
 
 def flower_search(checkout_id: uuid.UUID) -> str:
     """
-    Flower's list of tasks, narrowed to those that name this checkout.
+    The URL of Flower's list of tasks, limited to the tasks of this checkout.
 
-    Its page takes no free text, but `name=` is put before a search that may be any: two terms, so
-    that tasks of both kinds are found.
+    The list has no parameter for free text, but it puts `name:` before any value of `name`. The two
+    terms find the tasks `checkout.…` and `payments.…` that have the id in their arguments.
     """
     search = f"checkout. {checkout_id} OR name:payments. {checkout_id}"
     return f"{settings.FLOWER_URL}/tasks?name={quote(search)}"

@@ -1,8 +1,8 @@
 """
-A webhook's body as operations may read it: what is about money stays, what is about people goes.
+Mask the body of a webhook for staff: fields about money are shown, personal data is hidden.
 
-By a list of what is shown, so that a field which Razorpay adds tomorrow is hidden until somebody
-has looked at it. The bytes are kept as they came.
+`SHOWN` lists the fields to show, so that a field which Razorpay adds is hidden until somebody adds
+it here. The stored body is not changed.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from shop.redaction import redacted
+from shop.telemetry.redaction import redacted
 
 SHOWN = frozenset(
     [
@@ -63,22 +63,24 @@ SHOWN = frozenset(
         "batch_id",
     ]
 )
-WHOLE = frozenset({"notes", "customer_details", "address", "billing_address", "shipping_address"})
-SHORTEST = 6  # of a text whose first and last characters may be shown
+HIDDEN_WHOLE = frozenset(
+    {"notes", "customer_details", "address", "billing_address", "shipping_address"}
+)
+MIN_HIDDEN_CHARS = 6  # a shorter text is masked completely
 
 
 def masked(body: bytes) -> str:
-    """Pretty JSON for people. What is not JSON is described, for nobody knows what is in it."""
+    """Indented JSON. A body that is not JSON is described, not shown: it may contain anything."""
     try:
         event = json.loads(body)
     except (ValueError, RecursionError):
-        return f"{len(body)} bytes that are not JSON; they are kept as they came."
+        return f"{len(body)} bytes that are not JSON. They are stored unchanged."
     return json.dumps(_mask(event), indent=2, ensure_ascii=False)
 
 
 def _mask(value: Any, key: str = "") -> Any:
-    if key in WHOLE and value:
-        return "not shown"
+    if key in HIDDEN_WHOLE and value:
+        return "hidden"
     if isinstance(value, dict):
         return {name: _mask(item, name) for name, item in value.items()}
     if isinstance(value, list):
@@ -91,4 +93,4 @@ def _mask(value: Any, key: str = "") -> Any:
 
 
 def _hidden(text: str) -> str:
-    return f"{text[0]}*****{text[-1]}" if len(text) >= SHORTEST else "*****"
+    return f"{text[0]}*****{text[-1]}" if len(text) >= MIN_HIDDEN_CHARS else "*****"

@@ -1,4 +1,4 @@
-"""Register, sign in and out, refresh, or go on as a guest. A guest's cart comes along."""
+"""Register, sign in and out, refresh tokens, or shop as a guest."""
 
 from __future__ import annotations
 
@@ -16,15 +16,16 @@ from rest_framework.response import Response
 from rest_framework.views import APIView
 from rest_framework_simplejwt.exceptions import AuthenticationFailed
 
-from shop import accounts, merging
-from shop.api import guessing
-from shop.api.auth import presented_guest_id, signed_in, tokens, verified_refresh
+from shop import accounts
+from shop.api import login_throttle
+from shop.api.auth import issue_tokens, presented_guest_id, session_user, verify_refresh
 from shop.api.errors import CHALLENGE, ApiError
-from shop.api.limits import Throttle
 from shop.api.openapi import THROTTLED, WITH_BODY, refusals
+from shop.api.throttling import Throttle
+from shop.checkout import guests
 
-SHORTEST_PASSWORD_CHARS = 8  # as MinimumLengthValidator has it
-LONGEST_PASSWORD_CHARS = 128  # hashing costs by length
+MIN_PASSWORD_CHARS = 8  # as MinimumLengthValidator has it
+MAX_PASSWORD_CHARS = 128  # hashing costs by length
 
 
 class Tokens(serializers.Serializer):
@@ -33,7 +34,7 @@ class Tokens(serializers.Serializer):
 
 
 class EmailField(serializers.EmailField):
-    """Normalised before its length is checked: some letters grow in lower case."""
+    """Normalised before the length check: some letters become longer in lower case."""
 
     def to_internal_value(self, data: Any) -> str:
         return accounts.normalise_email(super().to_internal_value(data))
@@ -41,15 +42,15 @@ class EmailField(serializers.EmailField):
 
 class Credentials(serializers.Serializer):
     email = EmailField(max_length=254)
-    password = serializers.CharField(max_length=LONGEST_PASSWORD_CHARS, trim_whitespace=False)
+    password = serializers.CharField(max_length=MAX_PASSWORD_CHARS, trim_whitespace=False)
 
 
 class NewAccount(Credentials):
     password = serializers.CharField(
-        min_length=SHORTEST_PASSWORD_CHARS,
-        max_length=LONGEST_PASSWORD_CHARS,
+        min_length=MIN_PASSWORD_CHARS,
+        max_length=MAX_PASSWORD_CHARS,
         trim_whitespace=False,
-        help_text="Not a common one, not like the e-mail address, and not digits alone.",
+        help_text="Not a common password, not similar to the e-mail address, not only digits.",
     )
 
     def validate(self, attrs: dict[str, str]) -> dict[str, str]:
@@ -61,19 +62,19 @@ class NewAccount(Credentials):
 
 
 class AccountView(APIView):
-    authentication_classes = ()  # a guest's token is welcome, and a stale one no hindrance
+    authentication_classes = ()  # a guest's token is optional, and an expired one is ignored
     permission_classes = ()
     throttle_classes = (Throttle,)
     throttle_scope = "sign_in"
 
     def get_authenticate_header(self, request: Request) -> str:
-        return CHALLENGE  # without it DRF answers 403 where it means 401
+        return CHALLENGE  # without a challenge DRF turns a 401 into a 403
 
 
 class Register(AccountView):
     """
-    Open an account. With a guest's token, what is the guest's becomes the account's, cart and all,
-    and the guest's tokens end.
+    Open an account. With a guest's token, the guest's cart, checkouts and orders become the
+    account's, and the guest's tokens are no longer valid.
     """
 
     @extend_schema(
@@ -82,17 +83,17 @@ class Register(AccountView):
     def post(self, request: Request) -> Response:
         given = NewAccount(data=request.data)
         given.is_valid(raise_exception=True)
-        user = merging.register(
+        user = guests.register(
             **given.validated_data, guest_id=presented_guest_id(request), now=timezone.now()
         )
-        guessing.know(given.validated_data["email"], request)
-        return Response(tokens(user), status=status.HTTP_201_CREATED)
+        login_throttle.remember_address(given.validated_data["email"], request)
+        return Response(issue_tokens(user), status=status.HTTP_201_CREATED)
 
 
 class SignIn(AccountView):
     """
-    Get tokens. With a guest's token, what is in the guest's cart moves into the account's, and the
-    guest's tokens end.
+    Get tokens. With a guest's token, the guest's cart is added to the account's, the guest's
+    checkouts and orders become the account's, and the guest's tokens are no longer valid.
     """
 
     @extend_schema(
@@ -102,26 +103,26 @@ class SignIn(AccountView):
         given = Credentials(data=request.data)
         given.is_valid(raise_exception=True)
         email = given.validated_data["email"]
-        if seconds := guessing.wait_seconds(email, request):
+        if seconds := login_throttle.count_attempt(email, request):
             raise exceptions.Throttled(seconds)
         user = authenticate(request, username=email, password=given.validated_data["password"])
         if not isinstance(user, accounts.User):
             raise ApiError(401, "bad_credentials", "E-mail address or password is wrong.")
-        guessing.right(email, request)
+        login_throttle.succeeded(email, request)
         if guest_id := presented_guest_id(request):
-            merging.merge_guest(guest_id=guest_id, into_id=user.pk, now=timezone.now())
-        return Response(tokens(user))
+            guests.merge_guest(guest_id=guest_id, into_id=user.pk, now=timezone.now())
+        return Response(issue_tokens(user))
 
 
 class Guest(AccountView):
-    """Shop without an account."""
+    """Get tokens of a new guest, to shop without an account."""
 
     throttle_scope = "guest"
 
     @extend_schema(request=None, responses={201: Tokens} | refusals(THROTTLED))
     def post(self, request: Request) -> Response:
         guest = accounts.create_guest(now=timezone.now())
-        return Response(tokens(guest), status=status.HTTP_201_CREATED)
+        return Response(issue_tokens(guest), status=status.HTTP_201_CREATED)
 
 
 class RefreshIn(serializers.Serializer):
@@ -141,9 +142,9 @@ class Refresh(RefreshView):
         request=RefreshIn, responses={200: Access} | refusals(*WITH_BODY, 401, THROTTLED)
     )
     def post(self, request: Request) -> Response:
-        """A new access token for a refresh token, unless its session has ended."""
-        refresh = verified_refresh(_given_refresh(request))
-        signed_in(refresh)
+        """A new access token for a refresh token whose session has not ended."""
+        refresh = verify_refresh(_given_refresh(request))
+        session_user(refresh)
         return Response({"access": str(refresh.access_token)})
 
 
@@ -151,12 +152,12 @@ class SignOut(RefreshView):
     @extend_schema(request=RefreshIn, responses={204: None} | refusals(*WITH_BODY, THROTTLED))
     def post(self, request: Request) -> Response:
         """
-        End every session of the user, on all devices. 204 also for a token that had ended before.
+        End every session of the user, on all devices. 204 also if the session had ended before.
 
-        Access tokens open what is the buyer's own until they run out, and nothing of staff.
+        Access tokens of a buyer stay valid until they expire; those of staff are refused at once.
         """
         with suppress(AuthenticationFailed):
-            accounts.sign_out(signed_in(verified_refresh(_given_refresh(request))).pk)
+            accounts.sign_out(session_user(verify_refresh(_given_refresh(request))).pk)
         return Response(status=status.HTTP_204_NO_CONTENT)
 
 

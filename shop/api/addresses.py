@@ -1,4 +1,4 @@
-"""An Indian postal address, checked kindly: people type phones and PINs with spaces."""
+"""An Indian postal address. Phone and PIN may contain spaces, dots, dashes and brackets."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ import re
 from rest_framework import serializers
 
 NOT_A_DIGIT = re.compile(r"[\s().-]")
-# As people type them: six digits of which the first is the postal zone, and ten digits with or
-# without the country. No two gaps stand beside each other, or a long one would take for ever.
+# A PIN has six digits and begins with the postal zone; a mobile number has ten, with or without the
+# country code. No two gaps are adjacent, or a long gap would take exponential time to match.
 _GAP = r"[\s().-]*"
 TYPED_PIN = rf"^{_GAP}[1-9](?:{_GAP}[0-9]){{5}}{_GAP}$"
 TYPED_PHONE = rf"^{_GAP}(?:(?:\+{_GAP})?9{_GAP}1{_GAP}|0{_GAP})?[6-9](?:{_GAP}[0-9]){{9}}{_GAP}$"
@@ -38,5 +38,5 @@ class AddressSerializer(serializers.Serializer):
         return "IN"
 
     def validate_phone(self, value: str) -> str:
-        """:return: +91 and ten digits, as Razorpay's form takes it."""
+        """:return: +91 and ten digits, as Razorpay's form expects it."""
         return f"+91{NOT_A_DIGIT.sub('', value)[-10:]}"

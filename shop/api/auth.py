@@ -1,8 +1,9 @@
 """
-Bearer tokens, stateless: who calls stands in the signed token, so no query is needed for it.
+Stateless bearer tokens: the signed token names the caller, so authentication needs no query.
 
-Each token also carries the `session_hash` of its user. A refresh token and a call of staff are
-refused when it is no longer theirs (`signed_in`); an access token of a buyer lives to its end.
+Each token also carries the `session_hash` of its user. Refresh tokens and calls by staff are
+refused once the user's hash has changed (`session_user`); a buyer's access token is valid until it
+expires.
 """
 
 from __future__ import annotations
@@ -20,19 +21,20 @@ from rest_framework_simplejwt.models import TokenUser
 from rest_framework_simplejwt.tokens import AccessToken, RefreshToken, Token
 from rest_framework_simplejwt.utils import aware_utcnow
 
-from shop.accounts import NoSuchBuyer, User
+from shop.accounts import User
 
 SESSION_ENDED = "This session has ended. Please sign in again."
-TOKENS_REMEMBERED = 4096  # by each process, at a kilobyte each
+MAX_CACHED_TOKENS = 4096  # per process, about 1 KB each
 
 
-@lru_cache(maxsize=TOKENS_REMEMBERED)
-def _verified(raw_token: bytes) -> AccessToken:
+@lru_cache(maxsize=MAX_CACHED_TOKENS)
+def _verify(raw_token: bytes) -> AccessToken:
     """
-    A storefront that polls sends one token again and again: its signature is checked once, its end
-    every time.
+    Verify a token's signature once per process; the caller checks the expiry each time.
 
-    :raises TokenError: it is not ours, or was over when it first came.
+    A polling storefront sends the same token with every request (docs/decisions/speed.md).
+
+    :raises TokenError: the token is not genuine, or had expired at the first call.
     """
     return AccessToken(raw_token)  # type: ignore[arg-type]
 
@@ -42,10 +44,10 @@ class BearerToken(JWTStatelessUserAuthentication):
 
     def get_validated_token(self, raw_token: bytes) -> Token:
         try:
-            token = _verified(raw_token)
+            token = _verify(raw_token)
             token.check_exp(current_time=aware_utcnow())
         except TokenError:
-            return super().get_validated_token(raw_token)  # which says what is wrong with it
+            return super().get_validated_token(raw_token)  # raises the specific error
         return token
 
     def get_user(self, validated_token: Token) -> TokenUser:  # type: ignore[override]
@@ -64,21 +66,21 @@ class BearerTokenScheme(OpenApiAuthenticationExtension):  # type: ignore[no-unty
 
 
 def caller_id(request: Request) -> int:
-    """The id of the user whose token came with the request."""
+    """The user id in the request's token."""
     return int(str(request.user.pk))
 
 
 def buyer_of(request: HttpRequest) -> TokenUser | None:
-    """Whose good token came with a request that DRF has not seen. None without one."""
+    """The user of a request that has not passed through DRF; None without a valid token."""
     try:
-        found = BearerToken().authenticate(cast("Request", request))  # it reads headers alone
+        found = BearerToken().authenticate(cast("Request", request))  # reads only headers
     except (AuthenticationFailed, InvalidToken):
         return None
     return cast("TokenUser", found[0]) if found else None
 
 
 def presented_guest_id(request: Request) -> int | None:
-    """The guest whose token came with a sign-in. No token, or a bad one, is no guest."""
+    """The id of the guest whose token came with a sign-in; None without a valid guest token."""
     try:
         found = BearerToken().authenticate(request)
     except (AuthenticationFailed, InvalidToken):
@@ -88,11 +90,11 @@ def presented_guest_id(request: Request) -> int | None:
     return int(found[0].pk)
 
 
-def signed_in(token: Token) -> User:
+def session_user(token: Token) -> User:
     """
-    The user of a token, if their session has not ended since it was made. One query.
+    Return the user of a token, unless the session has ended since it was issued. One query.
 
-    :raises AuthenticationFailed: they were deleted or switched off, have another password, or have
+    :raises AuthenticationFailed: the user was deleted or deactivated, changed the password, or
         signed out.
     """
     user = User.objects.filter(pk=int(token["user_id"])).first()
@@ -105,26 +107,16 @@ def signed_in(token: Token) -> User:
     return user
 
 
-def refuse_ended(request: Request) -> None:
-    """
-    For where nothing of the caller's was found: of an ended guest everything is the account's now.
-
-    :raises NoSuchBuyer: the caller was deleted, switched off or merged.
-    """
-    if not User.objects.filter(pk=caller_id(request), is_active=True).exists():
-        raise NoSuchBuyer(caller_id(request))
-
-
-def verified_refresh(raw_token: str) -> RefreshToken:
-    """:raises InvalidToken: it is not ours, not for refreshing, or over."""
+def verify_refresh(raw_token: str) -> RefreshToken:
+    """:raises InvalidToken: the token is not genuine, not a refresh token, or expired."""
     try:
         return RefreshToken(raw_token)  # type: ignore[arg-type]
     except TokenError as error:
         raise InvalidToken(str(error)) from error
 
 
-def tokens(user: User) -> dict[str, str]:
-    """A fresh pair of tokens. What they claim is true for as long as they live."""
+def issue_tokens(user: User) -> dict[str, str]:
+    """Issue an access and a refresh token."""
     refresh = RefreshToken.for_user(user)
     refresh["guest"] = user.is_guest
     refresh["staff"] = user.is_staff

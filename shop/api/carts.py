@@ -1,4 +1,4 @@
-"""The caller's own cart. Nobody names a cart to read one, so nobody can read another's."""
+"""The caller's own cart. No request names the cart to read, so nobody can read another's."""
 
 from __future__ import annotations
 
@@ -11,11 +11,10 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
-from shop import carts
+from shop import cart_sync, carts
 from shop.api.auth import caller_id
 from shop.api.errors import ApiError
 from shop.api.etags import is_fresh, quoted
-from shop.api.limits import Throttle
 from shop.api.openapi import (
     ETAG,
     IF_NONE_MATCH,
@@ -25,11 +24,12 @@ from shop.api.openapi import (
     WITH_BODY,
     refusals,
 )
+from shop.api.throttling import Throttle
 from shop.carts import Contents, Line
 from shop.catalogue import Variant
 from shop.money import rupees
 
-LARGEST_ID = 2**63 - 1
+MAX_ID = 2**63 - 1
 
 
 class ItemOut(serializers.Serializer):
@@ -59,17 +59,17 @@ class CartOut(serializers.Serializer):
     items = ItemOut(many=True)
 
 
-@extend_schema_field({"type": "integer", "minimum": 1, "maximum": carts.LINE_UNITS_LIMIT})
+@extend_schema_field({"type": "integer", "minimum": 1, "maximum": carts.MAX_LINE_UNITS})
 class QuantityField(serializers.IntegerField):
-    """The cart itself refuses what is too much, in words for the buyer."""
+    """`carts` refuses a quantity over the limit, with a sentence for the buyer."""
 
 
 class AddIn(serializers.Serializer):
-    product_id = serializers.IntegerField(min_value=1, max_value=LARGEST_ID)
+    product_id = serializers.IntegerField(min_value=1, max_value=MAX_ID)
     variant_id = serializers.IntegerField(
-        min_value=1, max_value=LARGEST_ID, required=False, allow_null=True, default=None
+        min_value=1, max_value=MAX_ID, required=False, allow_null=True, default=None
     )
-    quantity = QuantityField(min_value=1, max_value=LARGEST_ID, default=1)
+    quantity = QuantityField(min_value=1, max_value=MAX_ID, default=1)
 
 
 class AddOut(serializers.Serializer):
@@ -78,19 +78,23 @@ class AddOut(serializers.Serializer):
 
 
 class QuantityIn(serializers.Serializer):
-    quantity = QuantityField(min_value=1, max_value=LARGEST_ID)
+    quantity = QuantityField(min_value=1, max_value=MAX_ID)
 
 
 class SyncEventIn(serializers.Serializer):
     kind = serializers.RegexField(r"^[a-z0-9_.-]{1,40}$")
     cart_id = serializers.IntegerField(
-        min_value=0, max_value=LARGEST_ID, required=False, allow_null=True, default=None
+        min_value=0, max_value=MAX_ID, required=False, allow_null=True, default=None
     )
     cart_version = serializers.IntegerField(
-        min_value=0, max_value=LARGEST_ID, required=False, allow_null=True, default=None
+        min_value=0, max_value=MAX_ID, required=False, allow_null=True, default=None
     )
     detail = serializers.CharField(
-        max_length=500, required=False, allow_blank=True, allow_null=True, default=""
+        max_length=cart_sync.MAX_DETAIL_CHARS,
+        required=False,
+        allow_blank=True,
+        allow_null=True,
+        default="",
     )
 
 
@@ -125,7 +129,7 @@ def _item_json(line: Line) -> dict[str, Any]:
     }
 
 
-def _answer(cart: Contents) -> Response:
+def _respond(cart: Contents) -> Response:
     return Response(cart_json(cart), headers=_headers(cart))
 
 
@@ -147,16 +151,16 @@ class CartView(ChangingView):
         parameters=[IF_NONE_MATCH, ETAG],
     )
     def get(self, request: Request) -> Response:
-        """The cart as it is now. Its `ETag` is its version."""
+        """The cart as it is now. The `ETag` is its version."""
         cart = carts.read(caller_id(request), now=timezone.now())
         if is_fresh(request, cart.version):
             return Response(status=status.HTTP_304_NOT_MODIFIED, headers=_headers(cart))
-        return _answer(cart)
+        return _respond(cart)
 
     @extend_schema(responses={200: CartOut} | refusals(PRIVATE, THROTTLED), parameters=[ETAG])
     def delete(self, request: Request) -> Response:
-        """Take everything out."""
-        return _answer(carts.clear(caller_id(request), now=timezone.now()))
+        """Remove every line."""
+        return _respond(carts.clear(caller_id(request), now=timezone.now()))
 
 
 class AddToCart(ChangingView):
@@ -164,7 +168,7 @@ class AddToCart(ChangingView):
         request=AddIn, responses={200: AddOut} | refusals(*WITH_BODY, PRIVATE, 404, THROTTLED)
     )
     def post(self, request: Request) -> Response:
-        """Put units of a variant in. A repeat adds again; adds at the same moment add up."""
+        """Add units of a variant. A repeat adds again; concurrent adds add up."""
         given = AddIn(data=request.data)
         given.is_valid(raise_exception=True)
         variant = _variant(given.validated_data["product_id"], given.validated_data["variant_id"])
@@ -178,7 +182,7 @@ class AddToCart(ChangingView):
 
 
 def _variant(product_id: int, variant_id: int | None) -> Variant:
-    """The variant meant; it may be left out where the product has but one."""
+    """The variant to add. `variant_id` may be None if the product has only one on sale."""
     on_sale = list(
         Variant.objects.filter(product_id=product_id, product__is_active=True, is_active=True)[:2]
         if variant_id is None
@@ -204,14 +208,14 @@ class CartItemView(ChangingView):
         given = QuantityIn(data=request.data)
         given.is_valid(raise_exception=True)
         quantity = given.validated_data["quantity"]
-        return _answer(
+        return _respond(
             carts.set_quantity(caller_id(request), item_id, quantity=quantity, now=timezone.now())
         )
 
     @extend_schema(responses={200: CartOut} | refusals(PRIVATE, 404, THROTTLED), parameters=[ETAG])
     def delete(self, request: Request, item_id: int) -> Response:
-        """Take a line out."""
-        return _answer(carts.remove(caller_id(request), item_id, now=timezone.now()))
+        """Remove a line."""
+        return _respond(carts.remove(caller_id(request), item_id, now=timezone.now()))
 
 
 class SyncEvents(APIView):
@@ -222,10 +226,10 @@ class SyncEvents(APIView):
         request=SyncEventIn, responses={202: None} | refusals(*WITH_BODY, PRIVATE, THROTTLED)
     )
     def post(self, request: Request) -> Response:
-        """The storefront's copy of the cart was stale: what it saw, and what it did about it."""
+        """Report that the storefront's copy of the cart was stale, and what it did then."""
         given = SyncEventIn(data=request.data)
         given.is_valid(raise_exception=True)
-        carts.report_stale(
+        cart_sync.report_stale(
             caller_id(request),
             kind=given.validated_data["kind"],
             cart_id_seen=given.validated_data["cart_id"],

@@ -1,4 +1,4 @@
-"""What is for sale. Open to everybody."""
+"""Products on sale. Open to everybody."""
 
 from __future__ import annotations
 
@@ -45,12 +45,16 @@ class ProductView(generics.GenericAPIView):
 
 @extend_schema_view(
     get=extend_schema(
-        parameters=[OpenApiParameter("search", str, description="Words in name or description.")],
+        parameters=[
+            OpenApiParameter(
+                "search", str, description="Words that the name or the description must contain."
+            )
+        ],
         responses={200: ProductSerializer(many=True)} | refusals(404),
     )
 )
 class Products(ProductView, generics.ListAPIView):
-    """All products, a page at a time."""
+    """Products on sale, in pages."""
 
     def get_queryset(self) -> QuerySet[Product]:
         return on_sale(search=self.request.query_params.get("search", ""))
@@ -58,4 +62,4 @@ class Products(ProductView, generics.ListAPIView):
 
 @extend_schema_view(get=extend_schema(responses={200: ProductSerializer} | refusals(404)))
 class ProductDetail(ProductView, generics.RetrieveAPIView):
-    """One product with its variants."""
+    """A product with its variants."""

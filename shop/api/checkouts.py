@@ -1,4 +1,4 @@
-"""Post a cart, follow it to paid: the resource the storefront lives on."""
+"""Post a cart as a checkout, follow its status, cancel it."""
 
 from __future__ import annotations
 
@@ -16,12 +16,19 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
+from shop import accounts
 from shop.api import idempotency
 from shop.api.addresses import AddressSerializer
-from shop.api.auth import buyer_of, caller_id, refuse_ended
-from shop.api.carts import LARGEST_ID, cart_json
-from shop.api.errors import ApiError
-from shop.api.limits import Throttle, address_of
+from shop.api.auth import buyer_of, caller_id
+from shop.api.carts import MAX_ID, cart_json
+from shop.api.checkout_status import (
+    CheckoutStatus,
+    conditional_response,
+    resource,
+    snapshot_response,
+    status_response,
+)
+from shop.api.errors import ApiError, first_error
 from shop.api.openapi import (
     ETAG,
     IDEMPOTENCY_KEY,
@@ -35,18 +42,18 @@ from shop.api.openapi import (
     WITH_BODY,
     refusals,
 )
-from shop.api.statuses import CheckoutStatus, answer, answer_if_changed, resource_of, shown
-from shop.checkout import accept, holds, snapshots
+from shop.api.throttling import Throttle, address_of
+from shop.checkout import holds, snapshots, start
 from shop.checkout import status as checkout_status
-from shop.checkout.accept import CartChanged, Seen, Terms
 from shop.checkout.jobs import CheckoutJob
+from shop.checkout.start import CartChanged, ClientView, Terms
 from shop.money import CURRENCY
-from tasks import checkout as checkout_tasks
-from tasks.app import ring
+from tasks.notify import notify
+from tasks.registry import VALIDATE_CART
 
 ADDRESSES = ("shipping_address", "billing_address")
 ANYTHING = "*/*"
-PLAIN_WISHES = frozenset({ANYTHING, "application/json"})  # of an `Accept` header
+ACCEPTS_JSON = frozenset({ANYTHING, "application/json"})  # the common `Accept` headers
 
 
 @extend_schema_field({"type": "string", "enum": ["razorpay"]})
@@ -65,13 +72,13 @@ class CheckoutIn(serializers.Serializer):
     billing_address = AddressSerializer(required=False, allow_null=True, default=None)
     currency = CurrencyField(max_length=8, default=CURRENCY)
     cart_id = serializers.IntegerField(
-        required=False, allow_null=True, default=None, min_value=-LARGEST_ID, max_value=LARGEST_ID
+        required=False, allow_null=True, default=None, min_value=-MAX_ID, max_value=MAX_ID
     )
     cart_version = serializers.IntegerField(
-        required=False, allow_null=True, default=None, min_value=0, max_value=LARGEST_ID
+        required=False, allow_null=True, default=None, min_value=0, max_value=MAX_ID
     )
     expected_total_paise = serializers.IntegerField(
-        required=False, allow_null=True, default=None, min_value=0, max_value=LARGEST_ID
+        required=False, allow_null=True, default=None, min_value=0, max_value=MAX_ID
     )
 
     def validate_payment_method(self, value: str) -> str:
@@ -95,14 +102,14 @@ class Checkouts(generics.GenericAPIView):
 
     @extend_schema(responses={200: CheckoutStatus(many=True)} | refusals(PRIVATE, 404))
     def get(self, request: Request) -> Response:
-        """The caller's own checkouts, the newest first."""
+        """The caller's own checkouts, newest first."""
         owner_id = caller_id(request)
         mine = CheckoutJob.objects.filter(owner_id=owner_id).order_by("-created_at")
         page = self.paginate_queryset(mine.values_list("pk", flat=True))
         if not page:
-            refuse_ended(request)
+            accounts.require_active(caller_id(request))
         shown = snapshots.read_all(page or (), owner_id=owner_id)
-        return self.get_paginated_response([resource_of(job) for job in shown])
+        return self.get_paginated_response([resource(job) for job in shown])
 
     @extend_schema(
         request=CheckoutIn,
@@ -111,14 +118,14 @@ class Checkouts(generics.GenericAPIView):
     )
     def post(self, request: Request) -> Response:
         """
-        Make the caller's cart a checkout. Answers at once; follow `Location` from there.
+        Start a checkout of the caller's cart. Responds at once; poll `Location` for the status.
 
-        The same `Idempotency-Key` and body again give the same checkout. 400 `too_many_units` when
+        The same `Idempotency-Key` and body again give the same checkout. 400 `too_many_units` if
         the cart has more units than one buyer may hold unpaid.
         """
         terms = _validated(request.data)
         try:
-            accepted = accept.accept(
+            accepted = start.start(
                 owner_id=caller_id(request),
                 terms=Terms(
                     payment_method=terms["payment_method"],
@@ -126,7 +133,7 @@ class Checkouts(generics.GenericAPIView):
                     shipping_address=dict(terms["shipping_address"]),
                     billing_address=dict(terms["billing_address"] or terms["shipping_address"]),
                 ),
-                seen=Seen(
+                seen=ClientView(
                     cart_id=terms["cart_id"],
                     cart_version=terms["cart_version"],
                     total_paise=terms["expected_total_paise"],
@@ -140,53 +147,53 @@ class Checkouts(generics.GenericAPIView):
                 409, changed.code, changed.message, {"cart": cart_json(changed.cart)}
             ) from changed
         job_id = accepted.job_id
-        ring(checkout_tasks.VALIDATE_CART, checkout_id=str(job_id))
+        notify(VALIDATE_CART, checkout_id=str(job_id))
         headers = {"Location": checkout_status.links(job_id)["self"]}
         if accepted.made:
-            return shown(accepted.made, status_code=status.HTTP_202_ACCEPTED, **headers)
+            return snapshot_response(accepted.made, status_code=status.HTTP_202_ACCEPTED, **headers)
         if accepted.replayed:
             headers["Idempotent-Replayed"] = "true"
-        return answer(request, job_id, status_code=status.HTTP_202_ACCEPTED, **headers)
+        return status_response(request, job_id, status_code=status.HTTP_202_ACCEPTED, **headers)
 
 
-# Made once: a serializer for each request would copy all of its fields each time.
+# Made once: creating a serializer copies all of its fields.
 _CHECKOUT_IN = CheckoutIn()
 
 
 def _validated(given: Any) -> dict[str, Any]:
-    """Addresses have a code of their own: the storefront shows their errors in the form."""
+    """
+    Validate the body of a POST.
+
+    Errors in an address have the code `address_invalid`, so that the storefront shows them in its
+    form.
+    """
     try:
         return _CHECKOUT_IN.run_validation(given)
     except serializers.ValidationError as error:
         errors = cast("dict[str, Any]", error.detail)
-        wrong = {name: errors[name] for name in ADDRESSES if name in errors}
-        if not wrong:
+        invalid = {name: errors[name] for name in ADDRESSES if name in errors}
+        if not invalid:
             raise
-        field, sentence = _first_error(wrong)
-        raise ApiError(400, "address_invalid", f"{field}: {sentence}", {"fields": wrong}) from error
-
-
-def _first_error(errors: Any) -> tuple[str, str]:
-    path = []
-    while isinstance(errors, dict):
-        name, errors = next(iter(errors.items()))
-        path.append(str(name))
-    return ".".join(path), str(errors[0])
+        field, sentence = first_error(invalid)
+        details = {"fields": invalid}
+        raise ApiError(400, "address_invalid", f"{field}: {sentence}", details) from error
 
 
 class Checkout(APIView):
     def dispatch(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponseBase:
         """
-        A look at one's own checkout goes straight to the rows: storefronts ask for nothing so
-        often, and DRF's way to a view costs as much as the answer. Whatever is unusual, a token
-        that is over, an id of somebody else, goes DRF's way and is refused there.
+        Serve a plain status read without DRF, whose dispatch costs as much as the read itself.
+
+        Storefronts poll the status more often than anything else (docs/decisions/speed.md). Every
+        other case, such as an expired token or an unknown id, takes DRF's path and is refused
+        there.
         """
-        if request.method == "GET" and request.headers.get("Accept", ANYTHING) in PLAIN_WISHES:
+        if request.method == "GET" and request.headers.get("Accept", ANYTHING) in ACCEPTS_JSON:
             buyer = buyer_of(request)
             if buyer is not None:
                 request.user = buyer  # type: ignore[assignment]
                 with suppress(CheckoutJob.DoesNotExist, DatabaseError, InterfaceError):
-                    return answer_if_changed(request, kwargs["job_id"], owner_id=int(buyer.pk))
+                    return conditional_response(request, kwargs["job_id"], owner_id=int(buyer.pk))
         return super().dispatch(request, *args, **kwargs)
 
     @extend_schema(
@@ -194,8 +201,8 @@ class Checkout(APIView):
         parameters=[IF_NONE_MATCH, ETAG, RETRY_AFTER],
     )
     def get(self, request: Request, job_id: uuid.UUID) -> HttpResponse:
-        """Where the checkout stands. `Retry-After` and `poll` say when to ask again."""
-        return answer_if_changed(request, job_id, owner_id=caller_id(request))
+        """The status of a checkout. `Retry-After` and `poll` say when to poll again."""
+        return conditional_response(request, job_id, owner_id=caller_id(request))
 
 
 class Cancel(APIView):
@@ -208,6 +215,6 @@ class Cancel(APIView):
         parameters=[ETAG, RETRY_AFTER],
     )
     def post(self, request: Request, job_id: uuid.UUID) -> Response:
-        """End an unpaid checkout and free its units. A repeat changes nothing."""
-        accept.cancel(owner_id=caller_id(request), job_id=job_id, now=timezone.now())
-        return answer(request, job_id, status_code=status.HTTP_202_ACCEPTED)
+        """Cancel an unpaid checkout and release its units. A repeat changes nothing."""
+        start.cancel(owner_id=caller_id(request), job_id=job_id, now=timezone.now())
+        return status_response(request, job_id, status_code=status.HTTP_202_ACCEPTED)

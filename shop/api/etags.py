@@ -1,4 +1,4 @@
-"""Entity tags that are version numbers."""
+"""Entity tags made of version numbers."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ def quoted(version: int) -> str:
 
 
 def is_fresh(request: HttpRequest | Request, version: int) -> bool:
-    """Whether the caller has this version already, by `If-None-Match` (compared weakly)."""
+    """Whether `If-None-Match` names this version (weak comparison)."""
     given = request.headers.get("If-None-Match", "")
     tags = [tag.strip().removeprefix("W/") for tag in given.split(",")]
     return quoted(version) in tags or "*" in tags

@@ -1,4 +1,4 @@
-"""The `Idempotency-Key` header, the same for every operation that has one."""
+"""The `Idempotency-Key` header."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ PATTERN = r"^[\x21-\x7e](?:[\x20-\x7e]{0,253}[\x21-\x7e])?$"
 
 def key_of(request: Request) -> str:
     """
-    The caller's key; empty without one.
+    Return the caller's key, or an empty string without one.
 
-    :raises ApiError: it is longer, or has other characters, than a key may.
+    :raises ApiError: the key is too long or has other than printable ASCII characters.
     """
     key = request.headers.get("Idempotency-Key", "")
     if key and not re.fullmatch(PATTERN, key):

@@ -1,4 +1,4 @@
-"""What the schema says of every operation: how it refuses, and the headers of its answers."""
+"""Parts of the OpenAPI schema that operations share: error responses and headers."""
 
 from __future__ import annotations
 
@@ -25,22 +25,22 @@ HEADERS_OF_REFUSALS: dict[str, dict[str, Any]] = {
 }
 
 REFUSALS = {
-    400: "Something in the request is wrong; `details` says what.",
-    401: "No token, or one that is not valid any more.",
-    403: "The caller may not do this.",
-    406: "The answer is JSON, and `Accept` wants something else.",
-    404: "There is none, or it belongs to somebody else.",
-    409: "It does not go with how things stand; `code` and `details` say why.",
+    400: "The request is invalid; `details` says why.",
+    401: "No token, or one that is no longer valid.",
+    403: "The caller lacks the permission.",
+    406: "The response is JSON, and `Accept` excludes it.",
+    404: "It does not exist, or belongs to another user.",
+    409: "It conflicts with the current state; `code` and `details` say why.",
     413: "The body is too large.",
     415: "The body is not JSON.",
     422: "The Idempotency-Key was used for another request.",
-    429: "Too often; `Retry-After` says when to try again.",
-    503: "The shop is taking a short break; `Retry-After` says when to try again.",
+    429: "Too many requests; `Retry-After` says when to try again.",
+    503: "Temporarily unavailable; `Retry-After` says when to try again.",
 }
 
 
 class Refusal(serializers.Serializer):
-    """`error` and `message` are the same sentence, fit to be shown; `code` is for programs."""
+    """`error` and `message` are the same sentence, for the buyer; `code` is for programs."""
 
     code = serializers.CharField()
     error = serializers.CharField()
@@ -49,7 +49,7 @@ class Refusal(serializers.Serializer):
 
 
 def refusals(*statuses: int) -> dict[int, OpenApiResponse]:
-    """The refusals an operation has, beside those that any may have."""
+    """The error responses of an operation, with those that every operation can have."""
     return {
         status: OpenApiResponse(Refusal, REFUSALS[status])
         for status in dict.fromkeys((*statuses, *ALWAYS))
@@ -59,12 +59,12 @@ def refusals(*statuses: int) -> dict[int, OpenApiResponse]:
 def complete(
     result: dict[str, Any], generator: object, request: object, public: bool
 ) -> dict[str, Any]:
-    """What holds for all operations: headers of refusals, and that ids and pages begin at 1."""
+    """Postprocessing hook: add headers of errors, and the minimum 1 of ids and pages."""
     for operations in result["paths"].values():
         for operation in operations.values():
             for status, headers in HEADERS_OF_REFUSALS.items():
-                if answer := operation["responses"].get(status):
-                    answer["headers"] = headers
+                if response := operation["responses"].get(status):
+                    response["headers"] = headers
             for parameter in operation.get("parameters", ()):
                 if parameter["in"] != "header" and parameter["schema"]["type"] == "integer":
                     parameter["schema"]["minimum"] = 1
@@ -72,27 +72,32 @@ def complete(
 
 
 def _header(
-    name: str, kind: type | dict[str, Any], says: str, *, on: list[int] | bool
+    name: str, kind: type | dict[str, Any], description: str, *, on: list[int] | bool
 ) -> OpenApiParameter:
-    return OpenApiParameter(name, kind, OpenApiParameter.HEADER, description=says, response=on)
+    return OpenApiParameter(
+        name, kind, OpenApiParameter.HEADER, description=description, response=on
+    )
 
 
 NOT_MODIFIED = {304: OpenApiResponse(description="The caller has this version already.")}
-IF_NONE_MATCH = _header("If-None-Match", str, "The ETag that the caller has.", on=False)
+IF_NONE_MATCH = _header("If-None-Match", str, "The ETag of the caller's copy.", on=False)
 ETAG = _header("ETag", str, "The version, quoted.", on=[200, 202, 304])
 RETRY_AFTER = _header(
     "Retry-After",
     int,
-    "Seconds until asking again makes sense; absent when final.",
+    "Seconds until the next poll; absent when the status is final.",
     on=[200, 202, 304],
 )
-LOCATION = _header("Location", str, "The checkout to follow.", on=[202])
+LOCATION = _header("Location", str, "The URL of the checkout's status.", on=[202])
 REPLAYED = _header(
-    "Idempotent-Replayed", str, "`true`: the very same request came before.", on=[202]
+    "Idempotent-Replayed",
+    str,
+    "`true`: the same request came before, and this is its result.",
+    on=[202],
 )
 IDEMPOTENCY_KEY = _header(
     "Idempotency-Key",
     {"type": "string", "maxLength": idempotency.MAX_CHARS, "pattern": idempotency.PATTERN},
-    "At most 255 printable characters, new for each request.",
+    "At most 255 printable ASCII characters, a new key for each new request.",
     on=False,
 )

@@ -11,10 +11,11 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
+from shop import accounts
 from shop.api.addresses import AddressSerializer
-from shop.api.auth import caller_id, refuse_ended
+from shop.api.auth import caller_id
+from shop.api.checkout_status import BUYER_STATUSES
 from shop.api.openapi import PRIVATE, refusals
-from shop.api.statuses import BUYER_STATUSES
 from shop.checkout.states import BUYER_STATUS, State
 from shop.money import rupees
 from shop.orders import Order, OrderLine
@@ -82,10 +83,10 @@ class Orders(generics.GenericAPIView):
 
     @extend_schema(responses={200: OrderOut(many=True)} | refusals(PRIVATE, 404))
     def get(self, request: Request) -> Response:
-        """The newest first."""
+        """The caller's orders, newest first."""
         page = self.paginate_queryset(_orders_of(request))
         if not page:
-            refuse_ended(request)
+            accounts.require_active(caller_id(request))
         return self.get_paginated_response([order_json(order) for order in page or ()])
 
 

@@ -1,4 +1,4 @@
-"""Reading bodies. Apart from `limits`, because DRF imports parsers before its views."""
+"""The parser of JSON bodies. It has its own module because DRF imports parsers before views."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from rest_framework.parsers import JSONParser
 
 
 class BoundedJSONParser(JSONParser):
-    """JSON that is nested deeper than Python can follow is a bad request, not a fault of ours."""
+    """400 instead of 500 for JSON that is nested deeper than Python's recursion limit."""
 
     def parse(self, stream: Any, *args: Any, **kwargs: Any) -> Any:
         try:

@@ -1,4 +1,4 @@
-"""Money back, by staff."""
+"""Refunds by staff."""
 
 from __future__ import annotations
 
@@ -17,10 +17,9 @@ from rest_framework_simplejwt.tokens import Token
 
 from shop import roles
 from shop.api import idempotency
-from shop.api.auth import caller_id, signed_in
-from shop.api.carts import LARGEST_ID
+from shop.api.auth import caller_id, session_user
+from shop.api.carts import MAX_ID
 from shop.api.errors import ApiError
-from shop.api.limits import Throttle
 from shop.api.openapi import (
     IDEMPOTENCY_KEY,
     PRIVATE,
@@ -29,31 +28,33 @@ from shop.api.openapi import (
     WITH_BODY,
     refusals,
 )
-from shop.checkout import mending
-from shop.checkout.trail import AlreadyDone, Instruction
+from shop.api.throttling import Throttle
 from shop.money import rupees
+from shop.operations import actions
+from shop.operations.audit_log import ActionRequest, AlreadyDone
 from shop.orders import Order
 from shop.payments.refunds import Refund, RefundRefused
-from tasks.app import ring
-from tasks.payments import SEND_REFUNDS
+from tasks.notify import notify
+from tasks.registry import SEND_REFUNDS
 
 
 class MayRefund(BasePermission):
     """
-    Staff with that right, by the database: a token may be older than what became of them. 401 for
-    one from before they signed out or changed their password.
+    Staff with the permission to refund, looked up in the database, because a token may be outdated.
+
+    401 for a token issued before a sign-out or a change of the password.
     """
 
-    message = "Only staff who may send money back can do this."
+    message = "Only staff with the permission to refund can do this."
 
     def has_permission(self, request: Request, view: APIView) -> bool:
-        staff = signed_in(cast("Token", request.auth))
+        staff = session_user(cast("Token", request.auth))
         return staff.is_staff and staff.has_perm(roles.REFUND)
 
 
 class RefundIn(serializers.Serializer):
     amount_paise = serializers.IntegerField(
-        required=False, allow_null=True, default=None, min_value=1, max_value=LARGEST_ID
+        required=False, allow_null=True, default=None, min_value=1, max_value=MAX_ID
     )
     reason = serializers.CharField(max_length=300)
 
@@ -92,10 +93,10 @@ class Refunds(APIView):
     )
     def post(self, request: Request, number: str) -> Response:
         """
-        Give money of a paid order back: a part, or all that is left. Sent to Razorpay at once.
+        Refund a part of a paid order, or all that is left. Sent to Razorpay at once.
 
-        The same `Idempotency-Key` again gives the same refund. Without one a repeat gives back
-        more, as far as there is more: each request is then a refund of its own.
+        The same `Idempotency-Key` again gives the same refund. Without a key each request is a
+        new refund, as long as money is left to refund.
         """
         given = RefundIn(data=request.data)
         given.is_valid(raise_exception=True)
@@ -103,33 +104,37 @@ class Refunds(APIView):
         if order is None:
             raise Http404
         amount_paise = given.validated_data["amount_paise"]
-        by = Instruction(
+        by = ActionRequest(
             caller_id(request),
             given.validated_data["reason"],
             timezone.now(),
-            _instruction_key(request),
+            _action_key(request),
         )
         try:
-            refund = mending.refund(order, amount_paise=amount_paise, by=by).refund
+            refund = actions.refund(order, amount_paise=amount_paise, by=by).refund
         except RefundRefused as refused:
             raise ApiError(
                 409, "refund_refused", refused.message, {"left_paise": refused.left_paise}
             ) from refused
         except AlreadyDone:
             return _replayed(order, amount_paise, by)
-        ring(SEND_REFUNDS, checkout_id=str(order.checkout.pk))
+        notify(SEND_REFUNDS, checkout_id=str(order.checkout.pk))
         return Response(refund_json(order, refund), status=status.HTTP_202_ACCEPTED)
 
 
-def _instruction_key(request: Request) -> uuid.UUID:
-    """The caller's own; without an `Idempotency-Key`, one that is never given twice."""
+def _action_key(request: Request) -> uuid.UUID:
+    """A key made of the caller's `Idempotency-Key`, or a random one without it."""
     if given := idempotency.key_of(request):
         return uuid.uuid5(uuid.NAMESPACE_OID, f"refund {caller_id(request)} {given}")
     return uuid.uuid4()
 
 
-def _replayed(order: Order, amount_paise: int | None, by: Instruction) -> Response:
-    """:raises ApiError: the key was used for another order or amount."""
+def _replayed(order: Order, amount_paise: int | None, by: ActionRequest) -> Response:
+    """
+    The response to a repeated request.
+
+    :raises ApiError: the key was used for another order or amount.
+    """
     refund = Refund.objects.filter(payment__gateway_order__order=order, key=by.key.hex).first()
     if refund is None or amount_paise not in {None, refund.amount_paise}:
         raise ApiError(

@@ -1,4 +1,4 @@
-"""The OpenAPI schema and its pages. Open to everybody, so made once and at a pace."""
+"""The OpenAPI schema and its pages: open to everybody, so cached and throttled."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from drf_spectacular.renderers import OpenApiJsonRenderer
 from drf_spectacular.views import SpectacularJSONAPIView, SpectacularSwaggerSplitView
 from rest_framework.request import Request
 
-from shop.api.limits import Throttle
+from shop.api.throttling import Throttle
 
-CACHE_SECONDS = 300  # in browsers and proxies: it changes with a release
+CACHE_SECONDS = 300  # in browsers and proxies: the schema changes only with a release
 
 
 @cache
 def rendered() -> bytes:
-    """The schema as JSON. Making it takes 70 milliseconds or more, so each process does it once."""
+    """The schema as JSON. Rendering takes 70 ms or more, so each process does it once."""
     schema = SchemaGenerator().get_schema(request=None, public=True)  # type: ignore[no-untyped-call]
     return OpenApiJsonRenderer().render(schema, renderer_context={})
 

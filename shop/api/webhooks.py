@@ -1,4 +1,4 @@
-"""Razorpay's webhooks: verify, store, ring, answer. All work comes after."""
+"""Razorpay's webhooks: verify, store, notify a worker, respond. Workers do everything else."""
 
 from __future__ import annotations
 
@@ -10,15 +10,14 @@ from django.http import HttpRequest, HttpResponse, JsonResponse, UnreadablePostE
 from django.utils import timezone
 from django.views.decorators.csrf import csrf_exempt
 
-from shop import redis_client
-from shop.api.errors import CUT_SHORT, DATABASE_AWAY_RETRY_SECONDS, plain, post_only
-from shop.payments import inbox, signatures
-from shop.redis_client import RedisAway
-from tasks.app import ring
-from tasks.payments import RECONCILE_WEBHOOK
+from shop.api.errors import INCOMPLETE_BODY, UNAVAILABLE_RETRY_SECONDS, json_error, post_only
+from shop.db.redis_client import RedisUnavailable
+from shop.payments import inbox, webhook_health
+from shop.payments.razorpay import signatures
+from tasks.notify import notify
+from tasks.registry import RECONCILE_WEBHOOK
 
-LONGEST_EVENT_ID = 64
-FORGED = "webhooks:forged"
+MAX_EVENT_ID_CHARS = 64
 
 logger = logging.getLogger(__name__)
 
@@ -27,37 +26,38 @@ logger = logging.getLogger(__name__)
 @post_only
 def razorpay(request: HttpRequest) -> HttpResponse:
     """
-    200 for whatever is genuine, also the second time, also what we cannot read: Razorpay repeats
-    what is refused, and switches an endpoint off that refuses for a day.
+    Respond 200 to every genuine event, also to a duplicate and to one that we cannot read.
+
+    Razorpay repeats refused events, and disables an endpoint that has refused them for a day.
     """
     try:
         body = request.body  # the signed bytes: nothing may parse them first
     except UnreadablePostError:
-        return plain(400, "bad_request", CUT_SHORT)
+        return json_error(400, "bad_request", INCOMPLETE_BODY)
     signature = request.headers.get("X-Razorpay-Signature", "")
     if not signatures.is_genuine(body, signature, secrets=settings.RAZORPAY_WEBHOOK_SECRETS):
         _count_forged()
-        return plain(401, "signature_invalid", "The signature is missing or wrong.")
+        return json_error(401, "signature_invalid", "The signature is missing or wrong.")
     event_id = request.headers.get("X-Razorpay-Event-Id", "")
-    if len(event_id) > LONGEST_EVENT_ID or not event_id.isprintable():
-        event_id = ""  # not one of theirs; the bytes themselves tell events apart
+    if not event_id or len(event_id) > MAX_EVENT_ID_CHARS or not event_id.isprintable():
+        event_id = inbox.id_of_bytes(body)
     try:
         fresh = inbox.receive(event_id=event_id, body=body, now=timezone.now())
     except (OperationalError, InterfaceError):
-        return plain(
+        return json_error(
             503,
             "unavailable",
             "Please deliver this again.",
-            retry_after_seconds=DATABASE_AWAY_RETRY_SECONDS,
+            retry_after_seconds=UNAVAILABLE_RETRY_SECONDS,
         )
     if fresh:
-        ring(RECONCILE_WEBHOOK, event_id=event_id)
+        notify(RECONCILE_WEBHOOK, event_id=event_id)
     return JsonResponse({"status": "ok"})
 
 
 def _count_forged() -> None:
-    """A wrong secret of ours looks like a forger: either way operations want to know how often."""
+    """Count for operations: forged webhooks, or a wrong secret on our side."""
     try:
-        redis_client.call(lambda it: it.incr(FORGED))
-    except RedisAway:
+        webhook_health.count_forged()
+    except RedisUnavailable:
         logger.warning("a webhook with a missing or wrong signature, not counted")

@@ -9,12 +9,12 @@ Limits on units held unpaid, so that nobody can empty the shop without paying.
 - A share is never less than `HELD_UNITS_FLOOR` units, so small stocks stay sellable.
 - A buyer holds the same variant for at most `longest_hold()` without a break of
   `break_between_holds()`, however often the checkout is posted, superseded or cancelled.
-  `CheckoutJob.hold_until` is the end; `steps.LAST_QUESTION_GRACE` may come on top while Razorpay is
-  asked a last time. Money that is known or signed for keeps units longer; see `steps.expire`.
+  `CheckoutJob.hold_until` is the end, and `expire.FINAL_POLL_GRACE` is added for the final poll.
+  Money that is known or signed for (see `purchase`) keeps units longer; see `expire`.
 
-The shares and the total are exact. The stock rows are locked, so nobody else holds units of these
-variants meanwhile; a lock on each address keeps batches with the same address apart. Locks are
-taken in this order: jobs by id, addresses by key, stock rows by variant, carts by id.
+The shares and the total are exact: locked stock rows and a lock on each address keep other batches
+from holding more in between. Locks are taken in this order: jobs by id, addresses by key, stock
+rows by variant, carts by id.
 """
 
 from __future__ import annotations
@@ -31,58 +31,60 @@ from django.conf import settings
 from django.db import connection
 from django.utils.crypto import salted_hmac
 
-from shop import rows
-from shop.checkout.jobs import CheckoutJob, Fail, in_sql
-from shop.checkout.states import OPEN, UNPAID_ENDS
+from shop.checkout.jobs import CheckoutJob
+from shop.checkout.outcomes import Fail
+from shop.checkout.states import OPEN, UNPAID_ENDS, in_sql
+from shop.db import fast
 from shop.orders import FrozenLine
 from shop.stock import StockLevel
 
-# The failure codes that these limits give. Operations count them.
+# The failure codes of these limits. The operations page counts them.
 TOO_MANY_HELD = "too_many_held"
 GUESTS_HOLD_TOO_MANY = "guests_hold_too_many"
 HELD_TOO_LONG = "held_too_long"
 REFUSALS = (TOO_MANY_HELD, GUESTS_HOLD_TOO_MANY, HELD_TOO_LONG)
 
-# Fractions of HOLD_SECONDS: three minutes and one minute of a quarter of an hour.
-LEAST_TO_PAY = 1 / 5
+# Fractions of HOLD_SECONDS, which is 15 minutes by default: three minutes and one minute.
+MIN_TIME_TO_PAY = 1 / 5
 BREAK = 1 / 15
 
-LONGEST_CHECKOUT = timedelta(days=1)  # from its POST to its end: older ones are not looked at
+MAX_CHECKOUT_AGE = timedelta(days=1)  # posted earlier, a checkout has no hold that ended just now
 
 
 def longest_hold() -> timedelta:
     """
-    From the first hold of a buyer's units to the end of the last, over all checkouts that follow
-    each other without a break.
+    The time from a buyer's first hold to the end of the last, over all checkouts that follow each
+    other without a break.
     """
     return 2 * timedelta(seconds=settings.HOLD_SECONDS)
 
 
-def least_to_pay() -> timedelta:
-    return timedelta(seconds=settings.HOLD_SECONDS * LEAST_TO_PAY)
+def min_time_to_pay() -> timedelta:
+    return timedelta(seconds=settings.HOLD_SECONDS * MIN_TIME_TO_PAY)
 
 
 def break_between_holds() -> timedelta:
     return timedelta(seconds=settings.HOLD_SECONDS * BREAK)
 
 
-def inherited(superseded: Iterable[CheckoutJob]) -> datetime | None:
-    """The end of the hold of a checkout that takes over units of these; None if they have none."""
+def inherited_hold_until(superseded: Iterable[CheckoutJob]) -> datetime | None:
+    """The end of the hold on units that are taken over from these; None if they hold none."""
     return min((job.hold_until for job in superseded if job.hold_until is not None), default=None)
 
 
-def may_go_on(hold_until: datetime | None, *, now: datetime) -> bool:
-    """Whether a hold that must end then leaves a buyer enough time to pay."""
-    return hold_until is None or hold_until - now >= least_to_pay()
+def leaves_time_to_pay(hold_until: datetime | None, *, now: datetime) -> bool:
+    """Whether a hold that ends then leaves the buyer enough time to pay."""
+    return hold_until is None or hold_until - now >= min_time_to_pay()
 
 
 @lru_cache(maxsize=4096)
 def address_key(address: str) -> int | None:
     """
-    A keyed hash of a network address, as 64 signed bits. None where no limit applies.
+    A keyed hash of a network address, as 64 signed bits. None for addresses without a limit.
 
-    Loopback and private addresses are no caller's on the internet: one stands for a proxy that
-    `TRUSTED_PROXIES` does not count, which all buyers would share, or for a test on this machine.
+    Those are loopback and private addresses, which no buyer on the internet has. They belong to a
+    proxy that `TRUSTED_PROXIES` does not count and that all buyers share, or to a test on this
+    machine.
     """
     try:
         if not ip_address(address).is_global:
@@ -96,24 +98,24 @@ def address_key(address: str) -> int | None:
 @dataclass(slots=True)
 class Buyer:
     is_guest: bool
-    # By variant: when the hold must end that this buyer had until a moment ago.
+    # By variant: the `hold_until` of a hold of this buyer that ended less than a break ago.
     hold_until: dict[int, datetime] = field(default_factory=dict)
 
 
 @dataclass(slots=True)
 class Held:
-    """What is held unpaid, as one batch counts it. `take` adds what the batch itself holds."""
+    """The units held unpaid, as one batch counts them. `take` adds the units of the batch."""
 
     levels: Mapping[int, StockLevel]
     buyers: Mapping[int, Buyer]
     by_address: Counter[int]
     by_address_of_variant: Counter[tuple[int, int]]
-    by_guests: Mapping[int, int]  # only of variants of which guests might reach their share
+    by_guests: Mapping[int, int]  # of variants whose held units are near the guests' share
     taken_by_guests: Counter[int] = field(default_factory=Counter)
 
     def refusal(self, job: CheckoutJob, *, now: datetime) -> Fail | None:
-        """Which limit keeps this checkout from holding its units, in words for the buyer."""
-        if not may_go_on(self.hold_until(job, now=now), now=now):
+        """The limit that this checkout's units would exceed, in words for the buyer, or None."""
+        if not leaves_time_to_pay(self.hold_until(job, now=now), now=now):
             return _held_too_long()
         for line in job.frozen_lines:
             if refusal := self._of_guests(job, line) or self._of_address(job, line):
@@ -135,8 +137,8 @@ class Held:
 
     def hold_until(self, job: CheckoutJob, *, now: datetime) -> datetime:
         """
-        The end of this hold: inherited, where the buyer held one of these variants just now, or
-        where the job takes over units (`inherited`).
+        The end of this hold. Inherited if the buyer held one of these variants less than a break
+        ago, or if the job takes over units.
         """
         earlier = self.buyers[job.owner_id].hold_until
         ends = [earlier.get(line.variant_id) for line in job.frozen_lines]
@@ -160,7 +162,7 @@ class Held:
 
 
 def _share(level: StockLevel, percent: int) -> int:
-    """As many units of a variant as some may hold together; each may be held if that is few."""
+    """How many units of a variant a group may hold: `percent` of them, or the floor if more."""
     return max(level.on_hand * percent // 100, settings.HELD_UNITS_FLOOR)
 
 
@@ -195,7 +197,7 @@ def _held_too_long() -> Fail:
     )
 
 
-# --- what is read ------------------------------------------------------------------------------
+# --- queries -----------------------------------------------------------------------------------
 
 
 def lock_addresses(batch: Iterable[CheckoutJob]) -> None:
@@ -207,12 +209,12 @@ def lock_addresses(batch: Iterable[CheckoutJob]) -> None:
         with connection.cursor() as cursor:
             cursor.execute(
                 "SELECT pg_advisory_xact_lock(key) FROM unnest(%s::bigint[]) AS key",
-                [rows.array(keys)],
+                [fast.array(keys)],
             )
 
 
 def read(batch: Sequence[CheckoutJob], levels: Mapping[int, StockLevel], *, now: datetime) -> Held:
-    """What is held unpaid by those who want more. At most three statements, however many jobs."""
+    """The units held unpaid that count for this batch. At most three statements."""
     buyers = _buyers({job.owner_id for job in batch}, now=now)
     by_address: Counter[int] = Counter()
     by_address_of_variant: Counter[tuple[int, int]] = Counter()
@@ -220,14 +222,14 @@ def read(batch: Sequence[CheckoutJob], levels: Mapping[int, StockLevel], *, now:
         by_address[key] += units
         by_address_of_variant[key, variant_id] += units
     wanted = _wanted_by_guests(batch, buyers)
-    near = {
+    near_share = {
         variant_id
         for variant_id, units in wanted.items()
         if variant_id in levels
         and levels[variant_id].held + units
         > _share(levels[variant_id], settings.HELD_PERCENT_BY_GUESTS)
     }
-    return Held(levels, buyers, by_address, by_address_of_variant, _by_guests(near))
+    return Held(levels, buyers, by_address, by_address_of_variant, _by_guests(near_share))
 
 
 def _addresses(batch: Iterable[CheckoutJob]) -> set[int]:
@@ -251,8 +253,8 @@ _BUYERS = f"""
         WHERE job.owner_id = buyer.id AND job.created_at > %s
             AND job.state IN ({in_sql(UNPAID_ENDS)}) AND job.hold_until IS NOT NULL
             AND EXISTS (
-                SELECT FROM shop_move move
-                WHERE move.job_id = job.id AND move.new = job.state AND move.at > %s
+                SELECT FROM shop_transition ending
+                WHERE ending.job_id = job.id AND ending.new = job.state AND ending.at > %s
             )
         GROUP BY line.variant_id
     ) AS earlier ON true
@@ -261,10 +263,10 @@ _BUYERS = f"""
 
 
 def _buyers(owner_ids: Iterable[int], *, now: datetime) -> dict[int, Buyer]:
-    """These buyers, with the ends of the holds that ended less than a break ago."""
+    """The buyers by id, with their holds that ended less than a break ago."""
     with connection.cursor() as cursor:
         cursor.execute(
-            _BUYERS, [now - LONGEST_CHECKOUT, now - break_between_holds(), rows.array(owner_ids)]
+            _BUYERS, [now - MAX_CHECKOUT_AGE, now - break_between_holds(), fast.array(owner_ids)]
         )
         found = cursor.fetchall()
     buyers: dict[int, Buyer] = {}
@@ -275,7 +277,7 @@ def _buyers(owner_ids: Iterable[int], *, now: datetime) -> dict[int, Buyer]:
     return buyers
 
 
-# The units that a checkout holds: of its own order, or of those that it takes over.
+# The units that a checkout holds: of its own order, or of orders that it takes over.
 _HOLDING = """
     shop_checkoutjob job CROSS JOIN LATERAL (
         SELECT job.order_id UNION ALL
@@ -296,7 +298,7 @@ def _at_addresses(keys: Iterable[int]) -> list[tuple[int, int, int]]:
     if not keys:
         return []
     with connection.cursor() as cursor:
-        cursor.execute(_AT_ADDRESSES, [rows.array(keys)])
+        cursor.execute(_AT_ADDRESSES, [fast.array(keys)])
         return cursor.fetchall()
 
 
@@ -309,15 +311,15 @@ _BY_GUESTS = f"""
 
 
 def _by_guests(variant_ids: set[int]) -> dict[int, int]:
-    """Units of each of these variants that guests hold unpaid; 0 where they hold none."""
+    """Units of each of these variants that guests hold unpaid."""
     if not variant_ids:
         return {}
     with connection.cursor() as cursor:
-        cursor.execute(_BY_GUESTS, [rows.array(variant_ids)])
+        cursor.execute(_BY_GUESTS, [fast.array(variant_ids)])
         return dict.fromkeys(variant_ids, 0) | dict(cursor.fetchall())
 
 
-# --- for operations ----------------------------------------------------------------------------
+# --- for the operations page -------------------------------------------------------------------
 
 
 class Totals(NamedTuple):
@@ -340,7 +342,7 @@ _TOTALS = f"""
 
 
 def totals() -> Totals:
-    """Reads all open checkouts, by an index that has no others."""
+    """Reads all open checkouts, by a partial index."""
     with connection.cursor() as cursor:
         cursor.execute(_TOTALS)
         by_guests, at_one_address = cursor.fetchone()
@@ -348,6 +350,6 @@ def totals() -> Totals:
 
 
 def refused(*, since: datetime) -> int:
-    """How many checkouts posted since then were refused by these limits."""
+    """The number of checkouts posted since then that these limits refused."""
     recent = CheckoutJob.objects.filter(created_at__gte=since)
     return recent.filter(error_code__in=REFUSALS).count()

@@ -1,43 +1,42 @@
 """
-The checkout as a row: its state, when it is next due, who holds it, and how it moves.
+The checkout as a row: its state, when it is due, which worker has claimed it, and its transitions.
 
-`due_at` is the only clock of a checkout: the moment at which some step has to look at it. Claiming
-a job pushes `due_at` to the end of the claim, so a worker that dies simply leaves it due again.
+`due_at` is the only clock of a checkout: the time from which its step may handle it. A claim moves
+`due_at` to the end of the claim, so a job whose worker dies is due again then.
 """
 
 from __future__ import annotations
 
 import uuid
-from collections import Counter
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import fields
 from datetime import datetime, timedelta
-from typing import Any
 
 from django.conf import settings
 from django.contrib.postgres.indexes import BrinIndex
 from django.db import connection, models, transaction
 from django.db.models import F, Q, QuerySet
 
-from shop import instruments, rows, stock
+from shop import backoff, stock
 from shop.carts import Cart
-from shop.checkout.attempts import FailedAttempt
-from shop.checkout.states import OPEN, WITHOUT_UNITS, State, check_move
+from shop.checkout.failed_attempts import FailedAttempt
+from shop.checkout.outcomes import Change, Counted, Ignore, Outcome, RunReport
+from shop.checkout.states import OPEN, WITH_TASK, WITHOUT_UNITS, State, in_sql
+from shop.db import fast
 from shop.orders import FrozenLine, Order
+from shop.telemetry import instruments
 
-MOST_ATTEMPTS = 6  # of something that raises: with `backoff`, half a minute
-LONGEST_BACKOFF = timedelta(minutes=1)
+MAX_ATTEMPTS = 6  # of a step that raises: with `retry_pause`, half a minute
+MAX_RETRY_PAUSE = timedelta(minutes=1)
 
-# A checkout is stuck when it should move and nothing has moved it for so long, or so often.
+# A checkout is stuck if it has been due for this long, or was tried this often at one step.
 STUCK_AFTER = timedelta(seconds=30)
 STUCK_ATTEMPTS = 3
 
-LISTED_IDS = 100  # as many checkout ids as the result line of a task carries
 
-
-def backoff(attempts: int) -> timedelta:
-    """The pause after so many attempts: 1, 2, 4, … seconds, at most `LONGEST_BACKOFF`."""
-    return min(timedelta(seconds=2 ** min(max(attempts, 1) - 1, 10)), LONGEST_BACKOFF)
+def retry_pause(attempts: int) -> timedelta:
+    """How long a step waits after `attempts` failed ones: 1, 2, 4, … seconds, at most a minute."""
+    return backoff.exponential(attempts, first=timedelta(seconds=1), longest=MAX_RETRY_PAUSE)
 
 
 class CheckoutJob(models.Model):
@@ -54,31 +53,35 @@ class CheckoutJob(models.Model):
     shipping_address = models.JSONField()
     billing_address = models.JSONField()
     email = models.CharField(max_length=254, blank=True)
-    # Of the address and the means of payment: what makes two checkouts of one cart revision differ.
+    # Of currency, addresses and payment method. Checkouts of one cart revision may differ in these.
     terms_hash = models.CharField(max_length=64)
 
-    lines = models.JSONField()  # `FrozenLine`s: what the buyer saw and asked for
+    lines = models.JSONField()  # `FrozenLine`s, as the buyer saw them
     items_count = models.PositiveIntegerField()
     amount_paise = models.BigIntegerField()
     order = models.OneToOneField(
         Order, on_delete=models.PROTECT, null=True, blank=True, related_name="checkout"
     )
     # Ids of the orders of checkouts that this one superseded. Their units stay held until this
-    # one holds its own, so that nobody else gets them meanwhile.
+    # one holds its own, so that no other buyer gets them in between.
     takes_over = models.JSONField(default=list, db_default=[])
 
     state = models.CharField(max_length=20, default=State.QUEUED)
-    version = models.PositiveIntegerField(default=1)  # grows whenever the buyer could see a change
+    version = models.PositiveIntegerField(
+        default=1
+    )  # grows with each change that the buyer can see
     due_at = models.DateTimeField(null=True, blank=True)
     claim = models.UUIDField(null=True, blank=True)
-    attempts = models.PositiveIntegerField(default=0)  # at the present step
+    attempts = models.PositiveIntegerField(default=0)  # at the current step
     waiting_for = models.CharField(max_length=200, blank=True)  # a sentence for the buyer
-    expires_at = models.DateTimeField(null=True, blank=True)  # payable until then
-    # No units are held after it. Set by `create_order`; see `holds`.
+    expires_at = models.DateTimeField(null=True, blank=True)  # the buyer can pay until then
+    # The end of the hold on its units. `create_order` sets it; see `holds`.
     hold_until = models.DateTimeField(null=True, blank=True, editable=False)
-    # A keyed hash of the caller's network address. Only while the checkout is open; see `holds`.
+    # A keyed hash of the caller's network address, while the checkout is open; see `holds`.
     address_key = models.BigIntegerField(null=True, blank=True, editable=False)
-    returned_at = models.DateTimeField(null=True, blank=True)  # the browser came back from paying
+    returned_at = models.DateTimeField(
+        null=True, blank=True
+    )  # from the payment form, with a signature
 
     error_code = models.CharField(max_length=40, blank=True)
     error_message = models.CharField(max_length=300, blank=True)
@@ -116,7 +119,7 @@ class CheckoutJob(models.Model):
                 name="checkout_due",
             ),
             models.Index(fields=["owner", "-created_at"], name="checkout_of_owner"),
-            # Written once for a checkout, when it ends; open ones are found by `checkout_due`.
+            # Written once for a checkout, when it ends. `checkout_due` has the open ones.
             models.Index(
                 fields=["state", "-created_at"],
                 condition=Q(state__in=sorted(set(State) - OPEN)),
@@ -135,7 +138,7 @@ class CheckoutJob(models.Model):
 
     @property
     def holding_order_ids(self) -> list[int]:
-        """The orders that may hold units for this checkout: its own, or those it will take over."""
+        """The orders that may hold units for this checkout: its own, or those it takes over."""
         return [self.order_id] if self.order_id is not None else list(self.takes_over)
 
     @property
@@ -143,97 +146,31 @@ class CheckoutJob(models.Model):
         return tuple(FrozenLine.from_json(line) for line in self.lines)
 
 
-class Move(models.Model):
-    """One change of state. The moves of a checkout are its timeline."""
+class Transition(models.Model):
+    """A change of state. The transitions of a checkout are its timeline."""
 
-    job = models.ForeignKey(CheckoutJob, on_delete=models.CASCADE, related_name="moves")
+    job = models.ForeignKey(CheckoutJob, on_delete=models.CASCADE, related_name="transitions")
     old = models.CharField(max_length=20)
     new = models.CharField(max_length=20)
     because = models.CharField(max_length=200)
-    attempts = models.PositiveIntegerField()  # it took to leave `old`
+    attempts = models.PositiveIntegerField()  # made to leave `old`
     at = models.DateTimeField()
 
     class Meta:
         ordering = ("id",)
-        indexes = [BrinIndex(fields=["at"], name="move_at", autosummarize=True)]
+        indexes = [BrinIndex(fields=["at"], name="transition_at", autosummarize=True)]
 
     def __str__(self) -> str:
         return f"{self.old} → {self.new}: {self.because}"
 
 
-@dataclass(frozen=True, slots=True)
-class Advance:
-    """A transition; `due_at` says when the next step looks at the job, None that nothing will."""
-
-    to: State
-    because: str
-    due_at: datetime | None = None
-    order_id: int | None = None
-    expires_at: datetime | None = None
-    buyer_sees: str = ""  # instead of the sentence that belongs to the state
-    keeps_units: bool = False  # of an unpaid end: another checkout takes the held units over
-    hold_until: datetime | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Fail:
-    """The checkout ends here, with a sentence for the buyer."""
-
-    code: str
-    message: str
-    details: dict[str, Any] = field(default_factory=dict)
-    last_error: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class Wait:
-    """Look again at `until`. `buyer_sees` is the sentence for the buyer meanwhile."""
-
-    until: datetime
-    buyer_sees: str = ""
-    last_error: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class Ignore:
-    """Nothing to do: the job stays as it is."""
-
-
-Outcome = Advance | Fail | Wait | Ignore
-
-
-@dataclass
-class Report:
-    """What a run did, for the task's result line and for ringing whoever comes next."""
-
-    counts: Counter[str] = field(default_factory=Counter)
-    job_ids: list[uuid.UUID] = field(default_factory=list)
-    entered: dict[State, uuid.UUID] = field(default_factory=dict)  # a job that just entered it
-
-    def add(self, other: Report) -> None:
-        self.counts.update(other.counts)
-        self.job_ids.extend(other.job_ids)
-        self.entered = other.entered | self.entered
-
-    def summary(self) -> str:
-        """One line for Flower, whose search finds every checkout named in it."""
-        counts = ", ".join(f"{what} {n}" for what, n in self.counts.items() if n) or "nothing due"
-        ids = " ".join(str(job_id) for job_id in self.job_ids[:LISTED_IDS])
-        return f"{counts}: {ids}" if ids else counts
-
-
-def in_sql(states: Iterable[State]) -> str:
-    """States as a statement lists them."""
-    return ", ".join(f"'{state}'" for state in sorted(states))
-
-
 def lock_due(state: State, *, limit: int, now: datetime) -> list[CheckoutJob]:
     """
-    Up to `limit` due jobs in `state`, longest due and oldest first, locked in this transaction.
+    Up to `limit` due jobs in `state`, longest due first, then oldest, locked in this transaction.
 
-    Jobs that another worker has locked are passed over, so workers never wait for each other.
+    Jobs that another worker has locked are skipped, so workers never wait for each other.
     """
-    return rows.select(CheckoutJob, _DUE, [state, now, limit])
+    return fast.select(CheckoutJob, _DUE, [state, now, limit])
 
 
 _DUE = """
@@ -245,8 +182,8 @@ _DUE = """
 def lock_due_and_held(
     state: State, *, since: datetime, limit: int, now: datetime
 ) -> list[CheckoutJob]:
-    """As `lock_due`, of those whose order has held its units since `since`, or must end by now."""
-    return rows.select(CheckoutJob, _DUE_AND_HELD, [state, now, since, now, limit])
+    """As `lock_due`, but only jobs whose order is older than `since` or whose hold has ended."""
+    return fast.select(CheckoutJob, _DUE_AND_HELD, [state, now, since, now, limit])
 
 
 _DUE_AND_HELD = """
@@ -257,9 +194,9 @@ _DUE_AND_HELD = """
 
 
 def lock(*, order_ids: Iterable[int]) -> list[CheckoutJob]:
-    """The jobs of these orders, locked in id order until the transaction ends; waits its turn."""
+    """The jobs of these orders, locked in id order until the transaction ends. Waits for locks."""
     tail = "WHERE order_id = ANY(%s) ORDER BY id FOR NO KEY UPDATE"
-    return rows.select(CheckoutJob, tail, [rows.array(set(order_ids))])
+    return fast.select(CheckoutJob, tail, [fast.array(set(order_ids))])
 
 
 def lock_all(*, owner_id: int) -> None:
@@ -278,163 +215,90 @@ _CLAIM = f"""
 
 def claim_due(state: State, *, limit: int, now: datetime) -> list[CheckoutJob]:
     """
-    Take up to `limit` due jobs for `CLAIM_SECONDS`. Call in a transaction; commit before working.
+    Claim up to `limit` due jobs for `CLAIM_SECONDS`. Call in a transaction; commit before working.
 
-    Each claim counts an attempt. Whoever claims a job after us takes it over, and what we then
-    write about it is refused.
+    Each claim counts an attempt. After that time another worker may claim the job, and `apply`
+    then ignores our outcome.
     """
     until = now + timedelta(seconds=settings.CLAIM_SECONDS)
-    statement = _CLAIM.format(columns=rows.columns(CheckoutJob))
-    return rows.returning(CheckoutJob, statement, [state, now, limit, uuid.uuid4(), until])
+    statement = _CLAIM.format(columns=fast.columns(CheckoutJob))
+    return fast.returning(CheckoutJob, statement, [state, now, limit, uuid.uuid4(), until])
 
 
-def apply(decided: Sequence[tuple[CheckoutJob, Outcome]], *, now: datetime) -> Report:
+def apply(decided: Sequence[tuple[CheckoutJob, Outcome]], *, now: datetime) -> RunReport:
     """
-    Carry out outcomes: the one place where a checkout changes state. Call inside a transaction.
+    Carry out outcomes: the only place where a checkout changes state. Call inside a transaction.
 
-    A job that is no longer in the state it was read in, or whose claim another worker has taken
-    over, is left alone and counted as lost. Leaving the open states without money releases held
-    units: stock rows are locked after job rows, in variant order. A constant number of statements,
-    however many jobs.
+    A job that has left the state it was read in, or that another worker has claimed, stays as it
+    is and counts as lost. A transition to a state without units releases them: stock rows are
+    locked after job rows, in variant order. A constant number of statements, however many jobs.
     """
-    report = Report()
-    changes = [_change(job, outcome) for job, outcome in decided if not isinstance(outcome, Ignore)]
+    report = RunReport()
+    changes = [
+        (job, outcome.to_change(State(job.state), attempts=job.attempts))
+        for job, outcome in decided
+        if not isinstance(outcome, Ignore)
+    ]
     written = _write(changes, now=now)
-    moved, troubled = [], []
-    for change in changes:
-        if change.job.pk not in written:
-            report.counts["lost"] += 1
-            continue
-        report.counts[change.counted_as] += 1
-        report.job_ids.append(change.job.pk)
-        if change.last_error:
-            troubled.append(change)
+    made = [(job, change) for job, change in changes if job.pk in written]
+    for job, change in made:
+        report.count(change.counted_as)
+        report.job_ids.append(job.pk)
         if change.new != change.old:
-            moved.append(change)
-            report.entered.setdefault(change.new, change.job.pk)
+            report.entered.setdefault(change.new, job.pk)
+    report.count(Counted.LOST, len(changes) - len(made))
     stock.release(
         [
             order_id
-            for change in moved
-            if _gives_units_back(change)
-            for order_id in change.job.holding_order_ids
+            for job, change in made
+            if _releases_units(change)
+            for order_id in job.holding_order_ids
         ]
     )
-    if troubled:
-        _note_attempts(troubled, now=now)
-    if moved:
-        transaction.on_commit(lambda: _count(moved, now=now), robust=True)
+    _note_failed_attempts(made, now=now)
+    transitions = [(job, change) for job, change in made if change.new != change.old]
+    if transitions:
+        transaction.on_commit(lambda: _count(transitions, now=now), robust=True)
     return report
 
 
-def _gives_units_back(change: _Change) -> bool:
-    """What units the order of an ended checkout still has are another's, who takes them over."""
+def _releases_units(change: Change) -> bool:
+    """
+    Whether the change releases units. Not if the checkout had ended before: units that its order
+    still holds are kept for the checkout that takes them over.
+    """
     had_units = change.old not in WITHOUT_UNITS
     return had_units and change.new in WITHOUT_UNITS and not change.keeps_units
 
 
-def _note_attempts(troubled: Sequence[_Change], *, now: datetime) -> None:
-    """Keep for operations what went wrong this time. One statement."""
-    FailedAttempt.objects.bulk_create(
+def _note_failed_attempts(changes: Iterable[tuple[CheckoutJob, Change]], *, now: datetime) -> None:
+    """Keep each error for operations. One statement, or none."""
+    failed = [
         FailedAttempt(
-            job=change.job,
-            state=change.old,
-            number=change.attempts,
-            error=change.last_error,
-            at=now,
+            job=job, state=change.old, number=change.attempts, error=change.last_error, at=now
         )
-        for change in troubled
-    )
+        for job, change in changes
+        if change.last_error
+    ]
+    if failed:
+        FailedAttempt.objects.bulk_create(failed)
 
 
-def _count(moved: Sequence[_Change], *, now: datetime) -> None:
+def _count(transitions: Iterable[tuple[CheckoutJob, Change]], *, now: datetime) -> None:
     """For metrics: which states were entered, why checkouts failed, how long buyers waited."""
-    for change in moved:
-        instruments.MOVES.labels(change.new).inc()
+    for job, change in transitions:
+        instruments.TRANSITIONS.labels(change.new).inc()
         if change.error_code:
             instruments.FAILURES.labels(change.error_code).inc()
         if change.new in {State.AWAITING_PAYMENT, State.PAID}:
-            waited = now - change.job.created_at
+            waited = now - job.created_at
             instruments.REACHED.labels(change.new).observe(waited.total_seconds())
 
 
-@dataclass(slots=True)
-class _Change:
-    job: CheckoutJob
-    old: State
-    new: State
-    because: str
-    counted_as: str
-    took_attempts: int
-    attempts: int
-    due_at: datetime | None
-    waiting_for: str = ""
-    last_error: str = ""
-    error_code: str = ""
-    error_message: str = ""
-    error_details: dict[str, Any] = field(default_factory=dict)
-    order_id: int | None = None
-    expires_at: datetime | None = None
-    keeps_units: bool = False
-    hold_until: datetime | None = None
+_CHANGE_COLUMNS = [field.name for field in fields(Change)]
 
-
-def _change(job: CheckoutJob, outcome: Outcome) -> _Change:
-    old = State(job.state)
-    match outcome:
-        case Advance():
-            check_move(old, outcome.to)
-            return _Change(
-                job=job,
-                old=old,
-                new=outcome.to,
-                because=outcome.because,
-                counted_as="advanced",
-                took_attempts=max(job.attempts, 1),
-                attempts=0,
-                due_at=outcome.due_at,
-                order_id=outcome.order_id,
-                expires_at=outcome.expires_at,
-                waiting_for=outcome.buyer_sees[:200],
-                keeps_units=outcome.keeps_units,
-                hold_until=outcome.hold_until,
-            )
-        case Fail():
-            check_move(old, State.FAILED)
-            return _Change(
-                job=job,
-                old=old,
-                new=State.FAILED,
-                because=outcome.message,
-                counted_as="failed",
-                took_attempts=max(job.attempts, 1),
-                attempts=job.attempts,
-                due_at=None,
-                last_error=outcome.last_error,
-                error_code=outcome.code,
-                error_message=outcome.message[:300],
-                error_details=outcome.details,
-            )
-        case Wait():
-            return _Change(
-                job=job,
-                old=old,
-                new=old,
-                because="",
-                counted_as="waiting",
-                took_attempts=0,
-                attempts=job.attempts,
-                due_at=outcome.until,
-                waiting_for=outcome.buyer_sees[:200],
-                last_error=outcome.last_error,
-            )
-        case _:
-            raise TypeError(f"no outcome: {outcome!r}")
-
-
-# The WHERE clause carries the proof: still in that state, still our claim. The columns that only
-# some outcomes set keep their value where the outcome has none. The address is forgotten when the
-# checkout ends. What changed its state is noted.
+# The WHERE clause carries the proof: still in that state, still our claim. The address is deleted
+# when the checkout ends.
 _WRITE = f"""
     WITH change AS (
         SELECT * FROM json_to_recordset(%s::json) AS given (
@@ -458,7 +322,7 @@ _WRITE = f"""
             AND job.claim IS NOT DISTINCT FROM change.claim
         RETURNING job.id
     ), noted AS (
-        INSERT INTO shop_move (job_id, old, new, because, attempts, at)
+        INSERT INTO shop_transition (job_id, old, new, because, attempts, at)
         SELECT id, old, new, because, took, %s FROM change
         WHERE new <> old AND id IN (SELECT id FROM written) ORDER BY place
     )
@@ -466,77 +330,48 @@ _WRITE = f"""
 """
 
 
-def _write(changes: Sequence[_Change], *, now: datetime) -> set[uuid.UUID]:
-    """
-    Write all changes in one statement, the jobs in id order. Returns the ids of those that were
-    still ours.
-    """
+def _write(changes: Sequence[tuple[CheckoutJob, Change]], *, now: datetime) -> set[uuid.UUID]:
+    """Write all changes in one statement, in id order. Returns the ids of jobs still ours."""
     if not changes:
         return set()
     records = [
-        {
-            "place": place,
-            "id": change.job.pk,
-            "old": change.old,
-            "claim": change.job.claim,
-            "new": change.new,
-            "because": change.because[:200],
-            "took": change.took_attempts,
-            "due_at": change.due_at,
-            "attempts": change.attempts,
-            "waiting_for": change.waiting_for,
-            "last_error": change.last_error,
-            "error_code": change.error_code,
-            "error_message": change.error_message,
-            "error_details": change.error_details,
-            "order_id": change.order_id,
-            "expires_at": change.expires_at,
-            "hold_until": change.hold_until,
-        }
-        for place, change in sorted(enumerate(changes), key=lambda it: it[1].job.pk)
+        {"place": place, "id": job.pk, "claim": job.claim}
+        | {name: getattr(change, name) for name in _CHANGE_COLUMNS}
+        for place, (job, change) in sorted(enumerate(changes), key=lambda each: each[1][0].pk)
     ]
     with connection.cursor() as cursor:
-        cursor.execute(_WRITE, [rows.as_json(records), now, now])
+        cursor.execute(_WRITE, [fast.as_json(records), now, now])
         return {job_id for (job_id,) in cursor.fetchall()}
 
 
 def touch(job_ids: Iterable[object], *, now: datetime) -> None:
-    """Give the status of these checkouts a new version: something beside the state changed."""
+    """Give the status of these checkouts a new version, as something beside their state changed."""
     CheckoutJob.objects.filter(pk__in=list(job_ids)).update(
         version=F("version") + 1, updated_at=now
     )
 
 
-def excuse(state: State, buyer_sees: str, *, now: datetime) -> None:
+def mark_waiting(state: State, buyer_sees: str, *, now: datetime) -> None:
     """
-    Have the jobs that are due in `state` say why they wait. Said once, not at every look; those
-    that others have locked are passed over.
+    Show `buyer_sees` to the buyers whose jobs are due in `state`, unless they see a sentence
+    already. Jobs that another worker has locked are skipped.
     """
-    silent = CheckoutJob.objects.filter(state=state, due_at__lte=now, waiting_for="")
-    free = silent.select_for_update(skip_locked=True, no_key=True).values("pk")
+    without_sentence = CheckoutJob.objects.filter(state=state, due_at__lte=now, waiting_for="")
+    free = without_sentence.select_for_update(skip_locked=True, no_key=True).values("pk")
     CheckoutJob.objects.filter(pk__in=free).update(
         waiting_for=buyer_sees, version=F("version") + 1, updated_at=now
     )
 
 
-def overdue(states: Sequence[State], *, before: datetime) -> dict[State, uuid.UUID]:
-    """For each of these states in which a job has been due since `before`, one such job."""
-    late = CheckoutJob.objects.filter(state__in=states, due_at__lt=before)
-    found = late.order_by("state", "due_at").distinct("state").values_list("state", "id")
-    return {State(state): job_id for state, job_id in found}
-
-
 def stuck(*, now: datetime) -> QuerySet[CheckoutJob]:
-    """Checkouts that something keeps from moving: overdue, or tried again and again."""
-    moving = CheckoutJob.objects.filter(
-        state__in=sorted(OPEN - {State.AWAITING_PAYMENT}), due_at__isnull=False
-    )
-    return moving.filter(Q(due_at__lt=now - STUCK_AFTER) | Q(attempts__gte=STUCK_ATTEMPTS))
+    """Checkouts at a step of ours that are long overdue, or were tried again and again."""
+    at_a_step = CheckoutJob.objects.filter(state__in=sorted(WITH_TASK), due_at__isnull=False)
+    return at_a_step.filter(Q(due_at__lt=now - STUCK_AFTER) | Q(attempts__gte=STUCK_ATTEMPTS))
 
 
 def lock_one(job_id: uuid.UUID) -> CheckoutJob:
     """
-    The job, locked until the transaction ends; waits its turn.
+    The job, locked until the transaction ends. Waits for the lock.
 
     :raises CheckoutJob.DoesNotExist: there is none.
     """
@@ -544,7 +379,7 @@ def lock_one(job_id: uuid.UUID) -> CheckoutJob:
 
 
 def make_due(job: CheckoutJob, *, now: datetime) -> None:
-    """Have the job's step look at it at once, its attempts counted anew. Call under its lock."""
+    """Make the job due now, with no attempts counted. Call under its lock."""
     CheckoutJob.objects.filter(pk=job.pk).update(
         due_at=now, claim=None, attempts=0, version=F("version") + 1, updated_at=now
     )

@@ -1,17 +1,19 @@
 """
-One buyer, one purchase: what the money of a checkout means beside the buyer's other checkouts.
+One purchase for each buyer: what a checkout's money means for the buyer's other checkouts.
 
 Two checkouts of one buyer *compete* if they share a product: the buyer may tap "buy" twice, use two
-tabs, or try again after an attempt whose money comes later, and wants the goods once. Whatever asks
-what money means (a POST, a cancellation, the expiry, `settle`, a decision of staff) asks here:
+tabs, or try again after an attempt whose money comes later, and wants the goods once. A POST, a
+cancellation, the expiry, `settle` and staff actions all use these rules:
 
-- Money is known, or signed for, of a checkout that is not settled: the buyer cannot start or cancel
-  beside it, and it keeps its units. Authorised money of an ended checkout that we do not capture
-  is settled: the buyer can start again.
+- Money of an unsettled checkout is *known* if a payment is authorised or captured, *signed for* if
+  the browser returned with a genuine signature and no poll was answered since. In both cases the
+  buyer can neither start another checkout nor cancel this one, and it keeps its units. Authorised
+  money of an ended checkout that we do not capture counts as settled: the buyer can start again.
 - Money for an ended checkout is served unless the buyer has bought one of its products since, a
-  competing checkout has money, or the units are gone. Competing checkouts without money make way.
+  competing checkout has money, or the units are gone. Competing checkouts without money are
+  cancelled.
 
-Lock order: the buyer's checkouts in id order, then stock rows.
+Lock order: the buyer's checkouts in id order, then stock rows by variant.
 """
 
 from __future__ import annotations
@@ -26,13 +28,15 @@ from django.conf import settings
 from django.db import connection
 from django.db.models import Max, Min, Q
 
-from shop import rows, stock
+from shop import stock
 from shop.checkout import jobs
-from shop.checkout.jobs import Advance, CheckoutJob, Move, Report, in_sql
-from shop.checkout.states import OPEN, UNPAID_ENDS, UNSETTLED, State
-from shop.payments.reconcile import LATEST_AUTHORISATION
+from shop.checkout.jobs import CheckoutJob, Transition
+from shop.checkout.outcomes import Advance, RunReport
+from shop.checkout.states import OPEN, UNPAID_ENDS, UNSETTLED, State, in_sql
+from shop.db import fast
+from shop.payments.polling import LATEST_AUTHORISATION
 
-# So long after its end money can still come for a checkout. Older ones do not concern a POST.
+# Money can come for this long after a checkout's end. A POST ignores checkouts that ended earlier.
 MONEY_MAY_COME_FOR = LATEST_AUTHORISATION
 
 BY_POLICY = "paid after the checkout had ended"
@@ -49,17 +53,17 @@ EARLIER_PAYMENT_CAME = (
 
 def lock_unsettled(*, owner_id: int, now: datetime) -> list[CheckoutJob]:
     """
-    The buyer's checkouts that a new one has to reckon with, locked in id order until the
-    transaction ends: open ones, those in review, and ended ones whose money may still come.
+    The buyer's unsettled checkouts, locked in id order until the transaction ends: open ones, those
+    in review, and ended ones for which money may still come.
     """
     tail = f"WHERE owner_id = %s AND {unsettled('shop_checkoutjob')} ORDER BY id FOR NO KEY UPDATE"
-    return rows.select(CheckoutJob, tail, [owner_id, now - MONEY_MAY_COME_FOR])
+    return fast.select(CheckoutJob, tail, [owner_id, now - MONEY_MAY_COME_FOR])
 
 
 def unsettled(table: str) -> str:
     """
-    The condition of `lock_unsettled`, of a checkout that the statement calls `table`. Its one
-    parameter is the time before which an end is too old for money to come.
+    The SQL condition of `lock_unsettled` for the checkout `table`. Its one parameter is the time
+    before which an end is too old for money to come.
     """
     return (
         f"({table}.state IN ({in_sql(OPEN | {State.IN_REVIEW})})"
@@ -85,16 +89,16 @@ _LOCK_WITH_COMPETING = f"""
 
 def lock_with_competing(order_ids: Collection[int]) -> list[CheckoutJob]:
     """
-    The checkouts of these orders and those of the same buyers that they may compete with, locked
-    in id order until the transaction ends.
+    The checkouts of these orders and those that they may compete with, locked in id order until the
+    transaction ends.
 
-    Beside an open checkout these are the buyer's other open ones; beside an ended one also ended
-    ones and those in review, so two late payments of one buyer are decided one after the other.
+    An open checkout may compete with the buyer's other open ones; an ended one also with ended ones
+    and those in review, so two late payments of one buyer are decided one after the other.
     """
     if not order_ids:
         return []
-    ids = rows.array(set(order_ids))
-    return rows.select(CheckoutJob, _LOCK_WITH_COMPETING, [ids, ids])
+    ids = fast.array(set(order_ids))
+    return fast.select(CheckoutJob, _LOCK_WITH_COMPETING, [ids, ids])
 
 
 _WITH_MONEY = f"""
@@ -109,26 +113,26 @@ _WITH_MONEY = f"""
                     OR job.state NOT IN ({in_sql(UNPAID_ENDS)})))
         ) OR (
             at_gateway.gateway_order_id IS NOT NULL AND job.returned_at > %s
-            AND (at_gateway.checked_at IS NULL OR at_gateway.checked_at < job.returned_at)
+            AND (at_gateway.polled_at IS NULL OR at_gateway.polled_at < job.returned_at)
         )
     )
 """
 
 
-def with_money(found: Collection[CheckoutJob], *, now: datetime) -> set[uuid.UUID]:
+def with_money(checkouts: Collection[CheckoutJob], *, now: datetime) -> set[uuid.UUID]:
     """
-    Those of these checkouts whose money is known or signed for. One statement, no lock.
+    Ids of these checkouts whose money is known or signed for. One statement, no lock.
 
     Known: a payment is captured or authorised; after the end of its checkout an authorised one
     counts only if we plan to capture it. Signed for: the browser came back with Razorpay's
-    signature, and Razorpay has not yet answered our poll since; that counts for as long as an
+    signature, and Razorpay has not answered a poll since; that counts for as long as an
     authorisation can come (`MONEY_MAY_COME_FOR`).
     """
-    ids = [job.pk for job in found if job.order_id is not None]
+    ids = [job.pk for job in checkouts if job.order_id is not None]
     if not ids:
         return set()
     with connection.cursor() as cursor:
-        cursor.execute(_WITH_MONEY, [rows.array(ids), now - MONEY_MAY_COME_FOR])
+        cursor.execute(_WITH_MONEY, [fast.array(ids), now - MONEY_MAY_COME_FOR])
         return {job_id for (job_id,) in cursor.fetchall()}
 
 
@@ -142,7 +146,7 @@ def compete(one: CheckoutJob, other: CheckoutJob) -> bool:
 
 
 def same_cart(one: CheckoutJob, other: CheckoutJob) -> bool:
-    """Whether both ask for the same units at the same prices, whatever the cart's version says."""
+    """Whether both have the same units at the same prices. The cart's version does not matter."""
     return _units_and_prices(one) == _units_and_prices(other)
 
 
@@ -157,105 +161,106 @@ def _units_and_prices(job: CheckoutJob) -> list[tuple[int, int, int]]:
 
 def bought_since(ended: Collection[CheckoutJob]) -> set[uuid.UUID]:
     """
-    Those of these checkouts whose buyer has since paid for one of their products in another.
+    Ids of these checkouts whose buyer has since paid for one of their products in another.
 
-    *Since* is told by the numbers of transitions, which grow: clocks of several machines differ.
+    *Since* is decided by the ids of transitions, which grow: clocks of several machines differ.
     """
-    moves = Move.objects.order_by().values("job").annotate(first=Min("id"))
-    first = dict(moves.filter(job__in=ended).values_list("job", "first"))
+    transitions = Transition.objects.order_by().values("job").annotate(first=Min("id"))
+    first = dict(transitions.filter(job__in=ended).values_list("job", "first"))
     paid = (
         CheckoutJob.objects.filter(owner_id__in={job.owner_id for job in ended}, state=State.PAID)
-        .annotate(paid_move=Max("moves__id", filter=Q(moves__new=State.PAID)))
-        .filter(paid_move__gt=min((first.get(job.pk, 0) for job in ended), default=0))
+        .annotate(paid_transition=Max("transitions__id", filter=Q(transitions__new=State.PAID)))
+        .filter(paid_transition__gt=min((first.get(job.pk, 0) for job in ended), default=0))
     )
-    since = {other: other.paid_move for other in paid}
+    since = {other: other.paid_transition for other in paid}
     return {
         job.pk
         for job in ended
         if any(
-            compete(job, other) and paid_move > first.get(job.pk, 0)
-            for other, paid_move in since.items()
+            compete(job, other) and paid_transition > first.get(job.pk, 0)
+            for other, paid_transition in since.items()
         )
     }
 
 
 @dataclass
-class Room:
+class Allocation:
     """
-    What `make_room` came to: for each checkout whose money is not to be served, by id, why not, and
-    those that wait for the open checkout of their cart. All others are the buyer's only purchase of
-    their products, and hold their units.
+    The result of `allocate`, by checkout id. All other checkouts that it was asked about are their
+    buyers' only purchase of their products, and hold their units.
     """
 
-    refused: dict[uuid.UUID, str] = field(default_factory=dict)
-    waiting: set[uuid.UUID] = field(default_factory=set)
-    report: Report = field(default_factory=Report)
+    refused: dict[uuid.UUID, str] = field(default_factory=dict)  # why its money is not served
+    waiting: set[uuid.UUID] = field(default_factory=set)  # for the open checkout of the same cart
+    report: RunReport = field(default_factory=RunReport)  # of the checkouts that were cancelled
 
 
-def make_room(
+def allocate(
     *,
     paying: Sequence[CheckoutJob],
     ended: Sequence[CheckoutJob],
     uncaptured: Collection[uuid.UUID] = (),
-    beside: Sequence[CheckoutJob],
+    locked: Sequence[CheckoutJob],
     now: datetime,
-) -> Room:
+) -> Allocation:
     """
-    Decide which of these checkouts the buyers' money buys, and let others make way for them.
+    Decide which of these checkouts the buyers' money buys, and cancel open ones that compete.
 
-    `paying`: open ones with captured money; each is served, unless one that it competes with is.
-    `ended`: ended ones with money. They are served by the rule above, whole or not at all, and
-    then their units are held again. Open checkouts that compete with a served one are cancelled.
-    `uncaptured`: those of `ended` whose money is only authorised. They would be open again, and a
-    cart has one open checkout, so they wait for one that does not compete.
-    `beside`: all that `lock_with_competing` has locked, in this transaction. Locks the stock rows
-    of all of them at once, in variant order, where there is anything to decide, or where units may
-    be released by the end of a review while others are sold.
+    `paying`: open checkouts with captured money. Each is served, unless a competing
+    checkout was served before it in this call.
+    `ended`: ended checkouts with money. Each is served by the rule above, whole or not at all; then
+    its units are held again.
+    `uncaptured`: those of `ended` whose money is only authorised. To be served they are opened
+    again. A cart has one open checkout: if that has other products, they wait until it ends.
+    `locked`: all checkouts that `lock_with_competing` has locked in this transaction.
+
+    Locks the stock rows of all of them at once, in variant order, if there is anything to decide,
+    or if the end of a review may release units while others are sold.
     """
-    is_alone = not ended and len({job.owner_id for job in beside}) == len(beside)
-    if is_alone and not (paying and any(job.state == State.IN_REVIEW for job in beside)):
-        return Room()
-    return _RoomMaker(paying, ended, uncaptured, beside, now=now).decide()
+    is_alone = not ended and len({job.owner_id for job in locked}) == len(locked)
+    if is_alone and not (paying and any(job.state == State.IN_REVIEW for job in locked)):
+        return Allocation()
+    return _Allocator(paying, ended, uncaptured, locked, now=now).allocate()
 
 
-class _RoomMaker:
+class _Allocator:
     def __init__(
         self,
         paying: Sequence[CheckoutJob],
         ended: Sequence[CheckoutJob],
         uncaptured: Collection[uuid.UUID],
-        beside: Sequence[CheckoutJob],
+        locked: Sequence[CheckoutJob],
         *,
         now: datetime,
     ) -> None:
         self.paying, self.ended, self.uncaptured, self.now = paying, ended, uncaptured, now
-        self.room = Room()
+        self.allocation = Allocation()
         self.served: list[CheckoutJob] = []
-        self.idle = [job for job in beside if State(job.state) in OPEN and job not in paying]
+        self.idle = [job for job in locked if State(job.state) in OPEN and job not in paying]
         self.with_money = with_money(self.idle, now=now)
         self.bought = bought_since(ended) if ended else set()
         self.held = stock.held_by(
-            {order_id for job in beside for order_id in job.holding_order_ids}
+            {order_id for job in locked for order_id in job.holding_order_ids}
         )
         units = (*self.held.values(), *(_units(job) for job in ended))
         self.free = stock.lock({variant_id for each in units for variant_id in each})
 
-    def decide(self) -> Room:
+    def allocate(self) -> Allocation:
         for job in self.paying:
             if any(compete(job, other) for other in self.served):
-                self.room.refused[job.pk] = BOUGHT_SINCE
+                self.allocation.refused[job.pk] = BOUGHT_SINCE
             else:
                 self._serve(job)
         for job in self.ended:
             if refusal := self._refusal(job):
-                self.room.refused[job.pk] = refusal
+                self.allocation.refused[job.pk] = refusal
             elif job.pk in self.uncaptured and self._is_cart_taken(job):
-                self.room.waiting.add(job.pk)
+                self.allocation.waiting.add(job.pk)
             else:
                 self._serve(job)
                 stock.hold_again(_order_id(job))
                 self.free.subtract(_units(job))
-        return self.room
+        return self.allocation
 
     def _refusal(self, job: CheckoutJob) -> str | None:
         if settings.LATE_PAYMENT != "fulfil":
@@ -271,12 +276,12 @@ class _RoomMaker:
         return None
 
     def _is_cart_taken(self, job: CheckoutJob) -> bool:
-        others = (it for it in (*self.idle, *self.served) if not compete(job, it))
+        others = (other for other in (*self.idle, *self.served) if not compete(job, other))
         return any(other.cart_id == job.cart_id for other in others)
 
     def _serve(self, job: CheckoutJob) -> None:
         competing = self._competing(job)
-        self.room.report.add(close(competing, now=self.now))
+        self.allocation.report.add(cancel_competing(competing, now=self.now))
         self.free.update(self._units_held_for(competing))
         self.idle = [other for other in self.idle if other not in competing]
         self.served.append(job)
@@ -284,13 +289,13 @@ class _RoomMaker:
     def _competing(self, job: CheckoutJob) -> list[CheckoutJob]:
         return [other for other in self.idle if compete(job, other)]
 
-    def _units_held_for(self, found: Sequence[CheckoutJob]) -> Counter[int]:
+    def _units_held_for(self, checkouts: Sequence[CheckoutJob]) -> Counter[int]:
         return stock.total(
-            self.held[order_id] for job in found for order_id in job.holding_order_ids
+            self.held[order_id] for job in checkouts for order_id in job.holding_order_ids
         )
 
 
-def close(competing: Sequence[CheckoutJob], *, now: datetime) -> Report:
+def cancel_competing(competing: Sequence[CheckoutJob], *, now: datetime) -> RunReport:
     """Cancel open checkouts because the buyer's payment for the same in another has arrived."""
     cancelled = Advance(
         State.CANCELLED, "an earlier payment for the same came", buyer_sees=EARLIER_PAYMENT_CAME

@@ -1,8 +1,8 @@
 """
-What is known about a checkout, read at one moment in one statement: all that its status tells.
+All that the status of a checkout shows, read by one statement.
 
-Hand-written, because storefronts ask for it more often than for anything else: through the ORM the
-same rows took four queries and four times the CPU (docs/decisions/speed.md).
+The SQL is written by hand because storefronts read the status more often than anything else:
+through the ORM the same rows took four queries and four times the CPU (docs/decisions/speed.md).
 """
 
 from __future__ import annotations
@@ -16,16 +16,16 @@ from typing import Any, TypeVar
 
 from django.db import connection
 
-from shop import rows
 from shop.checkout.jobs import CheckoutJob
-from shop.checkout.states import State
+from shop.checkout.states import WITH_MONEY, State, in_sql
+from shop.db import fast
 
 Part = TypeVar("Part")
 
 
 @dataclass(frozen=True, slots=True)
-class Glance:
-    """Enough to say whether a storefront knows this version already, and when to ask again."""
+class StatusHead:
+    """Enough to tell whether the storefront has this version, and when it should poll again."""
 
     state: State
     version: int
@@ -35,7 +35,7 @@ class Glance:
 
 
 @dataclass(frozen=True, slots=True)
-class Moved:
+class TransitionView:
     old: str
     new: str
     because: str
@@ -44,10 +44,10 @@ class Moved:
 
 
 @dataclass(frozen=True, slots=True)
-class SentBack:
+class RefundView:
     """
-    A refund, in minor units of `currency`. One that failed is here as long as its case is open.
-    `reference` is what the buyer can ask their bank about.
+    A refund, in minor units of `currency`. A failed one is included while its case is open.
+    `reference`: an id that the buyer's bank can trace.
     """
 
     status: str
@@ -58,8 +58,8 @@ class SentBack:
 
 
 @dataclass(frozen=True, slots=True)
-class FailedTry:
-    """The buyer's last attempt to pay, which came to nothing."""
+class FailedPayment:
+    """Why the buyer's latest payment failed."""
 
     code: str
     message: str
@@ -67,7 +67,7 @@ class FailedTry:
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:
-    """Fields as in the tables; see `_READ`, whose columns come in the same order."""
+    """Fields as in the tables, in the order of the columns of `_READ`."""
 
     id: uuid.UUID
     state: State
@@ -91,13 +91,13 @@ class Snapshot:
     gateway_order_id: str | None
     gateway_amount_paise: int | None
     error_details: dict[str, Any]
-    moves: tuple[Moved, ...]
-    failed_try: FailedTry | None
-    sent_back: tuple[SentBack, ...]
+    transitions: tuple[TransitionView, ...]
+    failed_payment: FailedPayment | None
+    refunds: tuple[RefundView, ...]
 
 
-# A checkout that waits for its payment may have seen one fail; refunds are there once money was.
-_READ = """
+# A failed payment is shown only while the checkout awaits payment; refunds follow money.
+_READ = f"""
     SELECT job.id, job.state, job.version, job.created_at, job.updated_at, job.returned_at,
         job.cart_id, job.items_count, job.amount_paise, job.currency, job.attempts,
         job.waiting_for, job.expires_at, job.error_code, job.error_message,
@@ -105,16 +105,16 @@ _READ = """
         placed.number, payable.gateway_order_id, payable.amount_paise, job.error_details,
         (
             SELECT jsonb_agg(jsonb_build_array(old, new, because, attempts, at) ORDER BY id)
-            FROM shop_move WHERE job_id = job.id
+            FROM shop_transition WHERE job_id = job.id
         ),
-        CASE WHEN job.state = 'awaiting_payment' THEN (
+        CASE WHEN job.state = '{State.AWAITING_PAYMENT}' THEN (
             SELECT jsonb_build_array(payment.error_code, payment.error_description)
             FROM shop_payment payment JOIN shop_gatewayorder at_gateway
                 ON payment.gateway_order_id = at_gateway.id
             WHERE at_gateway.order_id = job.order_id AND payment.status = 'failed'
             ORDER BY payment.id DESC LIMIT 1
         ) END,
-        CASE WHEN job.state IN ('paid', 'refunding', 'refunded', 'in_review') THEN (
+        CASE WHEN job.state IN ({in_sql(WITH_MONEY)}) THEN (
             SELECT jsonb_agg(jsonb_build_array(refund.status, refund.amount_paise, payment.currency,
                 coalesce(refund.gateway_refund_id, payment.gateway_payment_id), refund.updated_at
             ) ORDER BY refund.id)
@@ -127,24 +127,24 @@ _READ = """
     FROM shop_checkoutjob job
     LEFT JOIN shop_order placed ON placed.id = job.order_id
     LEFT JOIN shop_gatewayorder payable
-        ON payable.order_id = job.order_id AND NOT payable.is_alias
+        ON payable.order_id = job.order_id AND NOT payable.is_duplicate
     WHERE job.id = ANY(%s) AND job.owner_id = %s
 """
 
-_GLANCE = """
+_HEAD = """
     SELECT state, version, created_at, updated_at, returned_at
     FROM shop_checkoutjob WHERE id = %s AND owner_id = %s
 """
 
 
-def glance(job_id: uuid.UUID, *, owner_id: int) -> Glance:
+def read_head(job_id: uuid.UUID, *, owner_id: int) -> StatusHead:
     """:raises CheckoutJob.DoesNotExist: no checkout of this buyer."""
     with connection.cursor() as cursor:
-        cursor.execute(_GLANCE, [job_id, owner_id])
+        cursor.execute(_HEAD, [job_id, owner_id])
         row = cursor.fetchone()
     if row is None:
         raise CheckoutJob.DoesNotExist
-    return Glance(State(row[0]), *row[1:])
+    return StatusHead(State(row[0]), *row[1:])
 
 
 def read(job_id: uuid.UUID, *, owner_id: int) -> Snapshot:
@@ -156,7 +156,7 @@ def read(job_id: uuid.UUID, *, owner_id: int) -> Snapshot:
 
 
 def of_new(job: CheckoutJob) -> Snapshot:
-    """What `read` finds of a checkout that was made a moment ago: nothing has happened to it."""
+    """What `read` would find of a checkout that was just inserted, without a query."""
     return Snapshot(
         id=job.pk,
         state=State(job.state),
@@ -180,32 +180,32 @@ def of_new(job: CheckoutJob) -> Snapshot:
         gateway_order_id=None,
         gateway_amount_paise=None,
         error_details={},
-        moves=(),
-        failed_try=None,
-        sent_back=(),
+        transitions=(),
+        failed_payment=None,
+        refunds=(),
     )
 
 
 def read_all(job_ids: Collection[uuid.UUID], *, owner_id: int) -> list[Snapshot]:
-    """Those of these checkouts that are this buyer's, in the order of their ids as given."""
+    """The buyer's checkouts among these ids, in the order given."""
     with connection.cursor() as cursor:
-        cursor.execute(_READ, [rows.array(job_ids), owner_id])
+        cursor.execute(_READ, [fast.array(job_ids), owner_id])
         found = {row[0]: _snapshot(row) for row in cursor.fetchall()}
     return [found[job_id] for job_id in job_ids if job_id in found]
 
 
 def _snapshot(row: tuple[Any, ...]) -> Snapshot:
-    job_id, state, *columns, details, moves, failed, refunds = row
+    job_id, state, *others, details, transitions, failed, refunds = row
     in_json = (
         json.loads(details),
-        tuple(_with_time(Moved, move) for move in json.loads(moves or "[]")),
-        FailedTry(*json.loads(failed)) if failed else None,
-        tuple(_with_time(SentBack, refund) for refund in json.loads(refunds or "[]")),
+        tuple(_with_time(TransitionView, columns) for columns in json.loads(transitions or "[]")),
+        FailedPayment(*json.loads(failed)) if failed else None,
+        tuple(_with_time(RefundView, columns) for columns in json.loads(refunds or "[]")),
     )
-    return Snapshot(*(job_id, State(state), *columns, *in_json))
+    return Snapshot(*(job_id, State(state), *others, *in_json))
 
 
 def _with_time(kind: Callable[..., Part], columns: list[Any]) -> Part:
-    """A part whose last column is a time, which JSON has as text."""
+    """Build `kind` from columns of which the last is a time, in JSON a text."""
     columns[-1] = datetime.fromisoformat(columns[-1])
     return kind(*columns)

@@ -1,8 +1,7 @@
 """
-The status resource: what the buyer is told, and when to ask again.
+The status resource: what the buyer is told, and when the storefront polls again.
 
-Built from one snapshot of the rows and nothing else, so every process tells the same story. Pure:
-touches no database.
+It is built from one `Snapshot` and nothing else, so every process gives the same answer. Pure.
 """
 
 from __future__ import annotations
@@ -16,83 +15,56 @@ from datetime import datetime, timedelta
 from typing import Any, Protocol
 
 from shop.checkout import holds
-from shop.checkout.snapshots import Moved, SentBack, Snapshot
-from shop.checkout.states import BUYER_STATUS, FINAL, STEP_OF, UNPAID_ENDS, State, Step
+from shop.checkout.snapshots import RefundView, Snapshot, TransitionView
+from shop.checkout.states import (
+    BUYER_STATUS,
+    FINAL,
+    OPEN,
+    STATES,
+    STEP_OF,
+    UNPAID_ENDS,
+    State,
+    Step,
+)
 from shop.money import format_amount, major_units, rupees
 from shop.payments.refunds import RefundStatus
 
-MESSAGES: dict[State, str] = {
-    State.QUEUED: "We have your order and are checking your cart.",
-    State.VALIDATED: "We are setting your items aside.",
-    State.ORDERED: "Your items are set aside. We are preparing the payment.",
-    State.AWAITING_PAYMENT: "Your items are set aside. You can pay now.",
-    State.PAID: "Paid. Thank you for your order!",
-    State.CANCELLED: "This checkout was cancelled. Nothing was charged.",
-    State.EXPIRED: (
-        "The time to pay ran out and your items are free again. If you did pay after all, your"
-        " money is safe: we will notice, and deliver or refund."
-    ),
-    State.REFUNDING: "Your money is on its way back to you.",
-    State.REFUNDED: "Your money was refunded.",
-    State.IN_REVIEW: (
-        "Your payment reached us, but something about it does not fit. Your money is safe: we are"
-        " looking into it and will write to you."
-    ),
-}
-# Where the refund is known: how much, and a reference to ask the bank about.
-SENT_BACK: dict[State, str] = {
-    State.REFUNDING: "{why} {amount} is on its way back to you.",
-    State.REFUNDED: "{amount} was sent back to you. Banks take up to seven working days.",
-}
 TOO_LATE = "Your payment came after this checkout had ended."
 NOT_ACCEPTED = "We could not accept your payment for this order."
-NOT_SENT_BACK = (
+REFUND_NOT_SENT = (
     "{amount} could not be sent back to you. Your money is safe: we are looking after it and will"
     " write to you."
 )
-# Paid although it had ended: the setting LATE_PAYMENT is `fulfil`, and the units were free.
-PAID_LATE: dict[State, str] = {
-    State.CANCELLED: "you cancelled",
-    State.EXPIRED: "the time to pay had run out",
-    State.FAILED: "this checkout had ended",
-}
+# Late money is served where the setting LATE_PAYMENT is `fulfil` and the units are free.
 PAID_LATE_MESSAGE = (
     "Your payment arrived after {ended}; your order is confirmed. If you do not want it any more,"
     " write to us."
 )
-CANCELLED_BY_BUYER = "cancelled by the buyer"  # why a move says that it was made
+CANCELLED_BY_BUYER = "cancelled by the buyer"  # as a transition gives the reason
 RETURNED = "We are confirming your payment with the bank. This can take a moment."
 
-# Which failures another try of the same cart can cure.
+# Failures that a new checkout of the same cart may not meet.
 RETRYABLE = frozenset({"gateway_unavailable", "internal_error", *holds.REFUSALS})
 
-# A form that has been open this long without news is asked about less often.
+# After this time without a change, a checkout that awaits payment is polled less often.
 PATIENT_AFTER = timedelta(minutes=2)
-
-# The steps in the order in which the buyer goes through them, and the move that ends each.
-TIMELINE: tuple[tuple[Step, State, State], ...] = (
-    (Step.VALIDATE_CART, State.QUEUED, State.VALIDATED),
-    (Step.CREATE_ORDER, State.VALIDATED, State.ORDERED),
-    (Step.CREATE_RAZORPAY_ORDER, State.ORDERED, State.AWAITING_PAYMENT),
-    (Step.RECONCILE_PAYMENT, State.AWAITING_PAYMENT, State.PAID),
-)
 
 
 @dataclass(frozen=True, slots=True)
-class Pace:
-    """When the storefront should ask again. `done`: it need not."""
+class PollInterval:
+    """How long the storefront waits before it polls again. `done`: it need not poll."""
 
     after_ms: int
     done: bool
 
     @property
     def retry_after_seconds(self) -> int:
-        """For the header of that name, which knows only whole seconds."""
+        """For the `Retry-After` header, which has whole seconds."""
         return max(1, math.ceil(self.after_ms / 1000))
 
 
-class Paced(Protocol):
-    """What the pace depends on."""
+class Polled(Protocol):
+    """What the poll interval depends on."""
 
     @property
     def state(self) -> str: ...
@@ -104,33 +76,34 @@ class Paced(Protocol):
     def returned_at(self) -> datetime | None: ...
 
 
-def pace(job: Paced, *, now: datetime) -> Pace:
+def poll_interval(job: Polled, *, now: datetime) -> PollInterval:
     """
-    Often while something is about to happen, seldom while we wait for a person or a bank.
+    Short while a change is close, long while we wait for a person or a bank.
 
-    A checkout moves in milliseconds when nothing is wrong, so the first look comes soon; after
-    that, each look waits about as long as the buyer has waited already.
+    A checkout takes milliseconds when nothing is wrong, so the first poll comes soon. Each later
+    one waits about as long as the buyer has waited already.
     """
     state = State(job.state)
     if state in FINAL:
-        return Pace(0, done=True)
-    if state in {State.REFUNDING, State.IN_REVIEW}:
-        return Pace(60_000, done=False)
+        return PollInterval(0, done=True)
+    if state not in OPEN:
+        return PollInterval(60_000, done=False)
     if state is State.AWAITING_PAYMENT:
         if job.returned_at is not None:
-            return Pace(_growing(now - job.returned_at, first_ms=500, last_ms=10_000), done=False)
+            return _growing(now - job.returned_at, first_ms=500, last_ms=10_000)
         waited = now - job.updated_at
-        return Pace(3_000 if waited < PATIENT_AFTER else 10_000, done=False)
-    return Pace(_growing(now - job.created_at, first_ms=100, last_ms=5_000), done=False)
+        return PollInterval(3_000 if waited < PATIENT_AFTER else 10_000, done=False)
+    return _growing(now - job.created_at, first_ms=100, last_ms=5_000)
 
 
-def _growing(waited: timedelta, *, first_ms: int, last_ms: int) -> int:
-    return min(max(first_ms, int(waited.total_seconds() * 1000)), last_ms)
+def _growing(waited: timedelta, *, first_ms: int, last_ms: int) -> PollInterval:
+    after_ms = min(max(first_ms, int(waited.total_seconds() * 1000)), last_ms)
+    return PollInterval(after_ms, done=False)
 
 
 def resource(job: Snapshot, *, key_id: str, now: datetime) -> dict[str, Any]:
     """The whole status of one checkout. Times are datetimes, amounts in rupees and in paise."""
-    after = pace(job, now=now)
+    after = poll_interval(job, now=now)
     refund = _refund(job)
     return {
         "id": str(job.id),
@@ -173,83 +146,100 @@ def _message(job: Snapshot, refund: dict[str, Any] | None) -> str:
         return job.waiting_for
     if state is State.AWAITING_PAYMENT and job.returned_at is not None:
         return RETURNED
-    return MESSAGES[state]
+    return STATES[state].message
 
 
 def _about_refund(job: Snapshot, refund: dict[str, Any]) -> str:
-    """Empty where the refund is not what the buyer of a checkout in this state has to know."""
+    """A sentence on the refund, with its amount; empty in states that tell of something else."""
     failed = refund["status"] == RefundStatus.FAILED
-    template = NOT_SENT_BACK if failed else SENT_BACK.get(job.state, "")
+    template = REFUND_NOT_SENT if failed else STATES[job.state].refund_message
     if not template:
         return ""
     why = TOO_LATE if _came_from(job, State.REFUNDING) in UNPAID_ENDS else NOT_ACCEPTED
     sentence = template.format(amount=" and ".join(_amounts(_shown(job))), why=why)
-    paid = f"{MESSAGES[job.state]} " if job.state is State.PAID else ""
+    paid = f"{STATES[job.state].message} " if job.state is State.PAID else ""
     return f"{paid}{sentence} Reference: {refund['reference']}."
 
 
 def _paid_late_after(job: Snapshot) -> str | None:
-    """What had happened when the money came that paid it; None if it came in time."""
+    """How the checkout had ended before the money came that paid it; None if it came in time."""
     ended = _came_from(job, State.PAID) if job.state is State.PAID else None
-    if ended not in PAID_LATE:
+    if ended is None or ended not in UNPAID_ENDS:
         return None
-    if ended is State.CANCELLED and all(it.because != CANCELLED_BY_BUYER for it in job.moves):
-        return PAID_LATE[State.FAILED]
-    return PAID_LATE[ended]
+    if ended is State.CANCELLED and not _cancelled_by_buyer(job):
+        ended = State.FAILED
+    return STATES[ended].ended_because
+
+
+def _cancelled_by_buyer(job: Snapshot) -> bool:
+    return any(transition.because == CANCELLED_BY_BUYER for transition in job.transitions)
 
 
 def _came_from(job: Snapshot, state: State) -> State | None:
     """
-    The state that was left for `state` when it was last entered; None: it never was. An end that
-    late money had opened again is where it came from.
+    The state before the last transition to `state`; None if there was none.
+
+    Where a late authorisation had opened the checkout again, it is the end before that.
     """
-    left = [State(move.old) for move in job.moves if move.new == state]
+    left = [State(transition.old) for transition in job.transitions if transition.new == state]
     if left[-1:] == [State.AWAITING_PAYMENT]:
         before = _came_from(job, State.AWAITING_PAYMENT)
         return before if before in UNPAID_ENDS else State.AWAITING_PAYMENT
     return left[-1] if left else None
 
 
-def _shown(job: Snapshot) -> Sequence[SentBack]:
+def _shown(job: Snapshot) -> Sequence[RefundView]:
     """The refunds that the buyer is told of: those that failed, or else all."""
-    return [it for it in job.sent_back if it.status == RefundStatus.FAILED] or job.sent_back
+    failed = [refund for refund in job.refunds if refund.status == RefundStatus.FAILED]
+    return failed or job.refunds
 
 
-def _amounts(sent: Sequence[SentBack]) -> list[str]:
+def _amounts(refunds: Sequence[RefundView]) -> list[str]:
     """The sum in each currency, as people write it."""
     sums: Counter[str] = Counter()
-    for refund in sent:
+    for refund in refunds:
         sums[refund.currency] += refund.amount_paise
     return [format_amount(minor_units, currency) for currency, minor_units in sums.items()]
 
 
 def _steps(job: Snapshot) -> list[dict[str, Any]]:
-    """Each step as the moves tell it: what was left by moving on is done, also if it came late."""
+    """The timeline. A step is done when the checkout has reached the step's end, however late."""
     started_at: datetime | None = job.created_at
     steps = []
-    for step, at, onward in TIMELINE:
-        # A checkout that was opened again is at this step once more, whatever it left it for.
-        left = [move for move in job.moves if move.old == at or move.new == onward]
-        left = left if job.state != at else []
-        move = next((move for move in left if move.new == onward), left[0] if left else None)
-        status = _step_status(job, step, move, onward) if started_at else "pending"
+    for state, step in STEP_OF.items():
+        ends_in = STATES[state].step_ends_in
+        left = _leaving(job, state, ends_in)
+        status = _step_status(job, step, left, ends_in) if started_at else "pending"
         steps.append(
             {
                 "name": step,
                 "status": status,
-                "attempts": move.attempts if move else (job.attempts if started_at else 0),
+                "attempts": left.attempts if left else (job.attempts if started_at else 0),
                 "started_at": started_at,
-                "finished_at": move.at if move else None,
-                "error": move.because if move and status == "failed" else None,
+                "finished_at": left.at if left else None,
+                "error": left.because if left and status == "failed" else None,
             }
         )
-        started_at = move.at if move and status == "done" else None
+        started_at = left.at if left and status == "done" else None
     return steps
 
 
-def _step_status(job: Snapshot, step: Step, move: Moved | None, onward: State) -> str:
-    if move is not None:
-        return "done" if move.new == onward else "failed"
+def _leaving(job: Snapshot, state: State, ends_in: State | None) -> TransitionView | None:
+    """
+    The transition that left `state`, best the one to `ends_in`. None while the checkout is in it,
+    also if late money has opened it again.
+    """
+    if job.state == state:
+        return None
+    found = [each for each in job.transitions if each.old == state or each.new == ends_in]
+    return next((each for each in found if each.new == ends_in), found[0] if found else None)
+
+
+def _step_status(
+    job: Snapshot, step: Step, left: TransitionView | None, ends_in: State | None
+) -> str:
+    if left is not None:
+        return "done" if left.new == ends_in else "failed"
     if step is Step.RECONCILE_PAYMENT and job.returned_at is None:
         return "waiting"  # for the buyer
     return "waiting" if job.waiting_for else "running"
@@ -262,10 +252,10 @@ def _order(job: Snapshot) -> dict[str, str] | None:
 
 
 def _payment(job: Snapshot, *, key_id: str) -> dict[str, Any] | None:
-    """What checkout.js needs to open; there only once it can be opened."""
+    """What checkout.js needs to open the payment form; None until it can."""
     if job.gateway_order_id is None or job.expires_at is None:
         return None
-    failed = job.failed_try
+    failed = job.failed_payment
     return {
         "provider": "razorpay",
         "key_id": key_id,
@@ -289,14 +279,15 @@ def _payment(job: Snapshot, *, key_id: str) -> dict[str, Any] | None:
 
 def _refund(job: Snapshot) -> dict[str, Any] | None:
     """
-    All that goes back to the buyer, as one sum in minor units of its currency; `status` is that of
-    what lags behind most. If some of it failed: only that.
+    All that goes back to the buyer, as one sum in minor units of its currency, with the status of
+    the refund that is furthest behind. If some refunds failed: only those.
     """
-    sent = _shown(job)
-    if not sent:
+    refunds = _shown(job)
+    if not refunds:
         return None
-    last = next((it for it in sent if it.status != RefundStatus.PROCESSED), sent[-1])
-    minor_units = sum(it.amount_paise for it in sent if it.currency == last.currency)
+    unfinished = (refund for refund in refunds if refund.status != RefundStatus.PROCESSED)
+    last = next(unfinished, refunds[-1])
+    minor_units = sum(refund.amount_paise for refund in refunds if refund.currency == last.currency)
     is_final = last.status in {RefundStatus.PROCESSED, RefundStatus.FAILED}
     return {
         "status": last.status if is_final else "pending",

@@ -1,4 +1,4 @@
-"""The same figures as CSV, for spreadsheets, which take some texts for formulas."""
+"""The figures of the operations page as CSV, for spreadsheets."""
 
 from __future__ import annotations
 
@@ -6,17 +6,17 @@ import csv
 import io
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import UTC, datetime
+from itertools import zip_longest
 from typing import Any
 
-from shop.ops.figures import SERIES
 from shop.ops.rows import Row
 
-# A cell that begins so is run as a formula by Excel, LibreOffice and Google Sheets.
+# Excel, LibreOffice and Google Sheets run a cell that begins so as a formula.
 FORMULAS = ("=", "+", "-", "@", "\t", "\r")
 
 
 def cell(value: Any) -> Any:
-    """As a spreadsheet should read it. A text that would be a formula gets a quote before it."""
+    """The value for a spreadsheet. A text that would be a formula gets a quote before it."""
     if isinstance(value, datetime):
         return value.isoformat(timespec="seconds")
     if isinstance(value, float):
@@ -26,7 +26,7 @@ def cell(value: Any) -> Any:
     return value
 
 
-def to_csv(header: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:
+def to_csv(header: Iterable[str], rows: Iterable[Iterable[Any]]) -> str:
     text = io.StringIO()
     writer = csv.writer(text)
     writer.writerow(header)
@@ -35,35 +35,28 @@ def to_csv(header: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:
 
 
 def series(found: Row) -> str:
-    """A line for each bucket: checkouts, times, gateway, sync events."""
+    """One row for each bucket of the range: checkouts, times, stale carts."""
     span = found["span"]
     columns: dict[str, Sequence[Any]] = {
-        name: (span["checkouts"] or {"series": {}})["series"].get(name, ()) for name in SERIES
+        "from": [datetime.fromtimestamp(start, UTC) for start in span["starts"]],
+        "bucket_seconds": [span["bucket_seconds"]] * len(span["starts"]),
+        **(span["checkouts"] or {"series": {}})["series"],
     }
-    for reached in ("payable", "paid"):
-        for name, values in ((span["times"] or {}).get(reached) or {"series": {}})[
-            "series"
-        ].items():
-            columns[f"{reached}_{name}_seconds"] = values
-    for part, prefix in (("gateway", "gateway"), ("carts", "carts")):
-        for name, values in (span[part] or {"series": {}})["series"].items():
-            columns[f"{prefix}_{name}"] = values
-    starts = [datetime.fromtimestamp(start, UTC) for start in span["starts"]]
-    rows = [
-        [start, span["bucket_seconds"], *(_at(values, n) for values in columns.values())]
-        for n, start in enumerate(starts)
-    ]
-    return to_csv(["from", "bucket_seconds", *columns], rows)
+    for reached, part in (span["times"] or {}).items():
+        columns |= {f"{reached}_{p}_seconds": values for p, values in part["series"].items()}
+    for name, values in (span["carts"] or {"series": {}})["series"].items():
+        columns[f"carts_{name}"] = values
+    return to_csv(columns, zip_longest(*columns.values()))
 
 
 def figures(found: Row) -> str:
-    """A line for each single figure of the page, under the name that it has in its JSON."""
-    standing = found["standing"]
+    """One row for each single figure of the page, with its name in the page's JSON."""
+    current = found["current"]
     named: Row = {
         **{part: found["span"][part] for part in ("checkouts", "times", "webhooks", "carts")},
-        "now": {part: standing[part] for part in ("breaker", "webhooks", "stock")},
-        "queue_messages": {row["queue"]: row["messages"] for row in standing["queues"] or ()},
-        "last_heard_of": {row["name"]: row["at"] for row in standing["signs_of_life"]},
+        "now": {part: current[part] for part in ("breaker", "webhooks", "stock")},
+        "queue_messages": {row["queue"]: row["messages"] for row in current["queues"] or ()},
+        "heartbeats": {row["name"]: row["at"] for row in current["heartbeats"]},
     }
     return to_csv(["figure", "value"], _flat("", named))
 
@@ -77,44 +70,32 @@ def _flat(prefix: str, named: Row) -> Iterable[tuple[str, Any]]:
 
 
 def _money(found: Row) -> list[Row]:
-    standing = found["standing"]
+    current = found["current"]
     return [
-        *({**row, "what": "refund", "kind": row["status"]} for row in standing["refunds"]["rows"]),
-        *({**row, "what": "case"} for row in standing["cases"]["rows"]),
+        *({**row, "what": "refund", "kind": row["status"]} for row in current["refunds"]["rows"]),
+        *({**row, "what": "case"} for row in current["cases"]["rows"]),
     ]
 
 
-def _at(values: Sequence[Any], place: int) -> Any:
-    return values[place] if place < len(values) else None
-
-
-def _table(part: Callable[[Row], Iterable[Row] | None], *columns: str) -> Callable[[Row], str]:
-    def table(found: Row) -> str:
-        rows = part(found) or ()
-        return to_csv(columns, ([row[column] for column in columns] for row in rows))
-
-    return table
+def _table(rows: Callable[[Row], Iterable[Row] | None], columns: str) -> Callable[[Row], str]:
+    names = columns.split()
+    return lambda found: to_csv(names, ([row[name] for name in names] for row in rows(found) or ()))
 
 
 EXPORTS: Mapping[str, Callable[[Row], str]] = {
     "series": series,
     "figures": figures,
-    "steps": _table(lambda it: it["standing"]["steps"], "step", "waiting", "due", "oldest_due_at"),
-    "money": _table(_money, "what", "kind", "count", "oldest_at"),
-    "stock": _table(lambda it: it["standing"]["stock"]["top"], "sku", "name", "held", "on_hand"),
+    "steps": _table(lambda found: found["current"]["steps"], "step waiting due oldest_due_at"),
+    "money": _table(_money, "what kind count oldest_at"),
+    "stock": _table(lambda found: found["current"]["stock"]["top"], "sku name held on_hand"),
     "stuck": _table(
-        lambda it: it["standing"]["stuck"]["rows"],
-        *("checkout", "order", "state", "reason", "attempts", "due_at", "created_at"),
-        "last_error",
+        lambda found: found["current"]["stuck"]["rows"],
+        "checkout order state reason attempts due_at created_at last_error",
     ),
-    "reasons": _table(lambda it: it["span"]["reasons"], "ended", "reason", "checkouts"),
-    "gateway": _table(
-        lambda it: (it["span"]["gateway"] or {}).get("operations"),
-        *("operation", "calls", "errors", "mean_ms", "p50_ms", "p95_ms", "p99_ms"),
-    ),
+    "reasons": _table(lambda found: found["span"]["reasons"], "ended reason checkouts"),
     "carts": _table(
-        lambda it: (it["span"]["carts"] or {}).get("sessions"),
-        *("session", "is_guest", "cart", "units", "stale", "refused", "last_kind", "last_at"),
-        *("created_at", "updated_at", "checkout"),
+        lambda found: (found["span"]["carts"] or {}).get("sessions"),
+        "session is_guest cart units stale refused last_kind last_at"
+        " created_at updated_at checkout",
     ),
 }

@@ -1,4 +1,4 @@
-"""Which stretch of time a figure is about, and how finely it is cut. Pure: told the time."""
+"""The time range of the history, and its buckets. Pure."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ SPANS = {
     "7d": timedelta(days=7),
 }
 CUSTOM = "custom"
-LONGEST = timedelta(days=31)
-SHORTEST = timedelta(minutes=1)
+MAX_SPAN = timedelta(days=31)
+MIN_SPAN = timedelta(minutes=1)
 
 BUCKETS = tuple(timedelta(minutes=minutes) for minutes in (1, 5, 15, 60, 120, 360, 1440))
-MOST_BUCKETS = 125
+MAX_BUCKETS = 125
 
 
 class BadRange(ValueError):
-    """What was asked for is no stretch of time; the sentence says why."""
+    """The query does not name a valid range; the text says why."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,53 +39,53 @@ class Range:
 
     @property
     def starts(self) -> list[datetime]:
-        """Where each bucket begins."""
+        """The start of each bucket."""
         count = -((self.since - self.until) // self.bucket)
         return [self.since + n * self.bucket for n in range(count)]
 
     @property
     def fresh_seconds(self) -> float:
-        """How long an answer about it will do: a long stretch changes little in a moment."""
+        """How long the figures of this range are cached: longer for a longer range."""
         return min(max(self.bucket.total_seconds() / 60, 2.0), 60.0)
 
 
 def read(given: Mapping[str, str], *, now: datetime) -> Range:
     """
-    The range that a query names: `range=15m|1h|24h|7d`, or `from` and `to`, in ISO 8601 and, where
-    they do not say otherwise, on the shop's clock.
+    The range that a query names: `range=15m|1h|24h|7d`, or `from` and `to` in ISO 8601, in the
+    shop's time zone unless they carry their own.
 
-    :raises BadRange: none that we know, upside down, or too long.
+    :raises BadRange: unknown, reversed, too short or too long.
     """
     if given.get("from") or given.get("to"):
-        since = _moment(given.get("from", ""))
-        until = _moment(given.get("to") or now.isoformat())
-        return _cut(CUSTOM, since, min(until, now))
+        since = _time(given.get("from", ""))
+        until = _time(given.get("to") or now.isoformat())
+        return _in_buckets(CUSTOM, since, min(until, now))
     name = given.get("range") or DEFAULT
     if name not in SPANS:
         raise BadRange(f"range must be one of {', '.join(SPANS)}, or from and to")
-    return _cut(name, now - SPANS[name], now)
+    return _in_buckets(name, now - SPANS[name], now)
 
 
-def _moment(text: str) -> datetime:
+def _time(text: str) -> datetime:
     try:
-        moment = datetime.fromisoformat(text.strip())
-        if moment.tzinfo is None:
-            moment = moment.replace(tzinfo=ZoneInfo(settings.TIME_ZONE))
-        return moment.astimezone(UTC)
+        time = datetime.fromisoformat(text.strip())
+        if time.tzinfo is None:
+            time = time.replace(tzinfo=ZoneInfo(settings.TIME_ZONE))
+        return time.astimezone(UTC)
     except (ValueError, OverflowError):
-        raise BadRange(f"{text[:40]!r} is no time: write 2026-11-22T18:30") from None
+        raise BadRange(f"{text[:40]!r} is not a time: write 2026-11-22T18:30") from None
 
 
-def _cut(name: str, since: datetime, until: datetime) -> Range:
-    """Cut so that there are few enough buckets, each beginning where a clock on the wall would."""
+def _in_buckets(name: str, since: datetime, until: datetime) -> Range:
+    """At most `MAX_BUCKETS` buckets, which begin at round times of the shop's clock."""
     span = until - since
-    if span < SHORTEST:
+    if span < MIN_SPAN:
         raise BadRange(
             "the range must end at least a minute after it begins, and begin in the past"
         )
-    if span > LONGEST:
-        raise BadRange(f"the range is longer than {LONGEST.days} days")
-    bucket = next(width for width in BUCKETS if span / width <= MOST_BUCKETS)
+    if span > MAX_SPAN:
+        raise BadRange(f"the range is longer than {MAX_SPAN.days} days")
+    bucket = next(width for width in BUCKETS if span / width <= MAX_BUCKETS)
     midnight = since.astimezone(ZoneInfo(settings.TIME_ZONE)).replace(
         hour=0, minute=0, second=0, microsecond=0
     )

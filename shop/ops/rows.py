@@ -1,4 +1,4 @@
-"""Reading figures: a statement in, its rows as dicts out, by the names of its columns."""
+"""Rows of a hand-written statement, as dicts by column name."""
 
 from __future__ import annotations
 

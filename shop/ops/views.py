@@ -1,4 +1,4 @@
-"""The operations page, its figures as JSON and as CSV: for staff, and only to look at."""
+"""The operations page, and its figures as JSON and CSV. Staff only, read only."""
 
 from __future__ import annotations
 
@@ -16,17 +16,17 @@ from django.urls import reverse
 from django.utils import timezone
 from django.views.decorators.http import require_safe
 
-from shop.api.errors import DATABASE_AWAY_RETRY_SECONDS, SHORT_BREAK, plain
-from shop.ops import answers, ranges
+from shop.api.errors import UNAVAILABLE_MESSAGE, UNAVAILABLE_RETRY_SECONDS, json_error
+from shop.ops import cache, ranges
 from shop.ops.export import EXPORTS
-from shop.ops.ranges import BadRange, Range
+from shop.ops.ranges import BadRange
 from shop.ops.rows import Row
 
 View = Callable[..., HttpResponse]
 
 
 def _staff_only(view: View) -> View:
-    """Others are refused; who is not signed in may do so."""
+    """Staff only. Anonymous users are sent to the login page; other users get 403."""
 
     @wraps(view)
     def guarded(request: HttpRequest, **named: str) -> HttpResponse:
@@ -41,7 +41,7 @@ def _staff_only(view: View) -> View:
 
 @_staff_only
 def page(request: HttpRequest) -> HttpResponse:
-    """An empty page: its script asks for the figures, now and every few seconds."""
+    """A page without figures: its script loads them every few seconds."""
     return render(
         request,
         "shop/ops.html",
@@ -57,17 +57,17 @@ def page(request: HttpRequest) -> HttpResponse:
 
 @require_safe
 def data(request: HttpRequest) -> HttpResponse:
-    """All figures of a range. A program asks, so it is told, not sent to a form."""
+    """All figures of a range as JSON. Answers 401, not a redirect, because a script reads it."""
     if not (request.user.is_active and request.user.is_staff):
-        return plain(401, "sign_in", "Please sign in again.")
-    return _answered(request, JsonResponse)
+        return json_error(401, "sign_in", "Please sign in again.")
+    return _figures(request, JsonResponse)
 
 
 @require_safe
 def session(request: HttpRequest) -> HttpResponse:
-    """Whether the caller is staff: 204 or 401. The proxy asks before it shows Flower or Grafana."""
+    """204 for staff, else 401. The proxy asks this before it opens Flower or Grafana."""
     if not (request.user.is_active and request.user.is_staff):
-        return plain(401, "sign_in", "Please sign in again.")
+        return json_error(401, "sign_in", "Please sign in again.")
     return HttpResponse(status=204, headers={"Cache-Control": "no-store"})
 
 
@@ -76,28 +76,25 @@ def table(request: HttpRequest, *, name: str) -> HttpResponse:
     """One table of the page as CSV."""
     if name not in EXPORTS:
         raise Http404
-    return _answered(request, lambda found: _csv(name, found))
+    return _figures(request, lambda found: _csv(name, found))
 
 
 def _csv(name: str, found: Row) -> HttpResponse:
     response = HttpResponse(EXPORTS[name](found), content_type="text/csv; charset=utf-8")
-    moment = timezone.localtime(found["span"]["until"])
-    response["Content-Disposition"] = f'attachment; filename="{name}-{moment:%Y%m%d-%H%M}.csv"'
+    until = timezone.localtime(found["span"]["until"])
+    response["Content-Disposition"] = f'attachment; filename="{name}-{until:%Y%m%d-%H%M}.csv"'
     return response
 
 
-def _answered(request: HttpRequest, show: Callable[[Row], HttpResponse]) -> HttpResponse:
+def _figures(request: HttpRequest, show: Callable[[Row], HttpResponse]) -> HttpResponse:
+    now = timezone.now()
     try:
-        response = show(answers.answer(_range(request), now=timezone.now()))
+        response = show(cache.read(ranges.read(request.GET.dict(), now=now), now=now))
     except BadRange as error:
-        return plain(400, "bad_range", str(error))
+        return json_error(400, "bad_range", str(error))
     except (OperationalError, InterfaceError):
-        return plain(
-            503, "unavailable", SHORT_BREAK, retry_after_seconds=DATABASE_AWAY_RETRY_SECONDS
+        return json_error(
+            503, "unavailable", UNAVAILABLE_MESSAGE, retry_after_seconds=UNAVAILABLE_RETRY_SECONDS
         )
     response["Cache-Control"] = "no-store"
     return response
-
-
-def _range(request: HttpRequest) -> Range:
-    return ranges.read(request.GET.dict(), now=timezone.now())

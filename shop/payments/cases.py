@@ -1,4 +1,4 @@
-"""Cases: money that needs a person. What no rule settles is here, so that nothing ends silently."""
+"""Cases: money that no rule settles, so that staff decide about it."""
 
 from __future__ import annotations
 
@@ -16,17 +16,16 @@ from shop.orders import Order
 
 class CaseKind(StrEnum):
     CONFLICT = "conflict"  # the money is not what the order asks for
-    UNSERVED = "unserved"  # paid, and can be neither served nor refunded by rule
     REFUND_FAILED = "refund_failed"
-    REFUND_TWICE = "refund_twice"  # a key of ours, and not what we asked for with it
-    SETTLE_FAILED = "settle_failed"  # what Razorpay says of the money could not be applied
+    REFUND_TWICE = "refund_twice"  # resembles a refund of ours and exceeds what we asked for
+    SETTLE_FAILED = "settle_failed"  # a report about money could not be applied
     DISPUTE = "dispute"
-    POLL_FAILED = "poll_failed"  # Razorpay did not say what was paid, to the end of the schedule
-    UNREADABLE = "unreadable"  # a payment that a poll found and that we cannot read
+    POLL_FAILED = "poll_failed"  # polls failed until the end of the schedule
+    UNREADABLE = "unreadable"  # a poll found a payment that we cannot read
 
 
-# Closed by the decision about a checkout in review, and by nothing else while it waits for one.
-DECIDED_IN_REVIEW = frozenset({CaseKind.CONFLICT, CaseKind.UNSERVED, CaseKind.REFUND_FAILED})
+# While a checkout is in review, only the decision about it closes these.
+DECIDED_IN_REVIEW = frozenset({CaseKind.CONFLICT, CaseKind.REFUND_FAILED})
 
 
 class Case(models.Model):
@@ -34,7 +33,7 @@ class Case(models.Model):
     kind = models.CharField(max_length=16)
     reference = models.CharField(max_length=64)  # the payment, refund or dispute it is about
     text = models.CharField(max_length=300)
-    # How far Razorpay has come with it, for the cases that follow something.
+    # Of a dispute: its status at Razorpay.
     stage = models.CharField(max_length=16, blank=True, default="", db_default="")
     opened_at = models.DateTimeField()
     closed_at = models.DateTimeField(null=True, blank=True)
@@ -77,8 +76,8 @@ class Open:
 
 def open_cases(cases: Sequence[Open], *, now: datetime) -> None:
     """
-    Open each of these, unless one of its kind and reference was opened before. One that had closed
-    by itself is open again; one that a person closed is not.
+    Open each of these, unless a case of its kind and reference exists. A case that was closed
+    automatically is reopened; a case that a person closed is not.
     """
     if not cases:
         return
@@ -102,22 +101,23 @@ def open_cases(cases: Sequence[Open], *, now: datetime) -> None:
 
 
 def close_by_itself(cases: QuerySet[Case], *, because: str, now: datetime) -> int:
-    """Close those of `cases` that are open: what they told of is over. How many those were."""
+    """Close the open ones of `cases`, whose reason is gone. Returns their number."""
     opened = cases.order_by().filter(closed_at=None)
     return opened.update(closed_at=now, closed_because=because[:500])
 
 
 def close(cases: QuerySet[Case], *, because: str, by_id: int, now: datetime) -> int:
-    """Close those of `cases` that are open. How many those were; a repeat closes none."""
+    """Close the open ones of `cases` by a person. Returns their number; a repeat closes none."""
     opened = cases.order_by().filter(closed_at=None)
     return opened.update(closed_at=now, closed_by_id=by_id, closed_because=because[:500])
 
 
 def follow(case: Open, *, stages: Sequence[str], now: datetime) -> None:
     """
-    Open `case`, or bring the one of its kind and reference up to its text and stage, if that is one
-    of `stages` and lies ahead. One that a person had closed is then open again: more has happened.
-    Call under the lock of the order's job.
+    Open `case`, or move the existing one forward to its text and stage.
+
+    A stage that is not ahead in `stages` changes nothing. A case that a person closed is reopened
+    when it moves. Call under the lock of the order's job.
     """
     open_cases([case], now=now)
     behind = ("", *stages[: stages.index(case.stage)]) if case.stage else ()

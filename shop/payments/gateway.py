@@ -1,7 +1,8 @@
 """
-What we need of any payment gateway, and the three ways in which a call can fail.
+What the shop needs of any payment gateway, and how a call can fail.
 
-Three errors, because there are three right reactions: give up, try again, look before you ask.
+A call fails with `Declined` (give up), `Unreachable` or `Busy` (try again), or `OutcomeUnknown`
+(look first). `NothingAsked`: the look-up before a changing call failed, so that call was not sent.
 """
 
 from __future__ import annotations
@@ -17,11 +18,11 @@ Item = TypeVar("Item")
 
 
 class GatewayError(Exception):
-    """Base of everything a gateway call raises on purpose."""
+    """Base of all errors that a gateway call raises."""
 
 
 class Declined(GatewayError):
-    """The gateway answered no. Asking again gives the same answer."""
+    """The gateway refused. The same call will be refused again."""
 
     def __init__(self, code: str, message: str) -> None:
         super().__init__(f"{code}: {message}")
@@ -30,15 +31,15 @@ class Declined(GatewayError):
 
 
 class DuplicateReceipt(Declined):
-    """An order with this receipt is there already: find it. Only some accounts refuse this."""
+    """An order with this receipt exists: find it. Only some accounts refuse a second one."""
 
     def __init__(self, message: str, *, existing_order_id: str | None) -> None:
         super().__init__("duplicate_receipt", message)
-        self.existing_order_id = existing_order_id  # not every answer names it
+        self.existing_order_id = existing_order_id  # None: the answer does not name it
 
 
 class Unreachable(GatewayError):
-    """Nothing happened there: not sent, or refused unread. Trying again later is safe."""
+    """The call was not sent, or was refused unread. Nothing happened; try again later."""
 
     def __init__(
         self,
@@ -49,21 +50,20 @@ class Unreachable(GatewayError):
     ) -> None:
         super().__init__(message)
         self.retry_after_seconds = retry_after_seconds
-        self.is_rate_limit = is_rate_limit  # all of us should slow down
+        self.is_rate_limit = is_rate_limit  # all workers must slow down
 
 
 class Busy(Unreachable):
-    """Another operation holds this one payment. Nothing happened, and the gateway is well."""
+    """Another operation on the same entity is in progress. Nothing happened; try again later."""
 
 
 class OutcomeUnknown(GatewayError):
-    """We sent it and got no answer that says what happened. Look before asking again."""
+    """The call was sent, and no answer says what happened. Look before calling again."""
 
 
 class NothingAsked(GatewayError):
     """
-    We only looked, and found nothing or could not look (`because`). No call that changes anything
-    went out this time.
+    A look-up found nothing, or failed (`because`), so no call that changes anything was sent.
     """
 
     def __init__(self, because: GatewayError | None = None) -> None:
@@ -86,10 +86,10 @@ class RemoteOrder:
 @dataclass(frozen=True, slots=True)
 class PaymentFact:
     """
-    What one report (webhook, fetch) says about one payment, at the time it was made.
+    What one report (webhook or fetch) says about one payment.
 
-    `status`: created, failed, authorized, captured or refunded, as Razorpay names them.
-    `is_void`: an authorisation that was given back and never captured, so no money came.
+    `status`: created, failed, authorized, captured or refunded; other values are ignored.
+    `is_void`: an authorisation that was returned and never captured, so no money came.
     """
 
     id: str
@@ -107,9 +107,10 @@ class PaymentFact:
 @dataclass(frozen=True, slots=True)
 class RefundFact:
     """
-    What one report says about one refund. `status`: created, pending, processed or failed.
+    What one report says about one refund.
 
-    `receipt` is our key, if the refund is of our making.
+    `status`: pending, processed or failed; other values are ignored. `receipt`: our key, if the
+    refund is ours.
     """
 
     id: str
@@ -122,8 +123,10 @@ class RefundFact:
 @dataclass(frozen=True, slots=True)
 class DisputeFact:
     """
-    A buyer's bank wants money back. `status`: open, under_review, action_required, won, lost or
-    closed; `phase`: fraud, retrieval, chargeback, pre_arbitration or arbitration.
+    A buyer's bank demands money back.
+
+    `status`: open, under_review, action_required, won, lost or closed. `phase`: fraud, retrieval,
+    chargeback, pre_arbitration or arbitration.
     """
 
     id: str
@@ -135,10 +138,11 @@ class DisputeFact:
 
 
 @dataclass(frozen=True, slots=True)
-class News:
+class GatewayReport:
     """
-    What one report, or several, say about money. `looked_at`: those of `payments` that were fetched
-    one by one, together with all of their `refunds`.
+    What one or several reports say about money.
+
+    `looked_at`: those of `payments` that were fetched singly, together with all their `refunds`.
     """
 
     payments: tuple[PaymentFact, ...] = ()
@@ -147,27 +151,32 @@ class News:
     looked_at: tuple[PaymentFact, ...] = ()
 
     @classmethod
-    def joined(cls, several: Iterable[News]) -> News:
+    def joined(cls, several: Iterable[GatewayReport]) -> GatewayReport:
         several = list(several)
         return cls(
-            tuple(fact for news in several for fact in news.payments),
-            tuple(fact for news in several for fact in news.refunds),
-            tuple(fact for news in several for fact in news.disputes),
-            tuple(fact for news in several for fact in news.looked_at),
+            tuple(fact for report in several for fact in report.payments),
+            tuple(fact for report in several for fact in report.refunds),
+            tuple(fact for report in several for fact in report.disputes),
+            tuple(fact for report in several for fact in report.looked_at),
         )
 
 
 @dataclass(frozen=True, slots=True)
 class Unreadable:
-    """An entity of a list that we cannot read, as it came. `id`: its own, or a digest."""
+    """
+    An entity of a list that we cannot read, unchanged.
+
+    `id`: its own, or a digest. `event_body`: the entity as a webhook body, which can be replayed.
+    """
 
     id: str
     raw: Any
     problem: str
+    event_body: bytes
 
 
 class Listing(list[Item]):
-    """The entities of a list that can be read, in its order; one that cannot hides no other."""
+    """The readable entities of a list in its order, and the unreadable ones apart."""
 
     def __init__(self, items: Iterable[Item] = (), unreadable: Iterable[Unreadable] = ()) -> None:
         super().__init__(items)
@@ -176,28 +185,28 @@ class Listing(list[Item]):
 
 class Gateway(Protocol):
     def create_order(self, *, receipt: str, amount_paise: int, currency: str) -> RemoteOrder:
-        """Create an order that buyers can pay. Not idempotent: a repeat makes a second one."""
+        """Create a payable order. Not idempotent: a repeat creates a second one."""
 
     def find_orders(self, *, receipt: str) -> Listing[RemoteOrder]:
-        """Orders that carry this receipt. The list lags: empty is no proof within a minute."""
+        """Orders with this receipt. The list lags by up to a minute, so empty proves nothing."""
 
     def fetch_order(self, *, gateway_order_id: str) -> RemoteOrder:
-        """One order as it is now; this read does not lag."""
+        """One order in its present state; this read does not lag."""
 
     def fetch_payments(self, *, gateway_order_id: str) -> Listing[PaymentFact]:
-        """All payments of one order, as they are now; this read does not lag."""
+        """All payments of one order in their present state; this read does not lag."""
 
     def fetch_payment(self, *, gateway_payment_id: str) -> PaymentFact:
-        """One payment as it is now."""
+        """One payment in its present state."""
 
     def capture(self, *, gateway_payment_id: str, amount_paise: int, currency: str) -> PaymentFact:
         """
-        Take the money of an authorised payment. A repeat is `Declined`, and so is whatever else
-        stands in the way: fetch the payment and decide by its status.
+        Capture an authorised payment. `Declined` has many reasons, a repeat among them: fetch the
+        payment and decide by its status.
         """
 
     def refund(self, *, gateway_payment_id: str, amount_paise: int, key: str) -> RefundFact:
-        """Send money back. The same key and amount again give the same refund, or `Declined`."""
+        """Refund. The same key and amount give the same refund again, or `Declined`."""
 
     def fetch_refunds(self, *, gateway_payment_id: str) -> Listing[RefundFact]:
         """All refunds of one payment."""
@@ -206,18 +215,18 @@ class Gateway(Protocol):
         self, *, since: datetime, until: datetime, skip: int, count: int
     ) -> Listing[PaymentFact]:
         """
-        Up to `count` (at most 100) of all payments made in this span, newest first, after the
-        first `skip`; of other shops on the account too. The list lags by minutes.
+        All payments made in this span, newest first: `count` of them (at most 100) after the first
+        `skip`. Includes those of other shops on the account. The list lags by minutes.
         """
 
 
 def refuse_inside_transaction() -> None:
     """
-    Raise if a transaction is open. Every gateway call asks first.
+    Raise if a transaction is open. Every gateway method calls this first.
 
-    A slow gateway would otherwise hold row locks for as long as it likes. The transaction that
+    Otherwise a slow gateway would hold row locks for as long as it takes. The transaction that
     wraps each test does not count.
     """
-    # Private to Django, and untyped: one place, one test.
+    # Private to Django and untyped: used here only, and tested.
     if any(not block._from_testcase for block in connection.atomic_blocks):  # type: ignore[attr-defined]
         raise RuntimeError("gateway called inside a transaction")

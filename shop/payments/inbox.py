@@ -1,52 +1,72 @@
 """
-The inbox of webhooks: each event is *received* once and *handled* once, and these are two columns.
+The inbox of webhooks: an event is *received* once and *handled* once, in two columns.
 
-The web process stores and answers; a worker reads. What we cannot read is kept, never refused:
-Razorpay repeats whatever is refused, and after a day of that switches the endpoint off.
+The web process stores the event and answers; a worker reads it. An event that we cannot read is
+kept, never refused: a gateway repeats what is refused, and Razorpay disables an endpoint that
+refuses for a day.
 """
 
 from __future__ import annotations
 
 import hashlib
-import json
-from collections.abc import Callable, Collection, Iterable, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Collection, Iterable, Sequence
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from typing import Any, TypeVar
+from enum import StrEnum
 
-from django.conf import settings
 from django.contrib.postgres.indexes import BrinIndex
-from django.db import connection, models, transaction
-from django.db.models import Q, QuerySet
+from django.db import models, transaction
+from django.db.models import F, Q, QuerySet
 
-from shop import rows
-from shop.instruments import WEBHOOKS
-from shop.payments.gateway import News, Unreadable
-from shop.payments.razorpay import NONSENSE, dispute_fact, payment_fact, refund_fact
+from shop.db import due, fast
+from shop.payments.gateway import GatewayReport, Unreadable
+from shop.telemetry.instruments import WEBHOOKS
 
-Fact = TypeVar("Fact")
-
-NOT_OURS = "not ours"
-ASKING = "asking Razorpay whose order it is of"
-UNREADABLE = "cannot be read"  # how the result of an event begins that is not what it should be
-# So long Razorpay sends an event again on request (razorpay.com/docs/webhooks/faqs).
+# Staff see an event that needs them for this long: afterwards Razorpay does not send it again on
+# request (razorpay.com/docs/webhooks/faqs).
 REPLAYABLE = timedelta(days=15)
+# A webhook may arrive before our own record of its Razorpay order is written.
+RESOLVE_AFTER = timedelta(seconds=2)
+POLLED = "poll:"  # prefix of the ids of events that a poll made, not a webhook
+
+
+class EventOutcome(StrEnum):
+    """What became of a handled event."""
+
+    SETTLED = "settled"
+    NO_MONEY = "no_money"  # it reports no payment, refund or dispute
+    NOT_OURS = "not_ours"  # of another shop on the same account
+    RESOLVING = "resolving"  # its order is unknown: Razorpay is asked whose it is
+    UNRESOLVED = "unresolved"  # Razorpay does not say whose order it is
+    OTHER_AMOUNT = "other_amount"  # its order has a receipt of ours and another amount
+    UNKNOWN_PAYMENT = "unknown_payment"  # a refund or dispute, and nothing says of whose payment
+    UNREADABLE = "unreadable"
+
+
+NEEDS_STAFF = (
+    EventOutcome.UNRESOLVED,
+    EventOutcome.OTHER_AMOUNT,
+    EventOutcome.UNKNOWN_PAYMENT,
+    EventOutcome.UNREADABLE,
+)
+OF_UNKNOWN_ORDERS = (EventOutcome.NOT_OURS, EventOutcome.RESOLVING)
 
 
 class InboxEvent(models.Model):
-    # One event goes to every endpoint of the account under one id; this is our one endpoint.
+    # Razorpay sends an event to every endpoint of the account under one id; we have one endpoint.
     gateway_event_id = models.CharField(max_length=64, unique=True)
-    body = models.BinaryField()  # the signed bytes, as they came
+    body = models.BinaryField()  # the signed bytes, unchanged
     received_at = models.DateTimeField()
     due_at = models.DateTimeField(null=True, blank=True)  # None: handled, or given up
     handled_at = models.DateTimeField(null=True, blank=True)
     attempts = models.PositiveIntegerField(default=0)
     name = models.CharField(max_length=64, blank=True)
-    # The Razorpay order that it tells of, as it says itself: so a checkout finds its webhooks.
+    # As the event names it; empty if it names none. Finds the webhooks of a checkout.
     gateway_order_id = models.CharField(max_length=64, blank=True, default="", db_default="")
-    result = models.CharField(max_length=200, blank=True)
+    outcome = models.CharField(max_length=16, blank=True, default="", db_default="")
+    detail = models.CharField(max_length=200, blank=True, default="", db_default="")
     last_error = models.TextField(blank=True)
-    ask_at = models.DateTimeField(null=True, blank=True)  # when to ask whose order it is of
+    resolve_at = models.DateTimeField(null=True, blank=True)  # when to ask whose order it is
 
     class Meta:
         verbose_name = "webhook"
@@ -54,6 +74,9 @@ class InboxEvent(models.Model):
         constraints = [
             models.CheckConstraint(
                 condition=Q(handled_at=None) | Q(due_at=None), name="inbox_handled_is_not_due"
+            ),
+            models.CheckConstraint(
+                condition=Q(outcome__in=["", *EventOutcome]), name="inbox_outcome_known"
             ),
         ]
         indexes = [
@@ -67,11 +90,13 @@ class InboxEvent(models.Model):
             ),
             models.Index(
                 fields=["received_at"],
-                condition=Q(result__startswith=UNREADABLE),
-                name="inbox_event_unreadable",
+                condition=Q(outcome__in=NEEDS_STAFF),
+                name="inbox_event_needs_staff",
             ),
             models.Index(
-                fields=["ask_at"], condition=Q(ask_at__isnull=False), name="inbox_event_to_ask"
+                fields=["resolve_at"],
+                condition=Q(resolve_at__isnull=False),
+                name="inbox_event_to_resolve",
             ),
             BrinIndex(fields=["received_at"], name="inbox_event_received_at", autosummarize=True),
             models.Index(
@@ -84,207 +109,133 @@ class InboxEvent(models.Model):
     def __str__(self) -> str:
         return f"{self.gateway_event_id} {self.name}"
 
+    @property
+    def result(self) -> str:
+        """The outcome and its detail for people; empty before the event was handled."""
+        words = self.outcome.replace("_", " ")
+        return f"{words}: {self.detail}" if self.detail else words
+
 
 @dataclass(frozen=True, slots=True)
 class Reading:
-    """What a body says: the event's name, its news, and what could not be read of it."""
+    """What a body says. `problem`: what of it cannot be read; `receipt`: of its order entity."""
 
     name: str = ""
-    news: News = field(default_factory=News)
+    gateway_report: GatewayReport = field(default_factory=GatewayReport)
     problem: str = ""
-    receipt: str = ""  # of the order entity, which not every event has
+    receipt: str = ""
 
     @property
     def gateway_order_id(self) -> str:
-        """The Razorpay order it tells of; empty if it tells of none."""
-        return next((it.gateway_order_id for it in self.news.payments), "")
+        """The Razorpay order of the event; empty if it names none."""
+        return next((fact.gateway_order_id for fact in self.gateway_report.payments), "")
+
+
+@dataclass(frozen=True, slots=True)
+class Handled:
+    """An event, what it says and what became of it. `resolve`: ask Razorpay whose order it is."""
+
+    event: InboxEvent
+    reading: Reading
+    outcome: EventOutcome
+    detail: str = ""
+    resolve: bool = False
+
+
+def id_of_bytes(body: bytes) -> str:
+    """An id for an event without one: its bytes are the same in every delivery."""
+    return f"sha256:{hashlib.sha256(body).hexdigest()[:57]}"
+
+
+# On the fast path, like the other statements here: every webhook runs them.
+_RECEIVE = """
+    INSERT INTO shop_inboxevent
+        (gateway_event_id, body, received_at, due_at, attempts, name, last_error)
+    VALUES (%s, %s, %s, %s, 0, '', '')
+    ON CONFLICT (gateway_event_id) DO NOTHING
+"""
 
 
 def receive(*, event_id: str, body: bytes, now: datetime) -> bool:
-    """
-    Keep a genuine event. False if we have it already. One statement, no reading of the body.
-
-    An event without an id is told from others by its bytes, which are the same on every retry.
-    """
-    event_id = event_id or f"sha256:{hashlib.sha256(body).hexdigest()[:57]}"
-    with connection.cursor() as cursor:
-        cursor.execute(
-            """
-            INSERT INTO shop_inboxevent
-                (gateway_event_id, body, received_at, due_at, attempts, name, result, last_error)
-            VALUES (%s, %s, %s, %s, 0, '', '', '')
-            ON CONFLICT (gateway_event_id) DO NOTHING
-            """,
-            [event_id, body, now, now],
-        )
-        return cursor.rowcount == 1
-
-
-# An event may overtake our own record of the Razorpay order it is about.
-ASK_AFTER = timedelta(seconds=2)
-
-POLLED = "poll:"  # how the id of an event begins that no webhook brought
+    """Keep a genuine event. False if we have it already. One statement; the body is not parsed."""
+    return fast.execute(_RECEIVE, [event_id, body, now, now]) == 1
 
 
 def keep_unreadable(payments: Iterable[Unreadable], *, now: datetime) -> None:
     """
-    Keep payments that a poll found and that we cannot read, as events, so that operations see them
-    and can replay them. The same payment in the same state is kept once.
+    Keep unreadable payments of a poll as events, for staff to see and replay. The same payment in
+    the same state is kept once.
     """
     for payment in payments:
-        event = {"event": "poll", "payload": {"payment": {"entity": payment.raw}}}
-        body = json.dumps(event, separators=(",", ":")).encode()
-        digest = hashlib.sha256(body).hexdigest()
-        receive(event_id=f"{POLLED}{digest[:59]}", body=body, now=now)
+        digest = hashlib.sha256(payment.event_body).hexdigest()
+        receive(event_id=f"{POLLED}{digest[:59]}", body=payment.event_body, now=now)
 
 
 def lock_due(*, limit: int, now: datetime) -> list[InboxEvent]:
-    """Up to `limit` events that wait to be handled, locked; those of other workers passed over."""
+    """Up to `limit` due events, locked. Events that another worker has locked are skipped."""
     tail = "WHERE due_at <= %s ORDER BY due_at, id LIMIT %s FOR NO KEY UPDATE SKIP LOCKED"
-    return rows.select(InboxEvent, tail, [now, limit])
+    return fast.select(InboxEvent, tail, [now, limit])
 
 
-def read(body: bytes) -> Reading:
-    """
-    Read an event tolerantly: unknown events and fields are no error, and neither is nonsense.
-
-    Whatever the event is called, each entity in it is a report about that entity; one that cannot
-    be read does not hide the others.
-    """
-    try:
-        event = json.loads(body)
-        name = _as_text(str(event["event"]))
-        payload = dict(event.get("payload") or {})
-    except (*NONSENSE, RecursionError) as error:
-        return Reading(problem=f"{UNREADABLE}: {error!r}")
-    problems: list[str] = []
-    news = News(
-        payments=_read_all(payload, "payment", payment_fact, problems),
-        refunds=_read_all(payload, "refund", refund_fact, problems),
-        disputes=_read_all(payload, "dispute", dispute_fact, problems),
-    )
-    if name == "payment.dispute.action_required":  # the entity does not say it
-        wanted = (replace(fact, status="action_required") for fact in news.disputes)
-        news = replace(news, disputes=tuple(wanted))
-    problem = f"{UNREADABLE}: {'; '.join(problems)}" if problems else ""
-    return Reading(name, news, problem, _receipt_in(payload))
+_MARK_HANDLED = """
+    UPDATE shop_inboxevent AS event
+    SET handled_at = %s, due_at = NULL, name = given.name,
+        gateway_order_id = given.gateway_order_id, outcome = given.outcome,
+        detail = given.detail, resolve_at = given.resolve_at
+    FROM json_to_recordset(%s::json) AS given (
+        id bigint, name text, gateway_order_id text, outcome text, detail text,
+        resolve_at timestamptz)
+    WHERE event.id = given.id AND event.handled_at IS NULL
+"""
 
 
-def _receipt_in(payload: dict[str, Any]) -> str:
-    """Only a hint: where it cannot be read, Razorpay is asked."""
-    try:
-        receipt = payload["order"]["entity"]["receipt"]
-    except NONSENSE:
-        return ""
-    return _as_text(receipt) if isinstance(receipt, str) else ""
-
-
-def _read_all(
-    payload: dict[str, Any],
-    kind: str,
-    read_entity: Callable[[dict[str, Any]], Fact],
-    problems: list[str],
-) -> tuple[Fact, ...]:
-    try:
-        return (read_entity(payload[kind]["entity"]),) if kind in payload else ()
-    except NONSENSE as error:
-        problems.append(f"{kind}: {error!r}")
-        return ()
-
-
-def handled(
-    results: Sequence[tuple[InboxEvent, Reading, str]],
-    *,
-    ask: Collection[int] = (),
-    now: datetime,
-) -> None:
-    """
-    Mark events as handled: (event, what it says, a line on what it came to) each. Of those whose
-    ids are in `ask`, Razorpay is asked a moment later whose order they are of.
-    """
+def mark_handled(handled: Sequence[Handled], *, now: datetime) -> None:
+    """Record what became of these events. One statement, whatever their number."""
     records = [
         {
-            "id": event.pk,
-            "name": reading.name,
-            "gateway_order_id": reading.gateway_order_id,
-            "result": result[:200],
-            "ask_at": now + ASK_AFTER if event.pk in ask else None,
+            "id": item.event.pk,
+            "name": item.reading.name,
+            "gateway_order_id": item.reading.gateway_order_id,
+            "outcome": item.outcome,
+            "detail": item.detail[:200],
+            "resolve_at": now + RESOLVE_AFTER if item.resolve else None,
         }
-        for event, reading, result in results
+        for item in handled
     ]
-    with connection.cursor() as cursor:
-        cursor.execute(
-            """
-            UPDATE shop_inboxevent AS event
-            SET handled_at = %s, due_at = NULL, name = told.name,
-                gateway_order_id = told.gateway_order_id, result = told.result,
-                ask_at = told.ask_at
-            FROM json_to_recordset(%s::json) AS told (
-                id bigint, name text, gateway_order_id text, result text, ask_at timestamptz)
-            WHERE event.id = told.id AND event.handled_at IS NULL
-            """,
-            [now, rows.as_json(records)],
-        )
-    transaction.on_commit(lambda: _count(results, now=now), robust=True)
+    fast.execute(_MARK_HANDLED, [now, fast.as_json(records)])
+    transaction.on_commit(lambda: _measure(handled, now=now), robust=True)
 
 
-def _count(results: Sequence[tuple[InboxEvent, Reading, str]], *, now: datetime) -> None:
-    for event, _, _ in results:
-        WEBHOOKS.observe((now - event.received_at).total_seconds())
+def _measure(handled: Sequence[Handled], *, now: datetime) -> None:
+    for item in handled:
+        WEBHOOKS.observe((now - item.event.received_at).total_seconds())
 
 
-def unreadable(*, now: datetime) -> QuerySet[InboxEvent]:
+def for_staff(*, now: datetime) -> QuerySet[InboxEvent]:
     """
-    For operations, oldest first: events over which we stumbled until we gave up, and those of the
-    last `REPLAYABLE` that said something we cannot read. What they said is in `body`, as it came.
+    Events that need a person, oldest first: all that were given up, and those of the last
+    `REPLAYABLE` that we cannot read or cannot place.
     """
-    gave_up = Q(handled_at=None, due_at=None)
-    fresh = Q(received_at__gt=now - REPLAYABLE)
-    return InboxEvent.objects.filter(gave_up | Q(result__startswith=UNREADABLE) & fresh)
+    given_up = Q(handled_at=None, due_at=None)
+    recent = Q(received_at__gt=now - REPLAYABLE)
+    return InboxEvent.objects.filter(given_up | Q(outcome__in=NEEDS_STAFF) & recent)
 
 
-def postpone(event: InboxEvent, *, until: datetime | None, last_error: str) -> None:
-    """Look at the event again at `until`; None: no more, operations must."""
+def postpone(
+    event: InboxEvent, *, until: datetime | None, last_error: str, gateway_order_id: str
+) -> None:
+    """Handle the event again at `until`, and count an attempt. None: give it up."""
     InboxEvent.objects.filter(pk=event.pk).update(
         due_at=until,
-        attempts=models.F("attempts") + 1,
+        attempts=F("attempts") + 1,
         last_error=last_error,
-        gateway_order_id=_order_named_in(bytes(event.body)),
+        gateway_order_id=gateway_order_id,
     )
 
 
 def put_off(event: InboxEvent, *, until: datetime) -> None:
-    """Look at the event again at `until`; this time counts as no attempt."""
+    """Handle the event again at `until`, and count no attempt."""
     InboxEvent.objects.filter(pk=event.pk).update(due_at=until)
-
-
-def _order_named_in(body: bytes) -> str:
-    """Not through `read`: that may be what has just raised."""
-    return _named_in(body, "payment", "order_id")
-
-
-def payments_named_in(body: bytes) -> set[str]:
-    """The payments that an event is about, though the rest of it cannot be read."""
-    fields = (("payment", "id"), ("refund", "payment_id"), ("dispute", "payment_id"))
-    return {_named_in(body, kind, name) for kind, name in fields} - {""}
-
-
-def orders_named_in(body: bytes) -> set[str]:
-    """The Razorpay orders that an event is about, alike: at most one."""
-    return {_order_named_in(body)} - {""}
-
-
-def _named_in(body: bytes, kind: str, name: str) -> str:
-    try:
-        named = json.loads(body)["payload"][kind]["entity"][name]
-    except (ValueError, KeyError, TypeError, RecursionError):
-        return ""
-    return _as_text(named) if isinstance(named, str) else ""
-
-
-def _as_text(said: str) -> str:
-    """As much of it as a column of ours takes. JSON can spell characters that are none."""
-    return said[:64].replace("\x00", "").encode("utf-8", "replace").decode()
 
 
 def lock_one(event_id: int) -> InboxEvent:
@@ -293,63 +244,47 @@ def lock_one(event_id: int) -> InboxEvent:
 
 
 def replay(event: InboxEvent, *, now: datetime) -> None:
-    """Have the event handled once more, whatever became of it. Its last error stays to be read."""
+    """Handle the event once more, whatever became of it. Its last error stays readable."""
     InboxEvent.objects.filter(pk=event.pk).update(due_at=now, handled_at=None, attempts=0)
 
 
-def known_to_be(gateway_order_ids: Collection[str]) -> dict[str, str]:
-    """For each of these unknown orders that was asked about, or is being: what that came to."""
-    found = InboxEvent.objects.filter(
-        gateway_order_id__in=gateway_order_ids, result__in=[NOT_OURS, ASKING]
-    ).exclude(gateway_order_id="")
-    return dict(found.order_by("id").values_list("gateway_order_id", "result"))
+def outcomes_of_orders(gateway_order_ids: Collection[str]) -> dict[str, EventOutcome]:
+    """By unknown Razorpay order: `NOT_OURS` or `RESOLVING`, if an earlier event came to that."""
+    found = of_gateway_orders(gateway_order_ids).filter(outcome__in=OF_UNKNOWN_ORDERS)
+    pairs = found.order_by("id").values_list("gateway_order_id", "outcome")
+    return {gateway_order_id: EventOutcome(outcome) for gateway_order_id, outcome in pairs}
 
 
-def claim_asks(*, limit: int, now: datetime) -> list[InboxEvent]:
+def claim_unresolved(*, limit: int, now: datetime) -> list[InboxEvent]:
     """
-    Take up to `limit` events that are due to be asked about, for `CLAIM_SECONDS`. Call inside a
-    transaction. Two who ask the same learn the same, so there is no claim to check afterwards.
+    Take up to `limit` events whose Razorpay order is to be resolved. Call inside a transaction.
+
+    The claim is not checked afterwards: two workers that ask about an order get the same answer.
     """
-    due = rows.select(
-        InboxEvent,
-        "WHERE ask_at <= %s ORDER BY ask_at LIMIT %s FOR NO KEY UPDATE SKIP LOCKED",
-        [now, limit],
+    rows = InboxEvent.objects.all()
+    return due.claim(rows, "resolve_at", limit=limit, now=now, attempts=F("attempts") + 1)
+
+
+def retry_resolve(event: InboxEvent, *, at: datetime, last_error: str) -> None:
+    """Ask again at `at` whose order it is."""
+    InboxEvent.objects.filter(pk=event.pk).update(resolve_at=at, last_error=last_error)
+
+
+def resolved(gateway_order_ids: Collection[str], outcome: EventOutcome) -> None:
+    """Record what Razorpay said of these orders, on all events that wait for it."""
+    of_gateway_orders(gateway_order_ids).filter(outcome=EventOutcome.RESOLVING).update(
+        resolve_at=None, outcome=outcome
     )
-    InboxEvent.objects.filter(pk__in=[event.pk for event in due]).update(
-        ask_at=now + timedelta(seconds=settings.CLAIM_SECONDS), attempts=models.F("attempts") + 1
-    )
-    return due
-
-
-def ask_again(event: InboxEvent, *, at: datetime, last_error: str) -> None:
-    InboxEvent.objects.filter(pk=event.pk).update(ask_at=at, last_error=last_error)
-
-
-def answered(gateway_order_ids: Collection[str], result: str) -> None:
-    """Note what was found out about an unknown order, on all events that wait for it."""
-    of_gateway_orders(gateway_order_ids).filter(result=ASKING).update(ask_at=None, result=result)
 
 
 def handle_again(gateway_order_ids: Collection[str], *, now: datetime) -> None:
-    """These orders are ours after all: have their events handled once more."""
-    of_gateway_orders(gateway_order_ids).filter(result__in=[NOT_OURS, ASKING]).update(
-        due_at=now, handled_at=None, attempts=0, ask_at=None
+    """Handle the events of these orders once more: the orders turned out to be ours."""
+    of_gateway_orders(gateway_order_ids).filter(outcome__in=OF_UNKNOWN_ORDERS).update(
+        due_at=now, handled_at=None, attempts=0, resolve_at=None
     )
 
 
-def overdue_ask(*, before: datetime) -> str | None:
-    """The id of an event that has been due to be asked about since `before`, if there is one."""
-    late = InboxEvent.objects.filter(ask_at__lt=before).order_by("ask_at")
-    return late.values_list("gateway_event_id", flat=True).first()
-
-
 def of_gateway_orders(gateway_order_ids: Collection[str]) -> QuerySet[InboxEvent]:
-    """The events that tell of these Razorpay orders, as they came; unread ones are not known."""
-    known = [it for it in gateway_order_ids if it]
+    """The events of these Razorpay orders, in order of arrival; only events that were read."""
+    known = [gateway_order_id for gateway_order_id in gateway_order_ids if gateway_order_id]
     return InboxEvent.objects.filter(gateway_order_id__in=known).exclude(gateway_order_id="")
-
-
-def overdue(*, before: datetime) -> str | None:
-    """The id of an event that has been due since `before`, if there is one."""
-    late = InboxEvent.objects.filter(due_at__lt=before).order_by("due_at")
-    return late.values_list("gateway_event_id", flat=True).first()

@@ -1,8 +1,8 @@
 """
-Money on its way back. A refund is a row before it is a request, with a key of its own.
+Refunds. A refund is a row before it is a request, and the row has an idempotency key.
 
-The key goes to Razorpay twice, as `X-Refund-Idempotency` and as receipt: either alone is honoured
-by some accounts only, and three equal calls without them were three refunds.
+The key is sent to Razorpay as `X-Refund-Idempotency` and as receipt: some accounts honour only one
+of them, and three equal calls without either made three refunds.
 """
 
 from __future__ import annotations
@@ -14,31 +14,32 @@ from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from django.conf import settings
 from django.db import models, transaction
 from django.db.models import F, Q, Sum
 
+from shop.db import due
 from shop.money import format_amount
 from shop.orders import Order
 from shop.payments import cases
 from shop.payments.ledger import Payment, PaymentStatus
 
-MOST_ATTEMPTS = 40  # with pauses of up to an hour: more than a day, for a balance to be filled up
+MAX_ATTEMPTS = 40  # more than a day with pauses of up to an hour: staff can fill up the balance
 KEY = re.compile(r"[0-9a-f]{32}")
-LOOK_AFTER = timedelta(hours=1)  # a pending refund's webhook is quicker, if it comes
+POLL_PENDING_AFTER = timedelta(hours=1)  # a webhook usually reports the end of a refund earlier
 
 
 class RefundStatus(StrEnum):
-    DUE = "due"  # wanted by us; Razorpay may or may not have heard of it
+    DUE = "due"  # to be sent; Razorpay may have it already
     PENDING = "pending"  # Razorpay has it
-    PROCESSED = "processed"  # Razorpay has sent it; the bank may still send it back
-    FAILED = "failed"  # refused for good, or it came back: a case
+    PROCESSED = "processed"  # Razorpay has sent it; the bank may still return it
+    FAILED = "failed"  # rejected for good, or returned by the bank: opens a case
 
 
-# What a report can turn a refund into. The bank may send back what Razorpay had processed, and a
-# failed one may yet be processed: see `refund_reports`.
+# What a report can turn a refund into. A bank may return what Razorpay has processed, and a failed
+# refund may be processed later: see `refund_reports`.
 FORWARD: dict[str, frozenset[str]] = {
     RefundStatus.DUE: frozenset(
         {RefundStatus.PENDING, RefundStatus.PROCESSED, RefundStatus.FAILED}
@@ -50,11 +51,14 @@ FORWARD: dict[str, frozenset[str]] = {
 
 
 class RefundReason(StrEnum):
-    SURPLUS = "surplus"  # the order was paid already
-    LATE = "late"  # the checkout had ended, and could not be served any more
+    SURPLUS = "surplus"  # the order was already paid
+    LATE = "late"  # the checkout had ended and could not be fulfilled any more
     REQUESTED = "requested"  # by staff
-    ELSEWHERE = "elsewhere"  # made at Razorpay without us
-    TWICE = "twice"  # like one of ours, and above what we asked for: see `refund_reports`
+    ELSEWHERE = "elsewhere"  # made at Razorpay, not by us
+    TWICE = "twice"  # resembles a refund of ours and exceeds what we asked for: `refund_reports`
+
+
+AUTOMATIC = (RefundReason.LATE, RefundReason.SURPLUS)
 
 
 class Refund(models.Model):
@@ -68,7 +72,7 @@ class Refund(models.Model):
     key = models.CharField(max_length=40, unique=True)
     gateway_refund_id = models.CharField(max_length=64, unique=True, null=True, blank=True)
     status = models.CharField(max_length=10, default=RefundStatus.DUE)
-    due_at = models.DateTimeField(null=True, blank=True)  # when to send it, or to ask about it
+    due_at = models.DateTimeField(null=True, blank=True)  # when to send it, or to poll it
     claim = models.UUIDField(null=True, blank=True)
     attempts = models.PositiveIntegerField(default=0)
     last_error = models.CharField(max_length=300, blank=True)
@@ -84,8 +88,8 @@ class Refund(models.Model):
             ),
             models.UniqueConstraint(
                 fields=["payment"],
-                condition=Q(reason__in=[RefundReason.LATE, RefundReason.SURPLUS]),
-                name="refund_one_by_rule_per_payment",
+                condition=Q(reason__in=AUTOMATIC),
+                name="refund_one_automatic_per_payment",
             ),
         ]
         indexes = [
@@ -105,9 +109,13 @@ class Refund(models.Model):
     def currency(self) -> str:
         return self.payment.currency
 
+    @property
+    def order_id(self) -> int:
+        return self.payment.gateway_order.order_id
+
 
 class RefundRefused(Exception):
-    """Nothing, or not so much, is left to be refunded."""
+    """Nothing of the payment, or less than requested, is left to be refunded."""
 
     def __init__(self, message: str, *, left_paise: int) -> None:
         super().__init__(message)
@@ -116,48 +124,63 @@ class RefundRefused(Exception):
 
 
 @dataclass(frozen=True, slots=True)
-class Wanted:
-    """A payment that is to go back whole."""
+class AutomaticRefund:
+    """A payment that is to be refunded in full, without a decision of staff."""
 
     payment: Payment
     reason: RefundReason
 
 
-class Hopeless(NamedTuple):
+class RejectedRefund(NamedTuple):
     """A claimed refund that Razorpay will not make, and why."""
 
     refund: Refund
     because: str
 
 
-def want(wanted: Sequence[Wanted], *, now: datetime) -> None:
+def new_refund(
+    payment: Payment,
+    *,
+    amount_paise: int,
+    reason: RefundReason,
+    now: datetime,
+    key: str = "",
+    note: str = "",
+    **more: Any,
+) -> Refund:
+    """A refund that is due now, not saved yet. Without a `key` it gets one of ours."""
+    values = {"status": RefundStatus.DUE, "due_at": now} | more
+    return Refund(
+        payment=payment,
+        amount_paise=amount_paise,
+        reason=reason,
+        note=note[:300],
+        key=key or new_key(),
+        created_at=now,
+        updated_at=now,
+        **values,
+    )
+
+
+def create_automatic(wanted: Sequence[AutomaticRefund], *, now: datetime) -> None:
     """
-    Write down that these payments go back, as far as they have not yet. A repeat adds nothing:
-    the table has one refund by rule for each payment.
+    Create refunds of what is left of these payments. A repeat adds nothing: the table allows one
+    automatic refund per payment.
     """
     if not wanted:
         return
-    payments = [item.payment.pk for item in wanted]
-    kept = _promised(payments)
+    left_paise = refundable_paise([item.payment for item in wanted])
     Refund.objects.bulk_create(
         (
-            Refund(
-                payment=item.payment,
-                amount_paise=left,
-                reason=item.reason,
-                key=new_key(),
-                due_at=now,
-                created_at=now,
-                updated_at=now,
-            )
+            new_refund(item.payment, amount_paise=paise, reason=item.reason, now=now)
             for item in wanted
-            if (left := item.payment.amount_paise - kept.get(item.payment.pk, 0)) > 0
+            if (paise := left_paise[item.payment.pk]) > 0
         ),
         ignore_conflicts=True,
     )
 
 
-def request(
+def create_by_staff(
     order: Order,
     *,
     amount_paise: int | None,
@@ -167,11 +190,11 @@ def request(
     key: str = "",
 ) -> Refund:
     """
-    Write down a refund that staff asks for; None: all that is left. Sent soon after, under `key`.
+    Create a refund of the payment that paid the order, due now. None: all that is left.
 
-    Locks the payment that paid the order, so that two requests cannot give back more than it was.
+    Locks that payment, so that concurrent requests cannot refund more than it was.
 
-    :raises RefundRefused: the order is not paid, or less is left than asked for.
+    :raises RefundRefused: the order is not paid, or less is left than requested.
     """
     with transaction.atomic():
         payment = (
@@ -181,154 +204,143 @@ def request(
         )
         if not order.paid_by or payment is None:
             raise RefundRefused("There is no money of this order to give back.", left_paise=0)
-        left_paise = payment.amount_paise - _promised([payment.pk]).get(payment.pk, 0)
+        left_paise = refundable_paise([payment])[payment.pk]
         wanted_paise = left_paise if amount_paise is None else amount_paise
         if not 0 < wanted_paise <= left_paise:
             raise RefundRefused("That is more than is left of this payment.", left_paise=left_paise)
-        return Refund.objects.create(
-            payment=payment,
+        refund = new_refund(
+            payment,
             amount_paise=wanted_paise,
             reason=RefundReason.REQUESTED,
+            now=now,
+            key=key,
             note=note,
             requested_by_id=by_id,
-            key=key or new_key(),
-            due_at=now,
-            created_at=now,
-            updated_at=now,
         )
+        refund.save()
+        return refund
 
 
-def give_back(payments: Sequence[Payment], *, note: str, by_id: int, now: datetime) -> list[Refund]:
+def refund_all(
+    payments: Sequence[Payment], *, note: str, by_id: int, now: datetime
+) -> list[Refund]:
     """
-    Write down that staff sends back all that is left of these captured payments. Sent soon after.
+    Create refunds of all that is left of these captured payments, on request of staff, due now.
 
-    Locks the payments in id order. One of which nothing is left adds nothing, so neither does a
-    repeat. Refunds by rule that failed are no hindrance.
+    Locks the payments in id order. A payment of which nothing is left adds nothing, so a repeat
+    adds nothing. A failed automatic refund does not count.
     """
     rows = Payment.objects.filter(
         pk__in=[payment.pk for payment in payments], status=PaymentStatus.CAPTURED
     )
     locked = list(rows.order_by("id").select_for_update(no_key=True))
-    promised = _promised([payment.pk for payment in locked])
+    left_paise = refundable_paise(locked)
     return Refund.objects.bulk_create(
-        Refund(
-            payment=payment,
-            amount_paise=left,
+        new_refund(
+            payment,
+            amount_paise=paise,
             reason=RefundReason.REQUESTED,
-            note=note[:300],
+            now=now,
+            note=note,
             requested_by_id=by_id,
-            key=new_key(),
-            due_at=now,
-            created_at=now,
-            updated_at=now,
         )
         for payment in locked
-        if (left := payment.amount_paise - promised.get(payment.pk, 0)) > 0
+        if (paise := left_paise[payment.pk]) > 0
     )
 
 
-def again(refund: Refund, *, note: str, by_id: int, now: datetime) -> Refund:
+def retry_failed(refund: Refund, *, note: str, by_id: int, now: datetime) -> Refund:
     """
-    Write down a refund in place of one that failed, under a key of its own: Razorpay's answer to
-    the old key stays what it is, and so does its case.
+    Create a refund in place of a failed one, with a key of its own: Razorpay repeats its answer to
+    the old key. The case of the failed one stays open.
 
     :raises RefundRefused: it did not fail, or less is left of its payment.
     """
     with transaction.atomic():
         payment = Payment.objects.select_for_update(no_key=True).get(pk=refund.payment_id)
         refund.refresh_from_db()
-        left_paise = payment.amount_paise - _promised([payment.pk]).get(payment.pk, 0)
+        left_paise = refundable_paise([payment])[payment.pk]
         if refund.status != RefundStatus.FAILED:
             raise RefundRefused("This refund has not failed.", left_paise=left_paise)
         if payment.status != PaymentStatus.CAPTURED or refund.amount_paise > left_paise:
             raise RefundRefused(
-                "So much is not left of this payment: other refunds took its place.",
+                "Less is left of this payment: other refunds have taken it.",
                 left_paise=left_paise,
             )
-        return Refund.objects.create(
-            payment=payment,
+        again = new_refund(
+            payment,
             amount_paise=refund.amount_paise,
             reason=RefundReason.REQUESTED,
-            note=note[:300],
+            now=now,
+            note=note,
             requested_by_id=by_id,
-            key=new_key(),
-            attempts=1,  # so that it is looked for before it is sent
-            due_at=now,
-            created_at=now,
-            updated_at=now,
+            attempts=1,  # a second attempt looks for the refund before it sends it
         )
+        again.save()
+        return again
 
 
-def gone_whole(standing: Iterable[Refund]) -> set[int]:
-    """The ids of the payments that these refunds, none of them failed, give back whole."""
+def fully_refunded(refunds: Iterable[Refund]) -> set[int]:
+    """The ids of the payments that these refunds, none of them failed, cover in full."""
     paise: Counter[int] = Counter()
-    whole = set()
-    for refund in standing:
+    covered = set()
+    for refund in refunds:
         paise[refund.payment_id] += refund.amount_paise
         if paise[refund.payment_id] >= refund.payment.amount_paise:
-            whole.add(refund.payment_id)
-    return whole
+            covered.add(refund.payment_id)
+    return covered
 
 
 def new_key() -> str:
-    """Ours alone, and of the letters that Razorpay takes for an idempotency key."""
+    """A unique key of characters that Razorpay accepts in an idempotency key."""
     return uuid.uuid4().hex
 
 
 def is_key(receipt: str) -> bool:
-    """Whether it looks like one that `new_key` gave, be it of a row or not."""
+    """Whether it has the form of a `new_key`, with or without a row of ours."""
     return KEY.fullmatch(receipt) is not None
 
 
-def left_of(payments: Sequence[Payment]) -> dict[int, int]:
-    """How much of each of these is neither going back nor gone, in paise. One query."""
-    promised = _promised([payment.pk for payment in payments])
-    return {payment.pk: payment.amount_paise - promised.get(payment.pk, 0) for payment in payments}
+def refundable_paise(payments: Sequence[Payment]) -> dict[int, int]:
+    """By payment id: its amount less all refunds that did not fail, in paise. One query."""
+    committed = _committed_paise([payment.pk for payment in payments])
+    return {payment.pk: payment.amount_paise - committed.get(payment.pk, 0) for payment in payments}
 
 
-def _promised(payment_ids: Collection[int]) -> dict[int, int]:
-    """How much of each payment is going back or has gone, in paise. Failed ones do not count."""
+def _committed_paise(payment_ids: Collection[int]) -> dict[int, int]:
+    """By payment id: the sum of its refunds that did not fail, in paise."""
     rows = Refund.objects.filter(payment_id__in=payment_ids).exclude(status=RefundStatus.FAILED)
-    return dict(
-        rows.order_by().values_list("payment_id").annotate(promised_paise=Sum("amount_paise"))
-    )
+    return dict(rows.order_by().values_list("payment_id").annotate(Sum("amount_paise")))
 
 
 def claim_due(*, limit: int, now: datetime) -> list[Refund]:
     """
-    Take refunds that are due to be sent, or to be asked about, for `CLAIM_SECONDS`. Call inside a
-    transaction.
+    Take refunds that are due to be sent or polled, for `CLAIM_SECONDS`. Call inside a transaction.
     """
-    due = list(
-        Refund.objects.filter(due_at__lte=now)
-        .select_related("payment__gateway_order")
-        .order_by("due_at")
-        .select_for_update(skip_locked=True, no_key=True, of=("self",))[:limit]
-    )
+    rows = Refund.objects.select_related("payment__gateway_order")
     claim = uuid.uuid4()
-    until = now + timedelta(seconds=settings.CLAIM_SECONDS)
-    Refund.objects.filter(pk__in=[refund.pk for refund in due]).update(
-        claim=claim, due_at=until, attempts=F("attempts") + 1
+    claimed = due.claim(
+        rows, "due_at", limit=limit, now=now, claim=claim, attempts=F("attempts") + 1
     )
-    for refund in due:
+    for refund in claimed:
         refund.claim, refund.attempts = claim, refund.attempts + 1
-    return due
+    return claimed
 
 
 def postpone(refund: Refund, *, until: datetime, last_error: str) -> None:
-    """Look at it again at `until`. Only whoever holds the claim can."""
+    """Look at it again at `until`. Does nothing if our claim has lapsed."""
     Refund.objects.filter(pk=refund.pk, claim=refund.claim).update(
         claim=None, due_at=until, last_error=last_error[:300]
     )
 
 
-def give_up(hopeless: Sequence[Hopeless], *, now: datetime) -> set[int]:
+def give_up(rejected: Sequence[RejectedRefund], *, now: datetime) -> set[int]:
     """
-    Razorpay will not have these. Each row says why, and a case asks operations for help. The ids
-    of the orders concerned; only whoever holds the claim can give a refund up.
+    Mark these refunds as failed and open a case for each; skips those whose claim has lapsed.
+    Returns the ids of their orders.
     """
-    concerned = set()
-    for refund, because in hopeless:
+    order_ids = set()
+    for refund, because in rejected:
         ours = Refund.objects.filter(pk=refund.pk, claim=refund.claim, status=RefundStatus.DUE)
         if ours.update(
             status=RefundStatus.FAILED,
@@ -338,20 +350,18 @@ def give_up(hopeless: Sequence[Hopeless], *, now: datetime) -> set[int]:
             updated_at=now,
         ):
             open_failed_case(refund, because, now=now)
-            concerned.add(refund.payment.gateway_order.order_id)
-    return concerned
+            order_ids.add(refund.order_id)
+    return order_ids
 
 
 def open_failed_case(refund: Refund, text: str, *, now: datetime) -> None:
-    """Ask operations for help with a refund that failed. A repeat opens no second case."""
-    case = cases.Open(
-        refund.payment.gateway_order.order_id, cases.CaseKind.REFUND_FAILED, refund.key, text
-    )
+    """Open the case of a failed refund. A repeat opens no second one."""
+    case = cases.Open(refund.order_id, cases.CaseKind.REFUND_FAILED, refund.key, text)
     cases.open_cases([case], now=now)
 
 
-def rest(refund: Refund) -> None:
-    """Nothing is left to be sent or asked. Only whoever holds the claim can say so."""
+def finish(refund: Refund) -> None:
+    """Neither send nor poll it any more. Does nothing if our claim has lapsed."""
     Refund.objects.filter(pk=refund.pk, claim=refund.claim).update(claim=None, due_at=None)
 
 
@@ -362,12 +372,5 @@ def of_orders(order_ids: Collection[int]) -> dict[int, list[Refund]]:
         return found
     rows = Refund.objects.filter(payment__gateway_order__order_id__in=order_ids)
     for refund in rows.select_related("payment__gateway_order").order_by("id"):
-        found[refund.payment.gateway_order.order_id].append(refund)
+        found[refund.order_id].append(refund)
     return found
-
-
-def overdue(*, before: datetime) -> str | None:
-    """The checkout of a refund that has been due since `before`, if there is one."""
-    late = Refund.objects.filter(due_at__lt=before).order_by("due_at")
-    checkout_id = late.values_list("payment__gateway_order__order__checkout__id", flat=True).first()
-    return str(checkout_id) if checkout_id else None

@@ -21,25 +21,25 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from shop.addresses import data_dir_of
 from tests.bench import machine, pakka, plan, profiles, report
 from tests.bench.benchmark import Benchmark
 from tests.bench.gateway_process import GatewayProcess
-from tests.bench.grown import grow
 from tests.bench.pakka import PROCESSES, Pakka
 from tests.bench.shops import BenchError
 from tests.bench.soak import figures as soak_figures
 from tests.bench.soak import soak, through
 from tests.bench.upkeep import upkeep
-from workers.addresses import data_dir_of
-from workers.servers import ServiceError
-from workers.supervised import last_lines
+from tests.support.old_rows import grow
+from workers.stack.server import ServiceError
+from workers.stack.spawn import last_lines
 
 KEPT_IN = data_dir_of(os.environ)
 
 
 def main() -> int:
     given = arguments()
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit("stopped"))  # and all that was started
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit("stopped"))  # closes contexts
     load_at_start = machine.load_average()
     with shop_in_a_directory_of_its_own() as shop:
         facts = machine.describe(shop.stack.services, load_at_start=load_at_start)
@@ -72,20 +72,20 @@ def arguments() -> argparse.Namespace:
 
 
 def command(given: argparse.Namespace) -> str:
-    """As somebody else would call it: where the JSON goes is their own business."""
+    """The command as anybody would repeat it, without `--json`."""
     words = [word for word in sys.argv[1:] if word not in {"--json", str(given.json)}]
     return f"make bench BENCH_ARGS='{shlex.join(words)}'" if words else "make bench"
 
 
 def measure(shop: Pakka, given: argparse.Namespace) -> dict[str, Any]:
-    """What was asked for, each part printed when it is known."""
+    """Run the selected measurements and print each part when it is done."""
     sizes = plan.SIZES[given.size]
     benchmark = Benchmark(shop, sizes, tell=tell)
     benchmark.run(given.only, references=not given.no_references)
     found = {"figures": show("", report.figures(benchmark.runs)), "runs": benchmark.runs}
     if given.grown:
         tell(f"making {given.grown} old checkouts ...")
-        through(shop, 20)  # one of them is copied
+        through(shop, 20)  # `grow` copies one of them
         grow(shop.stack.services.superuser_url, checkouts=given.grown)
         again = Benchmark(shop, sizes, tell=tell)
         again.run(given.only, references=False)
@@ -106,7 +106,7 @@ def show(title: str, figures: Sequence[report.Figure]) -> list[dict[str, Any]]:
 
 
 def profile(shop: Pakka, given: argparse.Namespace) -> dict[str, Any]:
-    """Where the time of these processes goes, printed, and by package as it is kept."""
+    """Profile the selected processes: print functions, return the shares of packages."""
     sizes = plan.SIZES[given.size]
     plan.warm_up(shop, sizes)
     found: dict[str, Any] = {}
@@ -125,7 +125,7 @@ def profile(shop: Pakka, given: argparse.Namespace) -> dict[str, Any]:
 
 @contextmanager
 def shop_in_a_directory_of_its_own() -> Iterator[Pakka]:
-    """Our shop and its gateway; when something fails, the ends of their logs are shown."""
+    """The shop and its gateway in a temporary directory. A failure prints the ends of logs."""
     data_dir = Path(tempfile.mkdtemp(prefix="pakka-bench-"))
     try:
         with GatewayProcess(data_dir / "log") as gateway, pakka.running(data_dir, gateway) as shop:

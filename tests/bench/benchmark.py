@@ -1,4 +1,4 @@
-"""One run of the benchmark: what is measured in which order, and the references in between."""
+"""One run of the benchmark: the order of measurements, with the reference shops in between."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ Tell = Callable[[str], None]
 
 
 class Benchmark:
-    """`runs` holds what was found: {shop: {measurement: its runs}}."""
+    """`runs` has the results: {shop: {measurement: its runs}}."""
 
     def __init__(self, shop: Pakka, sizes: Sizes, *, tell: Tell) -> None:
         self.shop = shop
@@ -25,7 +25,7 @@ class Benchmark:
         self._tell = tell
 
     def run(self, names: Sequence[str], *, references: bool) -> None:
-        """Every measurement; the repeated ones in turn with the references', under like noise."""
+        """Run every measurement. Repeated ones alternate with the references, under equal noise."""
         for turn in range(self.sizes.repeats):
             plan.warm_up(self.shop, self.sizes)
             due = [name for name in names if turn == 0 or MEASUREMENTS[name].repeated]

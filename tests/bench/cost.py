@@ -1,8 +1,8 @@
 """
-What a stretch of work cost: CPU time by role, commits, Redis commands.
+Measure the cost of a block of work: CPU time by role, commits, Redis commands.
 
-CPU time is the least troubled by noise. It is read from /proc/PID/stat, of whole process trees and
-with the children that have ended: a backend of Postgres that went leaves its time with its parent.
+CPU time is the figure with the least noise. It is read from /proc/PID/stat for whole process trees,
+children that have ended included: the time of an ended Postgres backend is counted by its parent.
 """
 
 from __future__ import annotations
@@ -19,26 +19,26 @@ from pathlib import Path
 import psycopg
 from redis import Redis
 
-from workers import process_tree
-from workers.devservices import Services
-from workers.postgres import postgres_binaries
+from workers.stack import process_tree
+from workers.stack.postgres import postgres_binaries
+from workers.stack.services import Services
 
 TICKS_PER_SECOND = os.sysconf("SC_CLK_TCK")
 OWN_MEMORY = re.compile(r"^RssAnon:\s+(\d+) kB", re.MULTILINE)
 COMMITS = re.compile(r"^Transaction/COMMIT\s+(\d+)", re.MULTILINE)
-NOT_COUNTED = {"info", "client|setinfo", "hello", "ping"}  # ours, and a connection's greetings
+NOT_COUNTED = {"info", "client|setinfo", "hello", "ping"}  # of the meter and of new connections
 
-# The pids of each role at this moment.
+# Returns the pids of each role now.
 Roles = Callable[[], Mapping[str, Iterable[int]]]
 
 
 @dataclass
 class Used:
-    """Filled when the stretch ends."""
+    """Filled when the block ends."""
 
     seconds: float = 0.0
     cpu_seconds: dict[str, float] = field(default_factory=dict)
-    commits: int | None = None  # written to the log, each waited for; None: the log was recycled
+    commits: int | None = None  # in the write-ahead log; None: the log was recycled
     redis_commands: int = 0
 
     @property
@@ -46,7 +46,7 @@ class Used:
         return sum(self.cpu_seconds.values())
 
     def cpu_ms_per(self, count: int) -> dict[str, float]:
-        """CPU milliseconds for each of `count`, by role and in total."""
+        """CPU milliseconds per one of `count`, by role and in total."""
         each = {role: 1000 * spent / count for role, spent in self.cpu_seconds.items()}
         return each | {"total": 1000 * self.cpu_total_seconds / count}
 
@@ -60,7 +60,7 @@ class Meter:
 
     @contextmanager
     def measure(self) -> Iterator[Used]:
-        """What is used inside, by everybody: let nothing else run meanwhile."""
+        """Measure the block, whoever causes the work: let nothing else run."""
         used = Used()
         cpu, commands, log_at = self._cpu(), self._redis_commands(), self._log_position()
         started = time.perf_counter()
@@ -72,8 +72,7 @@ class Meter:
 
     def memory_mib(self) -> dict[str, dict[int, float]]:
         """
-        {role: {pid: memory}} of each process now: its own (RssAnon), without the files and the
-        shared buffers that it has looked at.
+        {role: {pid: memory}} of each process now: RssAnon, without files and shared buffers.
         """
         return {
             role: {pid: found for pid in pids if (found := _own_memory_mib(pid)) is not None}
@@ -124,7 +123,7 @@ class Meter:
 
 
 def _cpu_seconds(pid: int) -> float:
-    """User and system time of a process and of its children that have ended; 0 if it is gone."""
+    """User and system time of a process and its ended children; 0 if it has ended."""
     try:
         after_name = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     except OSError:

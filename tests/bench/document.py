@@ -1,5 +1,5 @@
 """
-Put what a run found into docs/speed.md, between its marks; what people wrote around them stays.
+Write the figures of a run into docs/speed.md, between its marks.
 
     python -m tests.bench.document bench.json [...]    # later files win where both have a part
 """
@@ -17,7 +17,7 @@ from tests.bench.report import REFERENCES, shown
 
 DOCUMENT = Path(__file__).resolve().parents[2] / "docs" / "speed.md"
 PACKAGES = 14
-VERDICT = {True: "", False: " ✗", None: ""}
+MARK = {True: "", False: " ✗", None: ""}
 
 
 def main(files: Sequence[str]) -> int:
@@ -30,7 +30,7 @@ def main(files: Sequence[str]) -> int:
 
 
 def parts(kept: Mapping[str, Any]) -> dict[str, list[str]]:
-    """{mark: lines} of what is there."""
+    """{mark: lines} of the parts that the run has."""
     found = {}
     if kept.get("figures"):
         found["machine"] = machine(kept["machine"], command=kept["command"], day=kept["day"])
@@ -68,7 +68,7 @@ def figures(found: Sequence[Mapping[str, Any]]) -> list[str]:
         theirs = (
             shown(it["references"][name]) if name in it["references"] else "" for name in REFERENCES
         )
-        ours = f"**{shown(it['ours'])}**{VERDICT[it['ok']]}"
+        ours = f"**{shown(it['ours'])}**{MARK[it['ok']]}"
         lines.append(row(title(it), it["unit"], ours, it["target"], *theirs))
     return lines
 
@@ -76,13 +76,13 @@ def figures(found: Sequence[Mapping[str, Any]]) -> list[str]:
 def bounded(found: Sequence[Mapping[str, Any]], what: str) -> list[str]:
     lines = [row(what, "", "now", "bound"), row(*["---"] * 4)]
     for it in found:
-        ours = f"{shown(it['ours'])}{VERDICT[it['ok']]}"
+        ours = f"{shown(it['ours'])}{MARK[it['ok']]}"
         lines.append(row(title(it), it["unit"], ours, it["target"]))
     return lines
 
 
 def profile(found: Mapping[str, Mapping[str, float]], *, command: str, day: str) -> list[str]:
-    """The packages that take most, in per cent of a process's samples."""
+    """The packages with the most samples, in per cent of a process's samples."""
     together = Counter[str]()
     for shares in found.values():
         together.update(shares)
@@ -94,7 +94,7 @@ def profile(found: Mapping[str, Mapping[str, float]], *, command: str, day: str)
 
 
 def title(figure: Mapping[str, Any]) -> str:
-    """Figures below another are set in by two blanks, which a table would swallow."""
+    """Replace the two blanks that indent a figure: Markdown would drop them."""
     text = str(figure["title"])
     return f"… {text.strip().removeprefix('… ')}" if text.startswith("  ") else text
 

@@ -1,4 +1,4 @@
-"""Small sums over what was measured."""
+"""Statistics over measured values."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from tests.bench.cost import Used
 from tests.bench.shops import BenchError
 from tests.bench.wire import Reply
 
-Raw = dict[str, Any]  # what one measurement found, as it goes into the JSON
+Raw = dict[str, Any]  # the result of one measurement, as in the JSON
 
 
 def percentile(values: Iterable[float], percent: float) -> float:
-    """The smallest value that so many percent do not exceed."""
+    """The smallest value that the given percentage does not exceed."""
     ordered = sorted(values)
     return ordered[max(0, math.ceil(len(ordered) * percent / 100) - 1)]
 

@@ -8,7 +8,7 @@ from collections import Counter
 
 from tests.bench.figures import Raw, cost_of, latency_ms
 from tests.bench.shops import Shop, wait_until_none
-from tests.bench.wire import flood
+from tests.bench.wire import send_all
 
 CONNECTIONS = 64
 UNITS = 100
@@ -21,7 +21,7 @@ def flash(shop: Shop, *, buyers: int) -> Raw:
     shop.gateway.set_up(shop_port=shop.port, delay_ms=0)
     with shop.meter.measure() as used:
         started = time.perf_counter()
-        replies = asyncio.run(flood(shop.port, posts, connections=CONNECTIONS))
+        replies = asyncio.run(send_all(shop.port, posts, connections=CONNECTIONS))
         posted = time.perf_counter()
         wait_until_none(shop.undecided, every_seconds=0.02)
         decided = time.perf_counter()

@@ -1,11 +1,11 @@
 """
-A payment gateway that costs next to nothing: the routes that a checkout needs, in one process.
+A payment gateway that costs almost no CPU: the routes that a checkout needs, in one process.
 
     python -m tests.bench.gateway PORT      # BENCH_WEBHOOK_SECRET signs the webhooks
 
-Beside Razorpay's routes, and never after their delay: `POST /bench/setup {shop_port, delay_ms}`;
-`POST /bench/pay {order_id}` captures a payment and answers when the shop has answered its webhook;
-`POST /bench/storm {order_ids, connections}` does so for many and says how long each webhook took.
+It has routes of its own, which are not delayed: `POST /bench/setup {shop_port, delay_ms}`;
+`POST /bench/pay {order_id}` captures a payment and answers after the shop has answered its webhook;
+`POST /bench/burst {order_ids, connections}` does so for many and returns the time of each webhook.
 """
 
 from __future__ import annotations
@@ -23,11 +23,11 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
-from tests.bench.wire import Client, encode, flood
+from tests.bench.wire import Client, encode, send_all
 
 LENGTH = re.compile(rb"\r\ncontent-length: *(\d+)", re.IGNORECASE)
 WEBHOOK_PATH = "/api/webhooks/razorpay/"
-RUN = secrets.token_hex(3)  # no two runs give the same id
+RUN = secrets.token_hex(3)  # makes ids unique over runs
 
 Json = dict[str, Any]
 
@@ -80,7 +80,7 @@ class Gateway:
         self._by_receipt[wanted["receipt"]] = order_id
         return order
 
-    # --- the bench's routes
+    # --- routes of the benchmark
 
     async def bench(self, path: str, body: Json) -> Json:
         match path:
@@ -91,8 +91,8 @@ class Gateway:
                 return {}
             case "/bench/pay":
                 return await self._pay(body["order_id"])
-            case "/bench/storm":
-                return await self._storm(body["order_ids"], connections=body["connections"])
+            case "/bench/burst":
+                return await self._burst(body["order_ids"], connections=body["connections"])
             case _:
                 raise LookupError(path)
 
@@ -102,10 +102,10 @@ class Gateway:
         self._idle.append(client)
         return {"status": reply.status, "payment_id": self._payments[order_id]["id"]}
 
-    async def _storm(self, order_ids: list[str], *, connections: int) -> Json:
+    async def _burst(self, order_ids: list[str], *, connections: int) -> Json:
         webhooks = [self._webhook(order_id) for order_id in order_ids]
         started_at = time.time()
-        replies = await flood(self._shop_port, webhooks, connections=connections)
+        replies = await send_all(self._shop_port, webhooks, connections=connections)
         return {
             "started_at": started_at,
             "ended_at": time.time(),
@@ -114,7 +114,7 @@ class Gateway:
         }
 
     def _webhook(self, order_id: str) -> bytes:
-        """Capture the money for this order, and the signed request that tells the shop of it."""
+        """Capture the money for this order. Returns the signed webhook request."""
         order = self._orders[order_id]
         payment = self._payments[order_id] = _payment(order)
         order |= {"status": "paid", "amount_paid": order["amount"], "amount_due": 0, "attempts": 1}
@@ -173,7 +173,7 @@ def _payment(order: Json) -> Json:
 
 
 class Server(asyncio.Protocol):
-    """Keep-alive, one request after the other."""
+    """A keep-alive connection that handles one request after the other."""
 
     def __init__(self, gateway: Gateway) -> None:
         self._gateway = gateway

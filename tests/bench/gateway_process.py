@@ -1,4 +1,4 @@
-"""The bench's gateway as a process of its own: its CPU time is not the shop's."""
+"""The benchmark's gateway in its own process, so that its CPU time is not the shop's."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ import time
 from pathlib import Path
 from typing import Any, Self
 
+from shop.addresses import REPOSITORY
 from tests.bench.wire import ask, encode
-from workers.addresses import REPOSITORY
-from workers.environment import SPARE_PORTS, is_free
-from workers.supervised import Supervised
+from workers.stack.environment import FREE_PORTS, is_free
+from workers.stack.process import Process
 
 START_SECONDS = 20
 
@@ -26,7 +26,7 @@ class GatewayProcess:
         self.webhook_secret = secrets.token_urlsafe(24)
         self.url = f"http://127.0.0.1:{self.port}"
         log_dir.mkdir(parents=True, exist_ok=True)
-        self._process = Supervised(
+        self._process = Process(
             "gateway",
             f"exec {shlex.quote(sys.executable)} -m tests.bench.gateway {self.port}",
             environment={**os.environ, "BENCH_WEBHOOK_SECRET": self.webhook_secret},
@@ -47,12 +47,12 @@ class GatewayProcess:
         self._process.kill()
 
     def set_up(self, *, shop_port: int, delay_ms: int) -> None:
-        """Which shop hears of payments, and how long Razorpay's own routes take."""
+        """Set the shop that receives webhooks, and the delay of Razorpay's routes."""
         self._ask("setup", shop_port=shop_port, delay_ms=delay_ms)
 
-    def storm(self, order_ids: list[str], *, connections: int) -> dict[str, Any]:
-        """A captured payment for each, their webhooks sent as fast as the shop takes them."""
-        return self._ask("storm", order_ids=order_ids, connections=connections)
+    def burst(self, order_ids: list[str], *, connections: int) -> dict[str, Any]:
+        """Capture a payment for each order; send webhooks as fast as the shop takes them."""
+        return self._ask("burst", order_ids=order_ids, connections=connections)
 
     def _ask(self, what: str, **body: object) -> Any:
         reply = ask(self.port, encode("POST", f"/bench/{what}", body=json.dumps(body).encode()))
@@ -62,4 +62,4 @@ class GatewayProcess:
 
 
 def free_port() -> int:
-    return next(port for port in random.sample(SPARE_PORTS, 100) if is_free(port))
+    return next(port for port in random.sample(FREE_PORTS, 100) if is_free(port))

@@ -1,4 +1,4 @@
-"""A checkout alone in the shop: what one buyer waits when nobody else is there."""
+"""The waiting time of one buyer without any other load."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from tests.bench.figures import Raw, cost_of, demand, latency_ms
 from tests.bench.shops import Buyer, Shop
 from tests.bench.wire import Client, Reply
 
-LOOK_SECONDS = 0.01  # seldom enough to cost little
+LOOK_SECONDS = 0.01  # long enough to cost little CPU
 
 
 def lone(shop: Shop, *, count: int, delay_ms: int) -> Raw:
-    """`count` checkouts, each posted when the one before is payable; times as the rows say."""
+    """Post `count` checkouts, each after the previous one is payable. Times are from the rows."""
     buyers = shop.make_buyers(count)
     shop.gateway.set_up(shop_port=shop.port, delay_ms=delay_ms)
     with shop.meter.measure() as used:

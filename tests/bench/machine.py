@@ -1,4 +1,4 @@
-"""The machine that was measured on: figures mean nothing without it."""
+"""Describe the machine of a run: figures mean nothing without it."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from typing import Any
 import psycopg
 from redis import Redis
 
-from workers.devservices import Services
+from workers.stack.services import Services
 
 QUIET_LOAD = 0.5
 SETTINGS = ("fsync", "synchronous_commit", "full_page_writes", "shared_buffers")
 
 
 def load_average() -> float:
-    """Of the last minute: how many processes wanted to run."""
+    """The load average of the last minute."""
     return os.getloadavg()[0]
 
 

@@ -1,4 +1,4 @@
-"""Our own shop, as the Procfile starts it, without Flower; its gateway is the bench's."""
+"""Pakka as the Procfile starts it, without Flower, with the benchmark's gateway."""
 
 from __future__ import annotations
 
@@ -16,32 +16,27 @@ import psycopg
 from tests.bench.cost import Meter
 from tests.bench.gateway_process import GatewayProcess, free_port
 from tests.bench.shops import VARIANTS, Buyer, Payable, Progress, lines_of, order_form
-from workers.stack import Stack
+from tests.support.process_settings import UNHURRIED, changed
+from workers.stack.stack import Stack
 
 PROCESSES = ("web", "worker", "gateway", "sweeper")
 FLASH_SKU = "BENCH-FLASH"
-# What this shell sets must not reach the shop: it runs as in production.
+# Unset, so that the shop runs as in production.
 UNSET = (
     "DATA_DIR", "DATABASE_URL", "REDIS_URL", "CELERY_BROKER_URL", "ROLE", "LOG_LEVEL", "SECRET_KEY",
     "PUBLIC_URL", "ALLOWED_HOSTS", "PORT", "FLOWER_PORT", "STANDIN_PORT",
 )  # fmt: skip
-UNHURRIED = {
-    f"THROTTLE_{scope}": "100000000/min"
-    for scope in ("SIGN_IN", "GUEST", "CART", "CHECKOUT", "CONFIRM")
-}
-# All buyers are guests, and one sale is for them alone.
-UNHURRIED["HELD_PERCENT_BY_GUESTS"] = "100"
 
 _PROGRESS = """
     SELECT job.id::text, job.state, job.created_at,
-           (SELECT min(at) FROM shop_move WHERE job_id = job.id AND new = 'awaiting_payment'),
-           (SELECT min(at) FROM shop_move WHERE job_id = job.id AND new = 'paid'),
+           (SELECT min(at) FROM shop_transition WHERE job_id = job.id AND new = 'awaiting_payment'),
+           (SELECT min(at) FROM shop_transition WHERE job_id = job.id AND new = 'paid'),
            coalesce(remote.gateway_order_id, '')
     FROM unnest(%s::uuid[]) AS wanted (id)
     JOIN shop_checkoutjob job ON job.id = wanted.id
-    LEFT JOIN shop_gatewayorder remote ON remote.order_id = job.order_id AND NOT remote.is_alias
+    LEFT JOIN shop_gatewayorder remote ON remote.order_id = job.order_id AND NOT remote.is_duplicate
 """
-# Both walk a partial index that holds only what is on its way.
+# Both read a partial index of unfinished rows.
 _UNDECIDED = """
     SELECT count(*) FROM shop_checkoutjob
     WHERE state IN ('queued', 'validated', 'ordered') AND due_at IS NOT NULL
@@ -67,7 +62,7 @@ class Pakka:
     def make_buyers(self, count: int, *, flash: bool = False) -> list[Buyer]:
         from shop import carts
         from shop.accounts import User
-        from shop.api.auth import tokens
+        from shop.api.auth import issue_tokens
         from shop.carts import Cart, CartItem
 
         now = datetime.now(UTC)
@@ -88,8 +83,8 @@ class Pakka:
         for user, cart in zip(users, filled, strict=True):
             shown = carts.contents(user.pk)
             assert shown is not None
-            cart.shown = shown.checksum  # they have looked at their cart
-            authorization = f"Bearer {tokens(user)['access']}"
+            cart.shown = shown.checksum  # as if the buyer had seen the cart
+            authorization = f"Bearer {issue_tokens(user)['access']}"
             post = order_form(
                 authorization,
                 key=secrets.token_hex(16),
@@ -117,14 +112,14 @@ class Pakka:
         rows = self.database.execute(_PROGRESS, [list(checkout_ids)]).fetchall()
         return [Progress(*row) for row in rows]
 
-    def settle_books(self) -> None:
+    def prepare_tables(self) -> None:
         """
-        Let the tables rest before a measurement, as they would be between rushes. Razorpay is not
-        asked meanwhile about the thousands that an earlier measurement has left unpaid.
+        Vacuum the tables before a measurement, and postpone the polls of the thousands of
+        checkouts that an earlier measurement left unpaid.
         """
         self.database.execute(
-            "UPDATE shop_gatewayorder SET check_at = check_at + interval '1 hour'"
-            " WHERE check_at < now() + interval '1 hour'"
+            "UPDATE shop_gatewayorder SET poll_at = poll_at + interval '1 hour'"
+            " WHERE poll_at < now() + interval '1 hour'"
         )
         self.database.execute("VACUUM ANALYZE")
         self.database.execute("CHECKPOINT")
@@ -163,10 +158,11 @@ class Pakka:
 
 @contextmanager
 def running(data_dir: Path, gateway: GatewayProcess) -> Iterator[Pakka]:
-    """The stack, up; this process can use the shop's own code on its database from then on."""
-    overrides = dict.fromkeys(UNSET, "") | UNHURRIED
+    """Start the stack. From then on this process can use the shop's code on its database."""
+    overrides = dict.fromkeys(UNSET, "") | changed(**UNHURRIED)
     overrides |= {
         "DEBUG": "0",
+        "HELD_PERCENT_BY_GUESTS": "100",  # all buyers are guests, and one sale is for guests only
         "PORT": str(free_port()),
         "RAZORPAY_BASE_URL": gateway.url,
         "RAZORPAY_KEY_ID": "rzp_test_bench",
@@ -178,7 +174,6 @@ def running(data_dir: Path, gateway: GatewayProcess) -> Iterator[Pakka]:
     )
     with stack:
         os.environ |= stack.environment
-        os.environ["DJANGO_SETTINGS_MODULE"] = "shop.settings"
         import django
 
         django.setup()

@@ -1,4 +1,4 @@
-"""The measurements by name, how much of each makes a run, and what each is compared with."""
+"""The measurements by name, their sizes, and the references they are compared with."""
 
 from __future__ import annotations
 
@@ -34,8 +34,8 @@ class Sizes:
     visits: int  # paid checkouts
     reference_visits: int
     flash: int  # buyers
-    repeats: int  # of the saturation figures, ours and the references' in turn
-    slow_processes: int  # of the chain's worker, where the gateway is slow
+    repeats: int  # of the saturation figures, alternating with the references
+    slow_processes: int  # of the chain's worker, with the slow gateway
 
 
 STANDARD = Sizes(
@@ -59,8 +59,8 @@ class Measurement:
     beside: tuple[Kind, ...] = ()
     theirs: Callable[[ReferenceShop, Sizes], Raw] | None = None
     repeated: bool = False
-    is_slow: bool = False  # the gateway is
-    payable: Callable[[Sizes], int] = lambda _sizes: 0  # checkouts that must be payable before
+    is_slow: bool = False  # with the slow gateway
+    payable: Callable[[Sizes], int] = lambda _sizes: 0  # payable checkouts needed before
 
 
 MEASUREMENTS: dict[str, Measurement] = {
@@ -110,32 +110,32 @@ MEASUREMENTS: dict[str, Measurement] = {
 
 
 def measure(name: str, shop: Pakka, sizes: Sizes) -> Raw:
-    """One measurement of ours, with the tables at rest and the checkouts there that it needs."""
+    """One measurement of Pakka, on vacuumed tables and with the payable checkouts it needs."""
     prepare(name, shop, sizes)
     return MEASUREMENTS[name].ours(shop, sizes)
 
 
 def prepare(name: str, shop: Pakka, sizes: Sizes) -> None:
-    """A repeat finds it done."""
+    """Make the payable checkouts that are missing, and vacuum the tables."""
     if (missing := MEASUREMENTS[name].payable(sizes) - len(shop.payable)) > 0:
         rush(shop, count=missing, delay_ms=0)
-    shop.settle_books()
+    shop.prepare_tables()
 
 
 def measure_reference(measurement: Measurement, shop: ReferenceShop, sizes: Sizes) -> Raw:
     assert measurement.theirs is not None
-    rush(shop, count=20, delay_ms=0)  # every process has imported what it needs
-    shop.settle_books()
+    rush(shop, count=20, delay_ms=0)  # every process has imported its modules
+    shop.prepare_tables()
     return measurement.theirs(shop, sizes)
 
 
 def warm_up(shop: Pakka, sizes: Sizes) -> None:
-    """Every process has imported what it needs, and is connected to what it asks."""
+    """Make every process import its modules and open its connections."""
     rush(shop, count=max(40, sizes.rush // 10), delay_ms=0)
 
 
 def beside(names: Sequence[str], sizes: Sizes) -> dict[Kind, list[str]]:
-    """Which of these measurements each reference is compared in: each is started once."""
+    """{reference: measurements}, so that each reference is started once."""
     found: dict[Kind, list[str]] = {}
     for name in names:
         measurement = MEASUREMENTS[name]

@@ -1,4 +1,4 @@
-"""Where the time goes inside a process: py-spy watches it from outside while a measurement runs."""
+"""Profile a process with py-spy, from outside, while a measurement runs."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 SAMPLES_PER_SECOND = 200
-LONGEST_SECONDS = 3600
+MAX_SECONDS = 3600
 SHOWN = 30
 # `function (package/module.py:12)` at the end of a stack
 INNERMOST_FILE = re.compile(r"\(([^/():]+)[^():]*:\d+\)$")
@@ -24,7 +24,7 @@ def recorded(roles: Mapping[str, Sequence[int]]) -> Iterator[dict[str, list[str]
     """
     Filled at the end: {role: stacks}, each stack a line `outermost;...;innermost samples`.
 
-    Counted is who holds the interpreter's lock: Python at work, not threads that wait.
+    Samples count threads that hold the interpreter's lock, not threads that wait.
     """
     stacks: dict[str, list[str]] = {}
     with tempfile.TemporaryDirectory() as directory:
@@ -32,7 +32,7 @@ def recorded(roles: Mapping[str, Sequence[int]]) -> Iterator[dict[str, list[str]
         recorders = [_record(pid, file) for pid, file in files.items()]
         yield stacks
         for recorder in recorders:
-            recorder.send_signal(signal.SIGINT)  # it writes, and ends
+            recorder.send_signal(signal.SIGINT)  # it writes its output and ends
         for recorder in recorders:
             recorder.wait()
         for role, pids in roles.items():
@@ -45,13 +45,13 @@ def _record(pid: int, file: Path) -> subprocess.Popen[bytes]:
     words = [
         str(recorder), "record", "--nonblocking", "--gil", "--function",
         "--pid", str(pid), "--format", "raw", "--output", str(file),
-        "--rate", str(SAMPLES_PER_SECOND), "--duration", str(LONGEST_SECONDS),
+        "--rate", str(SAMPLES_PER_SECOND), "--duration", str(MAX_SECONDS),
     ]  # fmt: skip
     return subprocess.Popen(words, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
 
 
 def by_package(stacks: Sequence[str]) -> dict[str, float]:
-    """Per cent of the samples in the code of each package itself, the most first."""
+    """{package: per cent of samples in its own code}, largest first."""
     found: Counter[str] = Counter()
     for line in stacks:
         frames, _, samples = line.rpartition(" ")
@@ -64,7 +64,7 @@ def by_package(stacks: Sequence[str]) -> dict[str, float]:
 
 
 def summary(stacks: Sequence[str]) -> str:
-    """The functions with most samples: with what they call, and on their own."""
+    """The functions with the most samples: cumulative, and their own."""
     within: Counter[str] = Counter()
     own: Counter[str] = Counter()
     for line in stacks:

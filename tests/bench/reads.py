@@ -1,4 +1,4 @@
-"""Status reads: full answers, and the empty ones to who has that version already."""
+"""Status reads: full answers, and 304s to clients with the current version."""
 
 from __future__ import annotations
 
@@ -7,16 +7,16 @@ from itertools import cycle, islice
 
 from tests.bench.figures import Raw, cost_of, demand, latency_ms
 from tests.bench.shops import Shop
-from tests.bench.wire import Reply, flood
+from tests.bench.wire import Reply, send_all
 
 CONNECTIONS = 32
 
 
 def reads(shop: Shop, *, count: int) -> Raw:
-    """`count` reads of checkouts that wait for money, then `count` with the tag of the first."""
+    """`count` reads of payable checkouts, then `count` with `If-None-Match`."""
     waiting = shop.payable
     warm = asyncio.run(
-        flood(
+        send_all(
             shop.port,
             [it.buyer.read(it.progress.checkout_id) for it in waiting],
             connections=CONNECTIONS,
@@ -27,16 +27,16 @@ def reads(shop: Shop, *, count: int) -> Raw:
     unchanged = [it.buyer.read(it.progress.checkout_id, tag=tag) for it, tag in tagged]
     full = [it.buyer.read(it.progress.checkout_id) for it in waiting]
     return {
-        "full": _flood(shop, full, count=count, status=200),
-        "unchanged": _flood(shop, unchanged, count=count, status=304),
+        "full": _send(shop, full, count=count, status=200),
+        "unchanged": _send(shop, unchanged, count=count, status=304),
     }
 
 
-def _flood(shop: Shop, requests: list[bytes], *, count: int, status: int) -> Raw:
+def _send(shop: Shop, requests: list[bytes], *, count: int, status: int) -> Raw:
     replies: list[Reply]
     with shop.meter.measure() as used:
         replies = asyncio.run(
-            flood(shop.port, islice(cycle(requests), count), connections=CONNECTIONS)
+            send_all(shop.port, islice(cycle(requests), count), connections=CONNECTIONS)
         )
     demand(replies, status)
     return {

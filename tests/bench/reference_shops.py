@@ -1,4 +1,4 @@
-"""The reference shops as processes: the same server, Postgres, Redis and gateway as ours."""
+"""The reference shops as processes, with the same server, Postgres, Redis and gateway."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from typing import Any
 
 import psycopg
 
+from shop.addresses import DATABASE, REPOSITORY, celery_broker_url
 from tests.bench.cost import Meter
 from tests.bench.gateway_process import GatewayProcess, free_port
 from tests.bench.pakka import Pakka
@@ -25,9 +26,8 @@ from tests.bench.shops import (
     lines_of,
     order_form,
 )
-from workers.addresses import DATABASE, REPOSITORY, celery_broker_url
-from workers.environment import is_free
-from workers.supervised import Supervised
+from workers.stack.environment import is_free
+from workers.stack.process import Process
 
 OWN_DATABASE = "reference"
 START_SECONDS = 60
@@ -37,17 +37,17 @@ WEB = "exec granian --interface wsgi --host 127.0.0.1 --port {port} --http 1 --n
 tests.bench.references.wsgi:application"
 WORKER = "exec celery -A tests.bench.references.celery_app worker -P prefork -c {processes} \
 --loglevel WARNING"
-# Twice: tables without migrations come first, and theirs refer to those of django.contrib.auth.
+# Twice: tables without migrations come first, and refer to those of django.contrib.auth.
 MIGRATE = "python -m django migrate -v 0 && exec python -m django migrate --run-syncdb -v 0"
 
 
 @dataclass(frozen=True, slots=True)
 class Kind:
-    """Which reference shop, and how it is run."""
+    """A reference shop and its processes."""
 
     name: str
     module: str
-    worker_processes: int = 0  # of Celery; 0: it has none
+    worker_processes: int = 0  # of Celery; 0: no Celery
     tasks_per_connection: int = 0  # to Postgres; 0: one connection a task, Celery's default
 
 
@@ -155,7 +155,7 @@ class ReferenceShop:
         )
 
     def events_waiting(self) -> int:
-        """None: the webhook's answer comes when its work is done."""
+        """Always 0: a webhook is answered after its work."""
         return 0
 
     def progress(self, checkout_ids: Sequence[str]) -> list[Progress]:
@@ -168,12 +168,12 @@ class ReferenceShop:
         )
         return [Progress(*row) for row in rows]
 
-    def settle_books(self) -> None:
+    def prepare_tables(self) -> None:
         self.database.execute("VACUUM ANALYZE")
         self.database.execute("CHECKPOINT")
 
     def _worker_is_ready(self) -> bool:
-        """Its pool has all its processes: the parent and as many children."""
+        """Whether the pool is complete: the parent and all children."""
         wanted = self._kind.worker_processes
         return not wanted or len(self._processes["worker"].pids) > wanted
 
@@ -196,10 +196,10 @@ class ReferenceShop:
             raise BenchError(f"{self.name}: migrate:\n{process.last_lines()}")
         process.kill()
 
-    def _process(self, name: str, command: str) -> Supervised:
+    def _process(self, name: str, command: str) -> Process:
         self._log_dir.mkdir(parents=True, exist_ok=True)
         log = self._log_dir / f"{self._kind.module}-{name}.log"
-        return Supervised(name, command, environment=self._environment, root=REPOSITORY, log=log)
+        return Process(name, command, environment=self._environment, root=REPOSITORY, log=log)
 
     def _rows(self, query: Any, values: Sequence[object] = ()) -> list[Any]:
         return self.database.execute(query, values or None).fetchall()
@@ -207,7 +207,7 @@ class ReferenceShop:
 
 @contextmanager
 def running(kind: Kind, beside: Pakka) -> Iterator[ReferenceShop]:
-    """The reference shop alone on the machine: ours stands still meanwhile."""
+    """Run the reference shop while the processes of Pakka are stopped (SIGSTOP)."""
     with ExitStack() as still:
         for name in beside.pids():
             beside.stack.freeze(name)

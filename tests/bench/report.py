@@ -16,20 +16,20 @@ Runs = Mapping[str, Mapping[str, Sequence[Raw]]]
 OURS = "ours"
 INSIDE, CHAIN, CHAIN_KEPT = "inside the request", "Celery chain", "chain, connections kept"
 REFERENCES = (INSIDE, CHAIN, CHAIN_KEPT)
-GROWTH_BOUND = 1.15  # worse than this, and old rows slow us down
+GROWTH_BOUND = 1.15  # of a figure with old rows; above it, old rows make the shop slower
 
 
 @dataclass(frozen=True, slots=True)
 class Wish:
-    """A figure: where it stands in a measurement's run, and what it should be."""
+    """A figure: its place in the result of a measurement, and its target."""
 
     title: str
     unit: str
     measurement: str
-    path: str  # through the run's dictionaries
+    path: str  # of keys through the result
     better: Literal["more", "less", "exactly"]
     bound: float | None = None
-    times: str = ""  # the bound is for our figure as a multiple of this reference's
+    times: str = ""  # a reference: the bound is a multiple of its figure
 
     @property
     def key(self) -> str:
@@ -79,7 +79,7 @@ WISHES = (
     Wish("  everybody decided within", "s", "flash", "decided_seconds", "less", 6),
     Wish("  POST p99", "ms", "flash", "post_ms.p99", "less", 400),
 )  # fmt: skip
-SLOW_GATEWAY_SHARE = 0.8  # of the rate at 0 ms that must be left at 200 ms
+SLOW_GATEWAY_SHARE = 0.8  # the rate at 200 ms must be this share of that at 0 ms
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,7 +94,7 @@ class Figure:
 
 
 def figures(runs: Runs) -> list[Figure]:
-    """Every figure whose measurement was made. A figure that was repeated is its median."""
+    """Every figure that was measured. A repeated figure is its median."""
     found = []
     for wish in WISHES:
         if (ours := value(runs, OURS, wish)) is None:
@@ -135,7 +135,7 @@ MEETS: dict[str, Callable[[float, float], bool]] = {
 
 
 def growth(before: Runs, after: Runs) -> list[Figure]:
-    """The figures with old rows in the tables, against those without. p99 is a matter of luck."""
+    """Figures with old rows against those without, except p99, which varies too much."""
     found = []
     for wish in WISHES:
         was, now = value(before, OURS, wish), value(after, OURS, wish)
@@ -179,7 +179,7 @@ def _follow(run: Raw, path: str) -> float | None:
 
 
 def shown(number: float) -> str:
-    """Three digits, no more than the noise allows."""
+    """Three significant digits; noise hides more."""
     if not number:
         return "0"
     digits = max(0, 2 - math.floor(math.log10(abs(number))))

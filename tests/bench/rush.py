@@ -1,4 +1,4 @@
-"""Saturation: carts posted as fast as they are taken, until all of them can be paid."""
+"""Saturation: post carts as fast as they are accepted, until all can be paid."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import time
 
 from tests.bench.figures import Raw, cost_of, demand, latency_ms
 from tests.bench.shops import BenchError, Payable, Shop, wait_until_none
-from tests.bench.wire import flood
+from tests.bench.wire import send_all
 
 CONNECTIONS = 32
 
@@ -18,7 +18,7 @@ def rush(shop: Shop, *, count: int, delay_ms: int) -> Raw:
     shop.gateway.set_up(shop_port=shop.port, delay_ms=delay_ms)
     with shop.meter.measure() as used:
         replies = asyncio.run(
-            flood(shop.port, [buyer.post for buyer in buyers], connections=CONNECTIONS)
+            send_all(shop.port, [buyer.post for buyer in buyers], connections=CONNECTIONS)
         )
         posted_at = time.time()
         wait_until_none(shop.undecided)

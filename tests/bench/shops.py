@@ -1,6 +1,6 @@
 """
-What is measured: a shop with buyers, checkouts on the way, and a database that says when they came
-through. Ours and the references answer the same requests, so that one load is put on all of them.
+The interface of a measured shop. Pakka and the references answer the same requests, so that the
+same load can be put on all of them; times come from their databases.
 """
 
 from __future__ import annotations
@@ -33,12 +33,12 @@ STUCK_SECONDS = 120
 
 
 class BenchError(Exception):
-    """A figure cannot be had: something answered what it should not, or nothing moved any more."""
+    """A figure cannot be measured: a wrong answer, or no progress."""
 
 
 @dataclass(frozen=True, slots=True)
 class Buyer:
-    """Somebody with a full cart, and the request that checks it out."""
+    """A buyer with a full cart and the request that posts it."""
 
     authorization: str
     post: bytes
@@ -50,7 +50,7 @@ class Buyer:
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """What the database says of one checkout."""
+    """The times and state of one checkout, from the database."""
 
     checkout_id: str
     state: str
@@ -65,19 +65,19 @@ class Shop(Protocol):
     port: int
     meter: Meter
     gateway: GatewayProcess
-    payable: list[Payable]  # checkouts that wait for money, for measurements of what comes then
+    payable: list[Payable]  # checkouts that can be paid, for later measurements
 
     def make_buyers(self, count: int, *, flash: bool = False) -> list[Buyer]:
-        """Buyers with carts of `LINES` lines; `flash`: of one unit of the flash sale's variant."""
+        """Buyers with carts of `LINES` lines, or with one unit of the flash sale's variant."""
 
     def flash_stock(self, units: int) -> None:
-        """Put so many units of the flash sale's variant on the shelf."""
+        """Set the stock of the flash sale's variant."""
 
     def undecided(self) -> int:
-        """How many checkouts have been posted and are neither payable nor refused."""
+        """The number of posted checkouts that are neither payable nor refused."""
 
     def events_waiting(self) -> int:
-        """How many webhooks have been answered and not worked on."""
+        """The number of webhooks that are accepted but not handled."""
 
     def progress(self, checkout_ids: Sequence[str]) -> list[Progress]: ...
 
@@ -89,12 +89,12 @@ class Payable:
 
 
 def lines_of(buyer_number: int) -> list[int]:
-    """The variants in this buyer's cart, as numbers below `VARIANTS`: all of them in turn."""
+    """Numbers of the variants in this buyer's cart, below `VARIANTS`. Buyers rotate through all."""
     return [(buyer_number * 7 + line * 101) % VARIANTS for line in range(LINES)]
 
 
 def order_form(authorization: str, *, key: str, **seen: int) -> bytes:
-    """The POST of a cart, as the client library sends it."""
+    """The request that posts a cart, as the client library sends it."""
     body = {
         "payment_method": "razorpay",
         "currency": "INR",
@@ -106,11 +106,11 @@ def order_form(authorization: str, *, key: str, **seen: int) -> bytes:
 
 
 def wait_until_none(count: Callable[[], int], *, every_seconds: float = 0.05) -> None:
-    """:raises BenchError: nothing has moved for `STUCK_SECONDS`."""
+    """:raises BenchError: no progress for `STUCK_SECONDS`."""
     last, moved_at = -1, time.monotonic()
     while left := count():
         if left != last:
             last, moved_at = left, time.monotonic()
         if time.monotonic() - moved_at > STUCK_SECONDS:
-            raise BenchError(f"{left} left, and nothing moves")
+            raise BenchError(f"{left} left, no progress")
         time.sleep(every_seconds)

@@ -1,4 +1,4 @@
-"""Many checkouts in a row, from POST to paid: does any process grow?"""
+"""Many checkouts from POST to paid: does the memory of a process grow?"""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from tests.bench.rush import rush
 from tests.bench.shops import wait_until_none
 
 STEP = 2000
-MARKS = (0.2, 0.6, 1.0)  # of the whole: when memory is looked at
-FLAT = 1.1  # as a multiple of the first look ...
-SLACK_MIB = 3.0  # ... and this much more: an allocator takes memory in pieces
+MARKS = (0.2, 0.6, 1.0)  # shares of the run at which memory is read
+FLAT = 1.1  # maximum, as a multiple of the first value ...
+SLACK_MIB = 3.0  # ... plus this: allocators take memory in blocks
 
 
 def soak(shop: Pakka, *, count: int, tell: Callable[[str], None]) -> list[Raw]:
@@ -31,16 +31,16 @@ def soak(shop: Pakka, *, count: int, tell: Callable[[str], None]) -> list[Raw]:
 
 
 def through(shop: Pakka, count: int) -> None:
-    """`count` checkouts from POST to paid, and those that were payable before."""
+    """Pay `count` new checkouts, and those that are already payable."""
     rush(shop, count=count, delay_ms=0)
     order_ids = [it.progress.gateway_order_id for it in shop.payable]
     shop.payable = []
-    shop.gateway.storm(order_ids, connections=16)
+    shop.gateway.burst(order_ids, connections=16)
     wait_until_none(shop.events_waiting)
 
 
 def figures(looks: list[Raw]) -> list[Figure]:
-    """For each role, the process that grew most among those that lived all the time."""
+    """For each role, the process that grew most, of those that ran the whole time."""
     first, last = looks[0], looks[-1]
     found = []
     for role, before in first["memory_mib"].items():

@@ -1,6 +1,6 @@
 """
-What is done beside checkouts, in tables that have grown: a run of each rule of retention, the lists
-that staff open, and the claim of the polls that are due. It must cost the same at any size.
+Measure periodic work and staff lists on large tables: retention rules, admin lists, the claim of
+due polls. Their cost must not depend on the size of the tables.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from tests.bench.shops import BenchError
 RETENTION_MS = 500  # a run of one rule, over the rows of a busy minute
 LIST_MS = 300
 CLAIM_MS = 50
-YEARS = timedelta(days=4000)  # every row is older than any rule keeps it
+YEARS = timedelta(days=4000)  # older than every rule keeps a row
 
 # Lists as staff open them: (title, the list, its query).
 LISTS = (
@@ -59,21 +59,21 @@ LISTS = (
 
 def upkeep(*, now: datetime) -> list[Figure]:
     """
-    Each thing twice, of which the second time counts. Nothing is deleted, no poll is claimed.
+    Do each twice and measure the second time. Retention and claims are rolled back.
 
-    The database is the one of Django's settings. :raises BenchError: a list does not open.
+    Uses the database of Django's settings. :raises BenchError: a list does not open.
     """
     return [*_retention(now=now), *_lists(), *_claim(now=now)]
 
 
 def _retention(*, now: datetime) -> Iterator[Figure]:
-    from shop import retention
+    from shop.operations import retention
 
     for rule in retention.RULES:
 
         def run(rule: Any = rule) -> None:
             with _taken_back():
-                retention._next_batch(rule, now=now + YEARS)
+                retention._run_next_batch(rule, now=now + YEARS)
 
         yield _figure(f"retention of {rule.name}", run, bound_ms=RETENTION_MS)
 
@@ -92,7 +92,7 @@ def _lists() -> Iterator[Figure]:
     )
     client = Client(headers={"host": settings.ALLOWED_HOSTS[0].replace("*", "localhost")})
     client.force_login(staff)
-    remote = GatewayOrder.objects.filter(payments__isnull=False, is_alias=False).last()
+    remote = GatewayOrder.objects.filter(payments__isnull=False, is_duplicate=False).last()
     if remote is None:
         raise BenchError("no checkout has been paid")
     names = {
@@ -114,11 +114,11 @@ def _lists() -> Iterator[Figure]:
 
 
 def _claim(*, now: datetime) -> Iterator[Figure]:
-    from shop.payments import reconcile
+    from shop.payments import polling
 
     def claim() -> None:
         with _taken_back():
-            reconcile.claim_due(limit=64, now=now + timedelta(days=2))
+            polling.claim_due(limit=64, now=now + timedelta(days=2))
 
     yield _figure("claim of 64 due polls", claim, bound_ms=CLAIM_MS)
 

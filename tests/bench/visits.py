@@ -1,10 +1,9 @@
 """
-All of it: buyers who post, look at the server's pace, pay, and look until they are told.
+Whole purchases: buyers post, poll, pay, and poll until the checkout is paid.
 
-The pace is that of the client library: the first look after the POST's own `poll.after_ms`, each
-pause up to a fifth longer than asked, doubling on answers without news up to `Retry-After`; and a
-look at once when the buyer comes back from the form. The gateway sends its webhook at once; the
-form shows its tick for `RETURNS_AFTER_SECONDS` before it hands the buyer back.
+They poll as the client library does: first after `poll.after_ms` of the POST, each pause up to a
+fifth longer than asked, doubled on a 304 up to `Retry-After`, and at once after the form closes.
+The gateway sends its webhook at once; the form closes after `RETURNS_AFTER_SECONDS`.
 """
 
 from __future__ import annotations
@@ -24,17 +23,17 @@ from tests.bench.wire import Client, encode
 BUYERS = 16
 RETURNS_AFTER_SECONDS = 0.3
 JITTER = 0.2
-MOST_LOOKS = 200
+MAX_LOOKS = 200
 
 
 @dataclass
 class Log:
-    """What the buyers have seen, together."""
+    """Times of all buyers."""
 
     posts: list[float] = field(default_factory=list)
     looks: list[float] = field(default_factory=list)
-    to_payable: list[float] = field(default_factory=list)  # as the buyer sees it
-    to_paid: list[float] = field(default_factory=list)  # since the form handed them back
+    to_payable: list[float] = field(default_factory=list)  # as the buyer sees them
+    to_paid: list[float] = field(default_factory=list)  # since the form closed
 
 
 def visits(shop: Shop, *, count: int, delay_ms: int) -> Raw:
@@ -81,7 +80,7 @@ async def _visit(client: Client, gateway: Client, buyer: Buyer, log: Log) -> Non
     demand([paid], 200)
     await asyncio.sleep(RETURNS_AFTER_SECONDS)
     started = time.perf_counter()
-    checkout["poll"] = {"after_ms": 0, "done": False}  # a look at once
+    checkout["poll"] = {"after_ms": 0, "done": False}  # poll at once
     await _look_until("paid", client, buyer, checkout, log)
     log.to_paid.append(time.perf_counter() - started)
 
@@ -90,7 +89,7 @@ async def _look_until(
     status: str, client: Client, buyer: Buyer, checkout: dict[str, Any], log: Log
 ) -> dict[str, Any]:
     tag, pause_ms = "", checkout["poll"]["after_ms"]
-    for _ in range(MOST_LOOKS):
+    for _ in range(MAX_LOOKS):
         if checkout["status"] == status:
             return checkout
         await asyncio.sleep(pause_ms / 1000 * (1 + JITTER * random.random()))
@@ -103,4 +102,4 @@ async def _look_until(
             continue
         tag, checkout = reply.header("ETag"), reply.json()
         pause_ms = checkout["poll"]["after_ms"]
-    raise BenchError(f"{status} was not reached in {MOST_LOOKS} looks: {checkout}")
+    raise BenchError(f"{status} was not reached in {MAX_LOOKS} polls: {checkout}")

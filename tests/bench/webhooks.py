@@ -1,7 +1,7 @@
 """
-Webhooks: a storm of captured payments, each its checkout's first.
+Webhooks: a burst of captured payments, each the first of its checkout.
 
-Once with the workers stopped, so that accepting and settling are seen apart, and once all together.
+Once with the workers stopped, to measure accepting and settling separately, and once together.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ WORKERS = ("worker", "gateway")
 
 
 def webhooks(shop: Pakka, *, count: int) -> Raw:
-    """`count` events each time; takes as many of the shop's payable checkouts."""
+    """Send `count` events each time. Uses as many of the shop's payable checkouts."""
     shop.gateway.set_up(shop_port=shop.port, delay_ms=0)
     return {
         "apart": _apart(shop, _take(shop, count)),
@@ -28,7 +28,7 @@ def _apart(shop: Pakka, waiting: list[Payable]) -> Raw:
         shop.stack.freeze(name)
     try:
         with shop.meter.measure() as accepting:
-            accepted = _storm(shop, waiting)
+            accepted = _burst(shop, waiting)
     finally:
         with shop.meter.measure() as settling:
             for name in WORKERS:
@@ -45,22 +45,22 @@ def _apart(shop: Pakka, waiting: list[Payable]) -> Raw:
 
 def _together(shop: Pakka, waiting: list[Payable]) -> Raw:
     with shop.meter.measure() as used:
-        accepted = _storm(shop, waiting)
+        accepted = _burst(shop, waiting)
         wait_until_none(shop.events_waiting)
     _demand_paid(shop, waiting)
     paid = {"paid_per_second": len(waiting) / used.seconds}
     return accepted | paid | cost_of(used, len(waiting))
 
 
-def _storm(shop: Pakka, waiting: list[Payable]) -> Raw:
+def _burst(shop: Pakka, waiting: list[Payable]) -> Raw:
     order_ids = [it.progress.gateway_order_id for it in waiting]
-    told = shop.gateway.storm(order_ids, connections=CONNECTIONS)
-    if set(told["statuses"]) != {200}:
-        raise BenchError(f"webhooks were answered {sorted(set(told['statuses']))}")
+    sent = shop.gateway.burst(order_ids, connections=CONNECTIONS)
+    if set(sent["statuses"]) != {200}:
+        raise BenchError(f"webhooks were answered {sorted(set(sent['statuses']))}")
     return {
         "count": len(waiting),
-        "per_second": len(waiting) / (told["ended_at"] - told["started_at"]),
-        "ms": latency_ms(told["seconds"]),
+        "per_second": len(waiting) / (sent["ended_at"] - sent["started_at"]),
+        "ms": latency_ms(sent["seconds"]),
     }
 
 

@@ -1,5 +1,5 @@
 """
-HTTP/1.1 over raw sockets, as cheap as Python has it: what asks must not slow down what is asked.
+HTTP/1.1 over raw sockets, for little CPU: the load generator must not slow down the shop.
 
 Connections are kept alive, as a proxy in front of the shop keeps them.
 """
@@ -32,7 +32,7 @@ class Reply:
         return json.loads(self.body)
 
     def header(self, name: str) -> str:
-        """The value of a header; empty when it is not there."""
+        """The value of a header; empty if absent."""
         found = re.search(rb"\r\n" + name.encode() + rb": *([^\r]*)", self.head, re.IGNORECASE)
         return found[1].decode() if found else ""
 
@@ -40,7 +40,7 @@ class Reply:
 def encode(
     method: str, path: str, *, headers: Mapping[str, str] | None = None, body: bytes = b""
 ) -> bytes:
-    """A request as its bytes, so that nothing is left to be done when the clock runs."""
+    """The bytes of a request, prepared before the time is measured."""
     lines = [f"{method} {path} HTTP/1.1", "Host: 127.0.0.1"]
     lines += [f"{name}: {value}" for name, value in (headers or {}).items()]
     if body:
@@ -49,7 +49,7 @@ def encode(
 
 
 class _Exchange(asyncio.Protocol):
-    """One connection, one question at a time."""
+    """One connection, with one request at a time."""
 
     def __init__(self) -> None:
         self._transport: asyncio.Transport | None = None
@@ -101,9 +101,9 @@ class _Exchange(asyncio.Protocol):
 
 class Client:
     """
-    One keep-alive connection to a port of this machine, opened anew when the server closed it.
+    One keep-alive connection to a port of this machine, reopened after the server closes it.
 
-    A question whose connection ends before the answer is asked once more; `reopened` counts those.
+    A request whose connection ends before the answer is sent once more; `reopened` counts these.
     """
 
     def __init__(self, port: int) -> None:
@@ -134,8 +134,8 @@ class Client:
             self._exchange = None
 
 
-async def flood(port: int, requests: Iterable[bytes], *, connections: int) -> list[Reply]:
-    """Send all requests over so many connections, each as soon as one is free; in their order."""
+async def send_all(port: int, requests: Iterable[bytes], *, connections: int) -> list[Reply]:
+    """Send all requests over `connections` connections. Replies are in the order given."""
     waiting = iter(list(enumerate(requests)))
     replies: dict[int, Reply] = {}
 
@@ -150,7 +150,7 @@ async def flood(port: int, requests: Iterable[bytes], *, connections: int) -> li
 
 
 def ask(port: int, request: bytes) -> Reply:
-    """One question, outside any event loop."""
+    """Send one request, outside any event loop."""
 
     async def once() -> Reply:
         client = Client(port)

@@ -4,48 +4,37 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 
 import psycopg
 import pytest
 from playwright.sync_api import Browser, sync_playwright
 
-from tests.browser.visitor import Visitor
-from tests.support.shopfloor import ShopFloor
-from workers.stack import Stack
+from tests.browser.user import BrowserUser, NewUser
+from tests.support.process_settings import FAST_STACK
+from tests.support.running_shop import RunningShop
+from workers.stack.stack import Stack
 
-# What the tests' own environment sets for Django must not reach the stack: it chooses for itself.
-UNSET = ("DATA_DIR", "RAZORPAY_BASE_URL", "LOG_LEVEL", "SECRET_KEY")
-PORTS = ("PORT", "FLOWER_PORT", "STANDIN_PORT")
-QUICK = {
-    "CANARY_SECONDS": "2",
-    "GATEWAY_TIMEOUT_SECONDS": "2",
-    "CLAIM_SECONDS": "6",
-    "RECEIPT_LAG_SECONDS": "2",
-    "STANDIN_RECEIPT_LAG_SECONDS": "0",
-    "STANDIN_LIST_LAG_SECONDS": "0",
-}
-THROTTLES = ("SIGN_IN", "GUEST", "CART", "CHECKOUT", "CONFIRM")
-UNHURRIED = {f"THROTTLE_{scope}": "1000000/min" for scope in THROTTLES}
 PLENTY_UNITS = 1000
 
 
 @pytest.fixture(scope="package")
 def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
     """The real processes, as `make up` starts them."""
-    environment = dict.fromkeys((*UNSET, *PORTS), "") | QUICK | UNHURRIED
-    with Stack(tmp_path_factory.mktemp("browser-stack"), environment) as running:
+    with Stack(tmp_path_factory.mktemp("browser-stack"), FAST_STACK) as running:
         yield running
 
 
 @pytest.fixture
-def floor(stack: Stack) -> Iterator[ShopFloor]:
+def running_shop(stack: Stack) -> Iterator[RunningShop]:
     """The shop behind the page, with full shelves and a stand-in without faults."""
-    with ShopFloor(stack) as floor:
-        floor.rows("UPDATE shop_stocklevel SET on_hand = held + %s RETURNING 1", PLENTY_UNITS)
-        floor.standin("PUT", "faults", [])
-        floor.standin("PATCH", "script", {"drop_all": False})
-        yield floor
+    with RunningShop(stack) as running_shop:
+        running_shop.rows(
+            "UPDATE shop_stocklevel SET on_hand = held + %s RETURNING 1", PLENTY_UNITS
+        )
+        running_shop.standin("PUT", "faults", [])
+        running_shop.standin("PATCH", "script", {"drop_all": False})
+        yield running_shop
 
 
 # Not for the session: while Playwright runs, Django takes its thread for an asynchronous one.
@@ -62,29 +51,29 @@ def browser() -> Iterator[Browser]:
 
 
 @pytest.fixture
-def visitors(browser: Browser, floor: ShopFloor) -> Iterator[Callable[..., Visitor]]:
+def new_user(browser: Browser, running_shop: RunningShop) -> Iterator[NewUser]:
     """
-    Makes visitors, each with a browser profile of their own: a phone in Kolkata unless told else.
+    Open a browser profile for a new person: a phone in Kolkata, unless `options` say otherwise.
 
-    In the end, nothing that a page has written to its console is left unexplained.
+    At the end of the test, each warning and error in a page's console must have been expected.
     """
-    made: list[Visitor] = []
+    users: list[BrowserUser] = []
 
-    def visit(**options: object) -> Visitor:
-        made.append(Visitor.arrive(browser, floor, **options))
-        return made[-1]
+    def open_profile(**options: object) -> BrowserUser:
+        users.append(BrowserUser.arrive(browser, running_shop, **options))
+        return users[-1]
 
-    yield visit
-    for visitor in made:
-        visitor.leave()
-    assert [line for visitor in made for line in visitor.complaints] == []
+    yield open_profile
+    for user in users:
+        user.leave()
+    assert [line for user in users for line in user.complaints] == []
 
 
 @pytest.fixture
-def visitor(visitors: Callable[..., Visitor]) -> Visitor:
-    return visitors()
+def buyer(new_user: NewUser) -> BrowserUser:
+    return new_user()
 
 
 @pytest.fixture
-def database(floor: ShopFloor) -> psycopg.Connection[tuple[object, ...]]:
-    return floor.database
+def database(running_shop: RunningShop) -> psycopg.Connection[tuple[object, ...]]:
+    return running_shop.database

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from playwright.sync_api import expect
 
-from tests.browser.visitor import Visitor
+from tests.browser.user import BrowserUser
 
 
-def test_the_docs_unfold_and_break_no_rule(visitor: Visitor):
-    visitor.open("/api/docs/")
-    operation = visitor.page.locator("#operations-products-products_retrieve")
+def test_the_docs_work_under_the_content_policy(buyer: BrowserUser):
+    buyer.open("/api/docs/")
+    operation = buyer.page.locator("#operations-products-products_retrieve")
     operation.click()
 
     expect(operation.get_by_role("button", name="Try it out")).to_be_visible()

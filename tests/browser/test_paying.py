@@ -1,86 +1,86 @@
-"""The payment form, and all that can become of it: each ends in a sentence about the money."""
+"""The payment form and its outcomes: each page states where the money is."""
 
 from __future__ import annotations
-
-from collections.abc import Callable
 
 import psycopg
 import pytest
 from playwright.sync_api import Route, expect
 
-from tests.browser.visitor import Visitor
+from tests.browser.user import BrowserUser, NewUser
 from tests.support.buyers import until
-from tests.support.shopfloor import ShopFloor
+from tests.support.running_shop import RunningShop
 
 Database = psycopg.Connection[tuple[object, ...]]
 
 
-def test_a_declined_payment_is_tried_again_on_the_same_order(visitor: Visitor, floor: ShopFloor):
-    visitor.order()
-    visitor.click("Pay ₹349")
-    visitor.in_form("fail")
-    expect(visitor.page.locator("[data-standin=error]")).to_contain_text("declined")
-    visitor.in_form("dismiss")
-    visitor.reads("That payment did not go through", "No money has reached us.")
+def test_a_declined_payment_can_be_repeated_on_the_same_order(
+    buyer: BrowserUser, running_shop: RunningShop
+):
+    buyer.order()
+    buyer.click("Pay ₹349")
+    buyer.in_form("fail")
+    expect(buyer.page.locator("[data-standin=error]")).to_contain_text("declined")
+    buyer.in_form("dismiss")
+    buyer.reads("That payment did not go through", "No money has reached us.")
 
-    visitor.click("Try again: ₹349")
-    visitor.in_form("card")
+    buyer.click("Try again: ₹349")
+    buyer.in_form("card")
 
-    visitor.reads("Paid. Thank you!")
-    order_id = visitor.status()["payment"]["razorpay_order_id"]
-    payments = floor.standin("GET", f"payments?order_id={order_id}")["items"]
+    buyer.reads("Paid. Thank you!")
+    order_id = buyer.status()["payment"]["razorpay_order_id"]
+    payments = running_shop.standin("GET", f"payments?order_id={order_id}")["items"]
     assert [payment["status"] for payment in payments] == ["failed", "captured"]
 
 
-def test_a_failure_is_still_told_after_a_reload(visitor: Visitor):
-    visitor.order()
-    visitor.click("Pay ₹349")
-    visitor.in_form("fail")
-    visitor.in_form("dismiss")
-    visitor.reads("That payment did not go through")
-    until(lambda: visitor.status()["payment"]["last_error"] is not None)
+def test_a_failure_is_still_shown_after_a_reload(buyer: BrowserUser):
+    buyer.order()
+    buyer.click("Pay ₹349")
+    buyer.in_form("fail")
+    buyer.in_form("dismiss")
+    buyer.reads("That payment did not go through")
+    until(lambda: buyer.status()["payment"]["last_error"] is not None)
 
-    visitor.page.reload()
+    buyer.page.reload()
 
-    visitor.reads("That payment did not go through", "declined by the bank")
-
-
-def test_a_form_that_was_closed_can_be_opened_again(visitor: Visitor):
-    visitor.order()
-    visitor.click("Pay ₹349")
-    visitor.in_form("dismiss")
-    visitor.reads("Not paid yet", "your money is safe")
-
-    visitor.page.reload()
-    visitor.reads("Not paid yet")
-    visitor.click("Pay ₹349")
-    visitor.in_form("upi")
-
-    visitor.reads("Paid. Thank you!")
+    buyer.reads("That payment did not go through", "declined by the bank")
 
 
-def test_a_double_click_on_pay_opens_one_form(visitor: Visitor):
-    visitor.order()
+def test_a_form_that_was_closed_can_be_opened_again(buyer: BrowserUser):
+    buyer.order()
+    buyer.click("Pay ₹349")
+    buyer.in_form("dismiss")
+    buyer.reads("Not paid yet", "your money is safe")
+
+    buyer.page.reload()
+    buyer.reads("Not paid yet")
+    buyer.click("Pay ₹349")
+    buyer.in_form("upi")
+
+    buyer.reads("Paid. Thank you!")
+
+
+def test_a_double_click_on_pay_opens_one_form(buyer: BrowserUser):
+    buyer.order()
 
     # As fast as no finger: a second click of a mouse would meet the form, which covers the button.
-    visitor.page.get_by_role("button", name="Pay ₹349").evaluate("it => { it.click(); it.click() }")
+    buyer.page.get_by_role("button", name="Pay ₹349").evaluate("it => { it.click(); it.click() }")
 
-    expect(visitor.page.locator("[data-standin=upi]")).to_be_visible()
-    assert visitor.page.locator("[data-standin=checkout]").count() == 1
-
-
-def test_a_double_click_on_the_order_makes_one_checkout(visitor: Visitor):
-    visitor.go_to_form()
-
-    visitor.page.get_by_role("button", name="Place the order").dblclick()
-
-    visitor.reads("Ready to pay")
-    assert len(visitor.checkouts()) == 1
+    expect(buyer.page.locator("[data-standin=upi]")).to_be_visible()
+    assert buyer.page.locator("[data-standin=checkout]").count() == 1
 
 
-def test_an_order_whose_answer_is_lost_is_placed_once(visitor: Visitor):
-    visitor.forgiven += ("create-from-cart",)
-    visitor.go_to_form()
+def test_a_double_click_on_the_order_makes_one_checkout(buyer: BrowserUser):
+    buyer.go_to_form()
+
+    buyer.page.get_by_role("button", name="Place the order").dblclick()
+
+    buyer.reads("Ready to pay")
+    assert len(buyer.checkouts()) == 1
+
+
+def test_an_order_with_a_lost_response_is_placed_once(buyer: BrowserUser):
+    buyer.forgiven += ("create-from-cart",)
+    buyer.go_to_form()
     seen_by_server = []
 
     def lose_the_first_answer(route: Route) -> None:
@@ -91,212 +91,212 @@ def test_an_order_whose_answer_is_lost_is_placed_once(visitor: Visitor):
         else:
             route.fulfill(response=answer)
 
-    visitor.page.route("**/api/payments/create-from-cart/", lose_the_first_answer)
-    visitor.click("Place the order")
+    buyer.page.route("**/api/payments/create-from-cart/", lose_the_first_answer)
+    buyer.click("Place the order")
 
-    visitor.reads("Ready to pay")
+    buyer.reads("Ready to pay")
     assert seen_by_server == [202, 202]
-    assert len(visitor.checkouts()) == 1
+    assert len(buyer.checkouts()) == 1
 
 
-def test_an_order_that_cannot_be_sent_can_be_sent_again(visitor: Visitor):
-    visitor.forgiven += ("ERR_INTERNET_DISCONNECTED",)
-    visitor.go_to_form()
-    visitor.context.set_offline(True)
-    visitor.click("Place the order")
-    alert = visitor.page.get_by_role("alert")
-    expect(alert).to_contain_text("sending it again will not make a second one")
+def test_an_order_that_cannot_be_sent_can_be_sent_again(buyer: BrowserUser):
+    buyer.forgiven += ("ERR_INTERNET_DISCONNECTED",)
+    buyer.go_to_form()
+    buyer.context.set_offline(True)
+    buyer.click("Place the order")
+    alert = buyer.page.get_by_role("alert")
+    expect(alert).to_contain_text("sending it again does not order twice")
 
-    visitor.context.set_offline(False)
-    visitor.click("Place the order")
+    buyer.context.set_offline(False)
+    buyer.click("Place the order")
 
-    visitor.reads("Ready to pay")
-    assert len(visitor.checkouts()) == 1
+    buyer.reads("Ready to pay")
+    assert len(buyer.checkouts()) == 1
 
 
-def test_a_network_lost_while_waiting_is_told_and_nothing_else_is(
-    visitor: Visitor, floor: ShopFloor
+def test_a_lost_network_shows_a_notice_and_keeps_the_status(
+    buyer: BrowserUser, running_shop: RunningShop
 ):
-    visitor.forgiven += ("ERR_INTERNET_DISCONNECTED",)
-    visitor.order()
-    checkout = visitor.status()
-    visitor.context.set_offline(True)
-    trouble = visitor.page.get_by_text("We cannot reach the shop just now")
+    buyer.forgiven += ("ERR_INTERNET_DISCONNECTED",)
+    buyer.order()
+    checkout = buyer.status()
+    buyer.context.set_offline(True)
+    trouble = buyer.page.get_by_text("We cannot reach the shop at the moment")
     expect(trouble).to_be_visible(timeout=15_000)
-    visitor.reads("Ready to pay")
-    floor.pay(checkout)
+    buyer.reads("Ready to pay")
+    running_shop.pay(checkout)
 
-    visitor.context.set_offline(False)
+    buyer.context.set_offline(False)
 
-    visitor.reads("Paid. Thank you!")
+    buyer.reads("Paid. Thank you!")
     expect(trouble).to_be_hidden()
 
 
-def test_paid_in_a_tab_that_was_closed_is_found_in_the_orders(visitor: Visitor):
-    visitor.forgiven += ("Scripts may close only",)
-    visitor.order()
-    visitor.click("Pay ₹349")
-    with visitor.page.expect_response("**/v1/payments/create/ajax"):
-        visitor.in_form("vanish")
-    visitor.page.close()
+def test_a_payment_in_a_closed_tab_appears_in_the_orders(buyer: BrowserUser):
+    buyer.forgiven += ("Scripts may close only",)
+    buyer.order()
+    buyer.click("Pay ₹349")
+    with buyer.page.expect_response("**/v1/payments/create/ajax"):
+        buyer.in_form("vanish")
+    buyer.page.close()
 
-    visitor.page = visitor.context.new_page()
-    visitor.open("/orders/")
-    visitor.page.locator("[data-orders] a").first.click()
-    visitor.reads("Order PK-")
-    visitor.open(f"/checkout/{visitor.checkouts()[0]['id']}")
+    buyer.page = buyer.context.new_page()
+    buyer.open("/orders/")
+    buyer.page.locator("[data-orders] a").first.click()
+    buyer.reads("Order PK-")
+    buyer.open(f"/checkout/{buyer.checkouts()[0]['id']}")
 
-    visitor.reads("Paid. Thank you!", "We have received your ₹349.")
+    buyer.reads("Paid. Thank you!", "We have received your ₹349.")
 
 
-def test_a_page_that_hears_nothing_from_the_form_learns_it_from_the_shop(
-    visitor: Visitor, floor: ShopFloor
+def test_a_payment_that_the_form_does_not_report_appears_by_polling(
+    buyer: BrowserUser, running_shop: RunningShop
 ):
-    visitor.order()
-    visitor.click("Pay ₹349")
-    expect(visitor.page.locator("[data-standin=upi]")).to_be_visible()
+    buyer.order()
+    buyer.click("Pay ₹349")
+    expect(buyer.page.locator("[data-standin=upi]")).to_be_visible()
 
-    floor.pay(visitor.status())
+    running_shop.pay(buyer.status())
 
-    visitor.reads("Paid. Thank you!")
-    expect(visitor.page.locator("[data-standin=upi]")).to_have_count(0)
+    buyer.reads("Paid. Thank you!")
+    expect(buyer.page.locator("[data-standin=upi]")).to_have_count(0)
 
 
-def test_who_has_paid_is_not_asked_to_pay_while_the_bank_is_asked(
-    visitor: Visitor, floor: ShopFloor
+def test_after_paying_the_page_does_not_offer_to_pay_again(
+    buyer: BrowserUser, running_shop: RunningShop
 ):
-    visitor.order()
-    floor.standin("PATCH", "script", {"drop_all": True})
-    floor.stack.freeze("gateway")
+    buyer.order()
+    running_shop.standin("PATCH", "script", {"drop_all": True})
+    running_shop.stack.freeze("gateway")
     try:
-        visitor.click("Pay ₹349")
-        visitor.in_form("upi")
-        visitor.reads("Confirming your payment", "Your money is safe", "do not pay again")
-        visitor.page.reload()
-        visitor.reads("Confirming your payment")
-        expect(visitor.page.get_by_role("button", name="Pay ₹349")).to_have_count(0)
+        buyer.click("Pay ₹349")
+        buyer.in_form("upi")
+        buyer.reads("Confirming your payment", "Your money is safe", "do not pay again")
+        buyer.page.reload()
+        buyer.reads("Confirming your payment")
+        expect(buyer.page.get_by_role("button", name="Pay ₹349")).to_have_count(0)
     finally:
-        floor.stack.thaw("gateway")
+        running_shop.stack.thaw("gateway")
 
-    visitor.reads("Paid. Thank you!")
+    buyer.reads("Paid. Thank you!")
 
 
 @pytest.mark.parametrize(
     ("process", "title"), [("worker", "We have your order"), ("gateway", "Almost ready")]
 )
 def test_a_reload_while_the_order_is_prepared_changes_nothing(
-    visitor: Visitor, floor: ShopFloor, process: str, title: str
+    buyer: BrowserUser, running_shop: RunningShop, process: str, title: str
 ):
-    visitor.go_to_form()
-    floor.stack.freeze(process)
+    buyer.go_to_form()
+    running_shop.stack.freeze(process)
     try:
-        visitor.click("Place the order")
-        visitor.reads(title, "Nothing has been charged.")
-        visitor.page.reload()
-        visitor.reads(title, "Nothing has been charged.")
+        buyer.click("Place the order")
+        buyer.reads(title, "Nothing has been charged.")
+        buyer.page.reload()
+        buyer.reads(title, "Nothing has been charged.")
     finally:
-        floor.stack.thaw(process)
+        running_shop.stack.thaw(process)
 
-    visitor.reads("Ready to pay")
-    visitor.page.reload()
-    visitor.reads("Ready to pay")
+    buyer.reads("Ready to pay")
+    buyer.page.reload()
+    buyer.reads("Ready to pay")
 
 
-def test_a_second_order_waits_for_money_that_is_on_its_way(visitor: Visitor, floor: ShopFloor):
-    visitor.forgiven += ("/api/payments/create-from-cart/",)
-    visitor.order()
-    first_id = visitor.checkout_id
-    order_id = visitor.status()["payment"]["razorpay_order_id"]
-    floor.stack.freeze("gateway")  # the money stays on its way
+def test_a_second_order_waits_for_a_pending_payment(buyer: BrowserUser, running_shop: RunningShop):
+    buyer.forgiven += ("/api/payments/create-from-cart/",)
+    buyer.order()
+    first_id = buyer.checkout_id
+    order_id = buyer.status()["payment"]["razorpay_order_id"]
+    running_shop.stack.freeze("gateway")  # the money stays on its way
     try:
-        floor.standin("POST", "payments", {"order_id": order_id, "outcome": "authorized"})
-        until(lambda: has_money(floor, order_id))
-        visitor.add("copper-water-bottle")
-        visitor.open("/checkout/")
-        expect(visitor.page.locator("[data-brief] li")).to_have_count(2)
-        visitor.fill_address()
+        running_shop.standin("POST", "payments", {"order_id": order_id, "outcome": "authorized"})
+        until(lambda: has_money(running_shop, order_id))
+        buyer.add("copper-water-bottle")
+        buyer.open("/checkout/")
+        expect(buyer.page.locator("[data-brief] li")).to_have_count(2)
+        buyer.fill_address()
 
-        visitor.click("Place the order")
+        buyer.click("Place the order")
 
-        alert = visitor.page.get_by_role("alert")
+        alert = buyer.page.get_by_role("alert")
         expect(alert).to_contain_text("on its way")
         expect(alert).not_to_contain_text("nothing was charged")
         alert.get_by_role("link", name="See the payment").click()
-        visitor.page.wait_for_url(f"**/checkout/{first_id}")
+        buyer.page.wait_for_url(f"**/checkout/{first_id}")
     finally:
-        floor.stack.thaw("gateway")
+        running_shop.stack.thaw("gateway")
 
 
-def test_a_cancelled_checkout_leaves_the_cart_as_it_was(visitor: Visitor):
-    visitor.order()
+def test_cancelling_does_not_change_the_cart(buyer: BrowserUser):
+    buyer.order()
 
-    visitor.click("Cancel this order")
+    buyer.click("Cancel this order")
 
-    visitor.reads("Cancelled", "Nothing was charged.", "Your cart is as it was.")
-    visitor.page.reload()
-    visitor.reads("Cancelled")
-    visitor.click("See the cart")
-    expect(visitor.page.locator("[data-lines] li")).to_have_count(1)
+    buyer.reads("Cancelled", "Nothing was charged.", "Your cart is unchanged.")
+    buyer.page.reload()
+    buyer.reads("Cancelled")
+    buyer.click("See the cart")
+    expect(buyer.page.locator("[data-lines] li")).to_have_count(1)
 
 
-def test_time_that_ran_out_is_told_and_ordering_again_makes_a_new_checkout(
-    visitor: Visitor, database: Database
+def test_an_expired_checkout_says_so_and_can_be_ordered_again(
+    buyer: BrowserUser, database: Database
 ):
-    visitor.order()
-    expired_id = visitor.checkout_id
+    buyer.order()
+    expired_id = buyer.checkout_id
     run_out(database, expired_id)
 
-    visitor.reads("The time to pay ran out", "your money is safe")
-    visitor.page.reload()
-    visitor.reads("The time to pay ran out")
-    visitor.click("Order again")
-    expect(visitor.page.locator("[data-brief] li")).to_have_count(1)
-    visitor.fill_address()
-    visitor.click("Place the order")
+    buyer.reads("The time to pay ran out", "your money is safe")
+    buyer.page.reload()
+    buyer.reads("The time to pay ran out")
+    buyer.click("Order again")
+    expect(buyer.page.locator("[data-brief] li")).to_have_count(1)
+    buyer.fill_address()
+    buyer.click("Place the order")
 
-    visitor.reads("Ready to pay")
-    assert visitor.checkout_id != expired_id
+    buyer.reads("Ready to pay")
+    assert buyer.checkout_id != expired_id
 
 
-def test_a_payment_too_late_for_the_items_comes_back(
-    visitor: Visitor, floor: ShopFloor, database: Database
+def test_a_late_payment_without_stock_is_refunded(
+    buyer: BrowserUser, running_shop: RunningShop, database: Database
 ):
-    visitor.order("copper-water-bottle")
-    checkout = visitor.status()
+    buyer.order("copper-water-bottle")
+    checkout = buyer.status()
     run_out(database, checkout["id"])
-    visitor.reads("The time to pay ran out")
+    buyer.reads("The time to pay ran out")
     database.execute("UPDATE shop_stocklevel SET on_hand = held FROM shop_variant v"
                      " WHERE v.id = variant_id AND v.sku = 'BTL-CU'")  # fmt: skip
 
     order_id = checkout["payment"]["razorpay_order_id"]
-    floor.standin("POST", "payments", {"order_id": order_id, "outcome": "captured", "force": True})
-    until(lambda: visitor.status()["status"] in {"refunding", "refunded"})
-    visitor.page.reload()
+    running_shop.standin(
+        "POST", "payments", {"order_id": order_id, "outcome": "captured", "force": True}
+    )
+    until(lambda: buyer.status()["status"] in {"refunding", "refunded"})
+    buyer.page.reload()
 
-    expect(visitor.page.locator("[data-money]")).to_contain_text("back")
-    expect(visitor.page.locator("main")).to_contain_text("₹1,499")
-    until(lambda: visitor.status()["status"] == "refunded")
-    visitor.page.reload()
-    visitor.reads("Refunded", "Your money is back where it came from.")
+    expect(buyer.page.locator("[data-money]")).to_contain_text("back")
+    expect(buyer.page.locator("main")).to_contain_text("₹1,499")
+    until(lambda: buyer.status()["status"] == "refunded")
+    buyer.page.reload()
+    buyer.reads("Refunded", "Your money was sent back the way you paid.")
 
 
-def test_a_payment_that_does_not_fit_is_looked_into_and_the_money_is_called_safe(
-    visitor: Visitor, floor: ShopFloor
-):
-    visitor.order()
-    order_id = visitor.status()["payment"]["razorpay_order_id"]
+def test_a_mismatched_payment_goes_to_review(buyer: BrowserUser, running_shop: RunningShop):
+    buyer.order()
+    order_id = buyer.status()["payment"]["razorpay_order_id"]
 
-    floor.standin(
+    running_shop.standin(
         "POST",
         "payments",
         {"order_id": order_id, "outcome": "captured", "amount": 100, "force": True},
     )
 
-    visitor.reads("We are looking into your payment", "Your money is safe", "do not pay again")
+    buyer.reads("We are checking your payment", "Your money is safe", "do not pay again")
 
 
-def test_anothers_checkout_is_shown_to_nobody(visitors: Callable[..., Visitor]):
-    owner, stranger = visitors(), visitors()
+def test_the_checkout_of_another_buyer_is_not_shown(new_user: NewUser):
+    owner, stranger = new_user(), new_user()
     stranger.forgiven += ("/api/checkouts/",)
     owner.order()
     stranger.add("terracotta-planter")
@@ -307,9 +307,9 @@ def test_anothers_checkout_is_shown_to_nobody(visitors: Callable[..., Visitor]):
     expect(stranger.page.locator("main")).not_to_contain_text("₹349")
 
 
-def has_money(floor: ShopFloor, order_id: str) -> bool:
+def has_money(running_shop: RunningShop, order_id: str) -> bool:
     """Whether the shop has heard of a payment on this Razorpay order."""
-    rows = floor.rows(
+    rows = running_shop.rows(
         "SELECT 1 FROM shop_payment p JOIN shop_gatewayorder g ON g.id = p.gateway_order_id"
         " WHERE g.gateway_order_id = %s AND p.status = 'authorized'",
         order_id,

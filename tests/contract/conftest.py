@@ -1,4 +1,4 @@
-"""What the tests of the stand-in share: one process of it, the real SDK, a shop that is told."""
+"""Shared by tests of the stand-in: its process, the real SDK, a receiver of webhooks."""
 
 import json
 import threading
@@ -15,7 +15,7 @@ from tests.support.standin import StandIn
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
-    """A test of the contract runs once against each target there is."""
+    """Run a test of the contract once against each target."""
     if "target" in metafunc.fixturenames:
         metafunc.parametrize("target", NAMES, indirect=True)
 
@@ -38,7 +38,7 @@ def client(standin: StandIn) -> razorpay.Client:
 
 @pytest.fixture
 def http(standin: StandIn) -> Callable[..., requests.Response]:
-    """Calls under /v1/ as they are, for what the SDK hides: statuses, headers, bodies."""
+    """Plain calls under /v1/, for the statuses, headers and bodies that the SDK hides."""
     session = TimedSession()
     session.auth = (standin.key_id, standin.key_secret)
 
@@ -57,13 +57,13 @@ def create_order(client: razorpay.Client) -> Callable[..., dict[str, Any]]:
 
 
 class Receiver:
-    """A shop's webhook address: keeps what comes, answers what it is told to."""
+    """A shop's webhook address: keeps every request and answers `status`."""
 
     def __init__(self) -> None:
         self.received: list[tuple[str, dict[str, str], bytes]] = []
         self.status_of: Callable[[bytes], int] = lambda _body: self.status
         self.status = 200
-        self.hangs_up = False  # after each answer, without saying so in it
+        self.hangs_up = False  # close the connection after each answer, without announcing it
         self.answer_after: threading.Event | None = None
         self._arrived = threading.Condition()
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), self._handler())
@@ -75,14 +75,14 @@ class Receiver:
     def wait_for(
         self, count: int, *, seconds: float = 5
     ) -> list[tuple[str, dict[str, str], bytes]]:
-        """What came, once `count` have come; fails if that takes longer than `seconds`."""
+        """All requests, once there are `count`; fails if that takes longer than `seconds`."""
         with self._arrived:
             enough = self._arrived.wait_for(lambda: len(self.received) >= count, timeout=seconds)
             assert enough, f"{len(self.received)} of {count} webhooks came"
             return list(self.received)
 
     def names(self, count: int) -> list[str]:
-        """The names of the events that came, as `wait_for`."""
+        """The names of the events, as `wait_for`."""
         return [json.loads(body)["event"] for _, _, body in self.wait_for(count)]
 
     def close(self) -> None:
@@ -119,7 +119,7 @@ class Receiver:
 
 @pytest.fixture
 def receiver(standin: StandIn) -> Iterator[Receiver]:
-    """Subscribed to every event; webhooks go out at once, failures come back 1000 times faster."""
+    """Subscribed to every event. The stand-in's time runs 1000 times faster, retries too."""
     receiver = Receiver()
     standin.settings(time_scale=1000)
     standin.subscribe(receiver.url)

@@ -1,4 +1,4 @@
-"""Who keeps the contract: the stand-in, and Razorpay's test mode where an account is given."""
+"""The targets of the contract: the stand-in, and Razorpay's test mode if an account is set."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import certifi
 import razorpay
 import requests
 
-from shop.payments.razorpay import RazorpayGateway
+from shop.payments.razorpay.client import RazorpayGateway
 from tests.support import environment
 from tests.support.standin import StandIn
 
@@ -64,6 +64,6 @@ class Target:
         )
 
     def call(self, verb: str, path: str, **options: Any) -> requests.Response:
-        """As it is, for what the SDK hides: statuses and error bodies."""
+        """A plain call, for the statuses and error bodies that the SDK hides."""
         options.setdefault("auth", (self.key_id, self.key_secret))
         return TimedSession().request(verb, f"{self.base_url}/v1/{path}", **options)

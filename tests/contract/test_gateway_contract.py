@@ -1,8 +1,8 @@
 """
-What the shop relies on at Razorpay, asked of every target alike: statuses, codes and shapes, not
-texts, which drift. Only what needs no person to pay.
+What the shop relies on at Razorpay, tested on every target: statuses, codes and shapes, but not
+texts, which change. Nothing here needs a person to pay.
 
-With an account in test mode, the same expectations are put to Razorpay itself:
+With an account in test mode, the same tests run against Razorpay itself:
 
     RAZORPAY_KEY_ID=rzp_test_… RAZORPAY_KEY_SECRET=… pytest tests/contract/test_gateway_contract.py
 """
@@ -19,15 +19,15 @@ from razorpay.errors import BadRequestError
 from shop.payments.gateway import Declined, DuplicateReceipt, Unreachable
 from tests.contract.targets import Target
 
-pytestmark = pytest.mark.django_db  # the adaptor asks whether a transaction is open
+pytestmark = pytest.mark.django_db  # the adaptor checks whether a transaction is open
 
 UNKNOWN_ORDER = "order_00000000000000"
 UNKNOWN_PAYMENT = "pay_00000000000000"
-LONGEST_LAG_SECONDS = 60  # of the list of orders; 8 were measured
+MAX_LAG_SECONDS = 60  # of the list of orders; 8 were measured
 
 
 def new_receipt() -> str:
-    """Forty characters, the most that are taken."""
+    """Forty characters, the maximum."""
     return f"contract{uuid.uuid4().hex}"
 
 
@@ -112,7 +112,7 @@ def test_a_new_order_is_found_by_its_receipt_sooner_or_later(target):
     receipt = new_receipt()
     order = create(target, receipt=receipt)
 
-    for _ in range(LONGEST_LAG_SECONDS):
+    for _ in range(MAX_LAG_SECONDS):
         found = target.sdk.order.all({"receipt": receipt, "count": 100})
         if found["items"]:
             break
@@ -122,7 +122,7 @@ def test_a_new_order_is_found_by_its_receipt_sooner_or_later(target):
     assert [item["id"] for item in found["items"]] == [order["id"]]
 
 
-def test_nobody_has_a_receipt_that_was_never_used(target):
+def test_no_order_has_a_receipt_that_was_never_used(target):
     found = target.sdk.order.all({"receipt": new_receipt()})
 
     assert (found["count"], found["items"]) == (0, [])
@@ -170,7 +170,7 @@ def test_a_page_has_one_to_a_hundred_items(target, count):
 
 def test_a_page_is_as_long_as_it_says_with_the_newest_first(target):
     create(target), create(target)
-    for _ in range(LONGEST_LAG_SECONDS):
+    for _ in range(MAX_LAG_SECONDS):
         page = target.sdk.order.all({"count": 2})
         if page["count"] == 2:
             break
@@ -205,7 +205,7 @@ def test_a_capture_of_an_unknown_payment_is_no_success(target):
     assert answer.status_code in {400, 404}
 
 
-def test_the_sdk_says_no_more_of_a_refusal_than_its_text(target):
+def test_the_sdk_keeps_only_the_text_of_a_refusal(target):
     with pytest.raises(BadRequestError) as refusal:
         create(target, amount=99)
 
@@ -223,7 +223,7 @@ def test_our_adaptor_reads_what_it_needs(target):
     assert gateway.fetch_payments(gateway_order_id=order.id) == []
 
 
-def test_our_adaptor_tells_no_from_later(target):
+def test_our_adaptor_tells_a_refusal_from_an_outage(target):
     with pytest.raises(Declined):
         target.gateway().create_order(receipt=new_receipt(), amount_paise=99, currency="INR")
     with pytest.raises(Declined):

@@ -1,4 +1,4 @@
-"""What a browser asks of the stand-in, without a browser."""
+"""The routes for a buyer's browser, called without a browser."""
 
 import html
 import json
@@ -43,13 +43,13 @@ def test_a_successful_payment_gives_the_page_three_fields(client, browser, order
     assert client.order.fetch(order_id)["status"] == "paid"
 
 
-def test_every_page_may_call(browser, order_id):
+def test_any_page_may_call(browser, order_id):
     reply = browser("POST", "payments/create/ajax", order_id=order_id)
 
     assert reply.headers["Access-Control-Allow-Origin"] == "*"
 
 
-def test_a_page_may_ask_before_it_calls(browser):
+def test_a_page_may_send_a_preflight_request(browser):
     reply = browser("OPTIONS", "payments/create/ajax")
 
     assert reply.status_code == 204
@@ -57,7 +57,7 @@ def test_a_page_may_ask_before_it_calls(browser):
 
 
 @pytest.mark.parametrize(
-    ("tender", "code", "reason"),
+    ("fields", "code", "reason"),
     [
         ({"vpa": "failure@razorpay"}, "BAD_REQUEST_ERROR", "payment_failed"),
         (
@@ -72,8 +72,8 @@ def test_a_page_may_ask_before_it_calls(browser):
         ),
     ],
 )
-def test_the_documented_test_values_fail(client, browser, order_id, tender, code, reason):
-    reply = browser("POST", "payments/create/ajax", order_id=order_id, **tender)
+def test_the_documented_test_values_fail(client, browser, order_id, fields, code, reason):
+    reply = browser("POST", "payments/create/ajax", order_id=order_id, **fields)
 
     error = reply.json()["error"]
     assert reply.status_code == 400
@@ -91,7 +91,7 @@ def test_a_failed_buyer_may_try_again_on_the_same_order(client, browser, order_i
     assert (order["status"], order["attempts"]) == ("paid", 2)
 
 
-def test_a_silent_bank_leaves_the_payment_created(client, browser, order_id):
+def test_a_bank_that_does_not_answer_leaves_the_payment_created(client, browser, order_id):
     reply = browser("POST", "payments/create/ajax", order_id=order_id, vpa="silent@standin").json()
 
     assert client.payment.fetch(reply["razorpay_payment_id"])["status"] == "created"
@@ -107,7 +107,7 @@ def test_a_paid_order_is_not_paid_twice_by_a_page(standin, browser, order_id):
     assert standin.ledger()["totals"]["captured_paise"] == 50_000
 
 
-def test_a_page_with_another_key_gets_nowhere(browser, order_id):
+def test_a_page_with_another_key_is_refused(browser, order_id):
     reply = browser("POST", "payments/create/ajax", order_id=order_id, key_id="rzp_test_other")
 
     assert reply.status_code == 401

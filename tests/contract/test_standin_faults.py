@@ -1,4 +1,4 @@
-"""Trouble on request: each kind, before and after the work."""
+"""Faults on request: each kind, before and after the work."""
 
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -13,7 +13,7 @@ IMPATIENT_SECONDS = 0.3
 
 
 @pytest.fixture
-def trouble(standin):
+def with_fault(standin):
     def set_one(kind: str, when: str = "before", **options: object) -> None:
         standin.set_faults({"kind": kind, "when": when, "route": "orders.create", **options})
 
@@ -34,10 +34,10 @@ def trouble(standin):
         ("conflict", BadRequestError),
     ],
 )
-def test_a_fault_strikes_before_or_after_the_work(
-    standin, client, trouble, kind, error, when, orders
+def test_a_fault_applies_before_or_after_the_work(
+    standin, client, with_fault, kind, error, when, orders
 ):
-    trouble(kind, when)
+    with_fault(kind, when)
 
     with pytest.raises(error):
         client.order.create(ORDER, timeout=IMPATIENT_SECONDS)
@@ -45,8 +45,8 @@ def test_a_fault_strikes_before_or_after_the_work(
     assert len(standin.orders()) == orders
 
 
-def test_a_reset_is_a_reset_and_not_a_polite_end(http, trouble):
-    trouble("reset")
+def test_a_reset_is_not_a_clean_close(http, with_fault):
+    with_fault("reset")
 
     with pytest.raises(requests.ConnectionError, match="reset by peer"):
         http("POST", "orders", json=ORDER)
@@ -63,8 +63,8 @@ def test_a_reset_is_a_reset_and_not_a_polite_end(http, trouble):
         ("conflict", 409, "BAD_REQUEST_ERROR"),
     ],
 )
-def test_a_fault_answers_with_its_status(http, trouble, kind, status, content):
-    trouble(kind)
+def test_a_fault_answers_with_its_status(http, with_fault, kind, status, content):
+    with_fault(kind)
 
     response = http("POST", "orders", json=ORDER)
 
@@ -73,50 +73,50 @@ def test_a_fault_answers_with_its_status(http, trouble, kind, status, content):
 
 
 @pytest.mark.parametrize(("seconds", "header"), [(2, "2"), (None, None)])
-def test_a_rate_limit_may_say_how_long(http, trouble, seconds, header):
-    trouble("too_many_requests", retry_after_seconds=seconds)
+def test_a_rate_limit_may_have_a_retry_after(http, with_fault, seconds, header):
+    with_fault("too_many_requests", retry_after_seconds=seconds)
 
     assert http("POST", "orders", json=ORDER).headers.get("Retry-After") == header
 
 
-def test_any_answer_can_be_made_up(http, trouble):
-    trouble("answer", status=200, body="null")
+def test_any_answer_can_be_set(http, with_fault):
+    with_fault("answer", status=200, body="null")
 
     assert http("POST", "orders", json=ORDER).json() is None
 
 
-def test_a_fault_counts_off_the_calls_it_strikes(http, trouble):
-    trouble("server_error", count=2)
+def test_a_fault_counts_down_with_each_call(http, with_fault):
+    with_fault("server_error", count=2)
 
     statuses = [http("POST", "orders", json=ORDER).status_code for _ in range(3)]
 
     assert statuses == [500, 500, 200]
 
 
-def test_a_fault_without_a_count_stays_until_removed(http, standin, trouble):
-    trouble("server_error", count=None)
-    struck = {http("POST", "orders", json=ORDER).status_code for _ in range(5)}
+def test_a_fault_without_a_count_stays_until_removed(http, standin, with_fault):
+    with_fault("server_error", count=None)
+    statuses = {http("POST", "orders", json=ORDER).status_code for _ in range(5)}
 
     standin.set_faults()
 
-    assert struck == {500}
+    assert statuses == {500}
     assert http("POST", "orders", json=ORDER).status_code == 200
 
 
-def test_a_fault_leaves_other_routes_alone(http, trouble):
-    trouble("server_error", count=None)
+def test_a_fault_does_not_apply_to_other_routes(http, with_fault):
+    with_fault("server_error", count=None)
 
     assert http("GET", "orders").status_code == 200
 
 
-def test_a_fault_can_be_for_every_route(http, standin):
+def test_a_fault_can_apply_to_every_route(http, standin):
     standin.set_faults({"kind": "server_error", "route": "*", "count": None})
 
     assert http("GET", "orders").status_code == 500
 
 
-def test_a_rate_strikes_some_calls(http, standin, trouble):
-    trouble("server_error", count=None, rate=0.5)
+def test_a_rate_applies_to_some_calls(http, standin, with_fault):
+    with_fault("server_error", count=None, rate=0.5)
 
     statuses = [http("GET", "orders").status_code for _ in range(3)]
     statuses += [http("POST", "orders", json=ORDER).status_code for _ in range(40)]
@@ -124,7 +124,7 @@ def test_a_rate_strikes_some_calls(http, standin, trouble):
     assert 5 < statuses.count(500) < 35  # 20 expected; this far off once in a million
 
 
-def test_the_same_call_can_go_wrong_in_a_sequence(http, standin):
+def test_faults_of_one_call_apply_in_sequence(http, standin):
     standin.set_faults(
         {"kind": "bad_gateway", "route": "orders.create"},
         {"kind": "gateway_timeout", "route": "orders.create", "when": "after"},
@@ -136,8 +136,8 @@ def test_the_same_call_can_go_wrong_in_a_sequence(http, standin):
     assert len(standin.orders()) == 2
 
 
-def test_a_slow_body_arrives_whole(http, standin, trouble):
-    trouble("slow_body", seconds=0.5)
+def test_a_slow_body_arrives_whole(http, standin, with_fault):
+    with_fault("slow_body", seconds=0.5)
     began = time.monotonic()
 
     response = http("POST", "orders", json=ORDER)
@@ -146,8 +146,8 @@ def test_a_slow_body_arrives_whole(http, standin, trouble):
     assert response.json()["id"] == standin.orders()[0]["id"]
 
 
-def test_a_truncated_body_breaks_off_after_the_work(http, standin, trouble):
-    trouble("truncated_body")
+def test_a_truncated_body_breaks_off_after_the_work(http, standin, with_fault):
+    with_fault("truncated_body")
 
     with pytest.raises((ChunkedEncodingError, requests.ConnectionError)):
         http("POST", "orders", json=ORDER)
@@ -155,8 +155,8 @@ def test_a_truncated_body_breaks_off_after_the_work(http, standin, trouble):
     assert len(standin.orders()) == 1
 
 
-def test_a_stalled_create_happens_though_the_caller_gave_up(http, standin, trouble):
-    trouble("stall", seconds=0.6)
+def test_a_stalled_create_happens_though_the_caller_gave_up(http, standin, with_fault):
+    with_fault("stall", seconds=0.6)
     with pytest.raises(ReadTimeout):
         http("POST", "orders", json=ORDER, timeout=IMPATIENT_SECONDS)
     at_once = standin.orders()
@@ -170,8 +170,8 @@ def test_a_stalled_create_happens_though_the_caller_gave_up(http, standin, troub
 
 
 @pytest.mark.parametrize(("verb", "path"), [("DELETE", "faults"), ("POST", "reset")])
-def test_a_hanging_call_ends_with_the_faults(http, standin, trouble, verb, path):
-    trouble("hang")
+def test_a_hanging_call_ends_with_the_faults(http, standin, with_fault, verb, path):
+    with_fault("hang")
     with ThreadPoolExecutor(1) as pool:
         hanging = pool.submit(http, "POST", "orders", json=ORDER, timeout=20)
         while standin.traffic()["in_flight"] == 0:
@@ -203,8 +203,8 @@ def test_latency_is_added_to_every_answer(http, standin):
     assert http("GET", "orders").elapsed.total_seconds() > 0.15
 
 
-def test_calls_are_counted_by_route_and_answer(http, standin, trouble):
-    trouble("reset")
+def test_calls_are_counted_by_route_and_answer(http, standin, with_fault):
+    with_fault("reset")
     with pytest.raises(requests.ConnectionError):
         http("POST", "orders", json=ORDER)
     http("POST", "orders", json=ORDER)
@@ -220,7 +220,7 @@ def test_calls_are_counted_by_route_and_answer(http, standin, trouble):
 
 
 @pytest.mark.parametrize(
-    ("fault", "complaint"),
+    ("fault", "message"),
     [
         ({}, "kind is missing"),
         ({"kind": "explode"}, "kind='explode', must be hang or"),
@@ -230,16 +230,16 @@ def test_calls_are_counted_by_route_and_answer(http, standin, trouble):
         ({"kind": "hang", "colour": "red"}, "colour: there is no such setting"),
     ],
 )
-def test_a_misspelt_fault_is_refused_and_not_ignored(standin, fault, complaint):
+def test_a_misspelt_fault_is_refused_and_not_ignored(standin, fault, message):
     with pytest.raises(requests.HTTPError) as refusal:
         standin.set_faults(fault)
 
     assert refusal.value.response.status_code == 400
-    assert complaint in refusal.value.response.json()["error"]["description"]
+    assert message in refusal.value.response.json()["error"]["description"]
 
 
 @pytest.mark.parametrize(
-    ("setting", "complaint"),
+    ("setting", "message"),
     [
         ({"receipt_mode": "maybe"}, "must be accept or reject or reject_with_id"),
         ({"latency_ms": "fast"}, "latency_ms='fast', must be a number"),
@@ -249,16 +249,16 @@ def test_a_misspelt_fault_is_refused_and_not_ignored(standin, fault, complaint):
         ({"colour": "red"}, "colour: there is no such setting"),
     ],
 )
-def test_a_wrong_setting_changes_nothing(standin, setting, complaint):
+def test_a_wrong_setting_changes_nothing(standin, setting, message):
     before = standin.settings()
     with pytest.raises(requests.HTTPError) as refusal:
         standin.settings(maximum_amount_paise=1, **setting)
 
-    assert complaint in refusal.value.response.json()["error"]["description"]
+    assert message in refusal.value.response.json()["error"]["description"]
     assert standin.settings() == before
 
 
-def test_a_fault_may_strike_one_order_alone(client, standin):
+def test_a_fault_can_apply_to_one_order_only(client, standin):
     sick, well = (client.order.create(ORDER)["id"] for _ in range(2))
     standin.set_faults({"kind": "server_error", "route": "orders.payments", "id": sick})
 

@@ -93,7 +93,7 @@ def test_a_wrong_create_is_refused_in_razorpays_words(create_order, fields, desc
         {"partial_payment": True, "first_payment_min_amount": 100},
     ],
 )
-def test_a_create_at_the_edge_is_accepted(create_order, fields):
+def test_a_create_at_the_limits_is_accepted(create_order, fields):
     assert create_order(**fields)["status"] == "created"
 
 
@@ -101,7 +101,7 @@ def test_an_order_may_cost_less_than_a_hundred_units_of_another_currency(create_
     assert create_order(amount=50, currency="USD")["amount"] == 50
 
 
-def test_the_old_wording_can_be_had(standin, create_order):
+def test_the_old_wording_can_be_chosen(standin, create_order):
     standin.settings(wording="old")
 
     with pytest.raises(BadRequestError, match=r"The amount must be at least INR 1\.00"):

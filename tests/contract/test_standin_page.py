@@ -27,7 +27,7 @@ rzp.open();
 
 
 class Shop:
-    """One page that opens the form at once, and what is posted back to the shop."""
+    """A page that opens the form at once, and the forms that were posted to the shop."""
 
     def __init__(self, standin: StandIn) -> None:
         self.posts: list[dict[str, str]] = []
@@ -95,7 +95,7 @@ def browser() -> Iterator[BrowserContext]:
 
 @pytest.fixture
 def page(browser: BrowserContext) -> Iterator[Page]:
-    """Fails the test if the page logs an error: a broken policy shows there."""
+    """Fails the test if the page logs an error, as a violated policy does."""
     page = browser.new_page()
     page.set_default_timeout(5_000)
     errors: list[str] = []
@@ -135,7 +135,7 @@ def heard(page: Page, count: int) -> list[list]:
 
 
 @pytest.mark.parametrize("choice", ["upi", "card"])
-def test_the_handler_hears_of_a_payment(page, shop, client, order_id, choice):
+def test_the_handler_is_called_with_a_payment(page, shop, client, order_id, choice):
     page.goto(shop.page_for(order_id))
     expect(page.get_by_text("₹22,488.96")).to_be_visible()
 
@@ -204,13 +204,13 @@ def test_escape_can_be_switched_off(page, shop, order_id):
     expect(page.locator("[data-standin=checkout]")).to_have_count(1)
 
 
-def test_the_form_closes_when_its_time_is_up(page, shop, order_id):
+def test_the_form_closes_after_its_timeout(page, shop, order_id):
     page.goto(shop.page_for(order_id, timeout=0.2))
 
     assert heard(page, 1) == [["dismissed", None]]
 
 
-def test_a_closed_tab_pays_and_never_tells_the_page(page, shop, client, order_id):
+def test_a_closed_tab_pays_and_the_page_gets_no_answer(page, shop, client, order_id):
     page.goto(shop.page_for(order_id))
 
     press(page, "vanish")
@@ -220,7 +220,7 @@ def test_a_closed_tab_pays_and_never_tells_the_page(page, shop, client, order_id
     assert client.order.fetch(order_id)["status"] == "paid"
 
 
-def test_a_silent_bank_leaves_the_form_waiting(page, shop, client, order_id):
+def test_a_bank_that_does_not_answer_leaves_the_form_waiting(page, shop, client, order_id):
     page.goto(shop.page_for(order_id))
 
     press(page, "silent")
@@ -262,7 +262,7 @@ def test_a_callback_url_is_posted_the_three_fields(page, shop, client, order_id)
 
 @pytest.fixture
 def hosted(page, shop, order_id):
-    """The form as a page of its own, after a redirect."""
+    """The form as a separate page, after a redirect."""
     page.goto(shop.page_for(order_id, redirect=True, callback_url=f"{shop.url}/back"))
     page.wait_for_url("**/v1/checkout/embedded")
     return page

@@ -1,4 +1,4 @@
-"""The life of a payment, through the real SDK and the control API."""
+"""Payments of the stand-in, through the real SDK and the control API."""
 
 import re
 from concurrent.futures import ThreadPoolExecutor
@@ -79,7 +79,7 @@ def test_the_order_decides_about_the_capture(standin, create_order, fields, stat
     assert standin.pay(create_order(**fields)["id"], "paid")["status"] == status
 
 
-def test_the_account_decides_where_the_order_is_silent(standin, create_order):
+def test_the_account_decides_if_the_order_does_not(standin, create_order):
     standin.settings(auto_capture=False)
 
     assert standin.pay(create_order()["id"], "paid")["status"] == "authorized"
@@ -127,7 +127,9 @@ def test_a_second_capture_is_refused_with_nothing_but_na(client, http, authorize
         ("50000", "INR", "The amount must be an integer."),
     ],
 )
-def test_a_wrong_capture_takes_nothing(client, standin, authorized, amount, currency, description):
+def test_a_wrong_capture_captures_nothing(
+    client, standin, authorized, amount, currency, description
+):
     with pytest.raises(BadRequestError, match=re.escape(description)):
         client.payment.capture(authorized["id"], amount, {"currency": currency})
 
@@ -135,7 +137,7 @@ def test_a_wrong_capture_takes_nothing(client, standin, authorized, amount, curr
 
 
 @pytest.mark.parametrize("status", ["created", "failed"])
-def test_what_is_not_authorized_cannot_be_captured(standin, client, create_order, status):
+def test_only_an_authorized_payment_can_be_captured(standin, client, create_order, status):
     payment = standin.pay(create_order()["id"], status)
 
     with pytest.raises(BadRequestError, match="authorized and not yet captured"):
@@ -183,7 +185,9 @@ def test_two_captures_at_once_take_the_money_once(standin, http, authorized):
 
 
 @pytest.mark.parametrize("first", ["captured", "authorized"])
-def test_an_order_takes_no_second_payment_while_one_stands(standin, create_order, first):
+def test_an_order_takes_no_second_payment_while_one_is_authorized_or_captured(
+    standin, create_order, first
+):
     order_id = create_order()["id"]
     standin.pay(order_id, first)
 
@@ -191,7 +195,7 @@ def test_an_order_takes_no_second_payment_while_one_stands(standin, create_order
         standin.pay(order_id)
 
 
-def test_a_second_payment_goes_straight_back(standin, client, create_order):
+def test_a_second_payment_is_released_at_once(standin, client, create_order):
     order_id = create_order()["id"]
     late = standin.pay(order_id, "created")
     standin.pay(order_id, "captured")
@@ -228,7 +232,7 @@ def test_the_payments_of_an_order_come_oldest_first(standin, client, create_orde
 # Late and other turns
 
 
-def test_a_failed_payment_may_be_captured_after_all(standin, client, create_order):
+def test_a_failed_payment_may_be_captured_later(standin, client, create_order):
     payment = standin.pay(create_order()["id"], "failed")
 
     late = standin.move_payment(payment["id"], "capture")
@@ -250,7 +254,7 @@ def test_a_payment_without_an_answer_fails_after_ten_minutes(standin, client, cr
     assert client.payment.fetch(payment_id)["error_reason"] == "payment_timed_out"
 
 
-def test_authorized_money_goes_back_after_three_days(standin, client, authorized):
+def test_authorized_money_is_released_after_three_days(standin, client, authorized):
     standin.advance(3 * DAY_SECONDS - 10)
     before = client.payment.fetch(authorized["id"])["status"]
     standin.advance(20)
@@ -272,7 +276,7 @@ def test_money_that_was_captured_in_time_stays(standin, client, create_order, fi
     assert standin.ledger()["totals"]["net_paise"] == 50_000
 
 
-def test_an_order_can_shorten_the_time_until_money_goes_back(standin, client, create_order):
+def test_an_order_can_shorten_the_time_until_money_is_released(standin, client, create_order):
     options = {"manual_expiry_period": 20}
     order = create_order(payment={"capture": "manual", "capture_options": options})
     payment = standin.pay(order["id"], "paid")

@@ -1,4 +1,4 @@
-"""Repeated receipts and late lists: what makes an ambiguous create hard to settle."""
+"""Repeated receipts and delayed lists, which make an unconfirmed create hard to resolve."""
 
 import pytest
 from razorpay.errors import BadRequestError
@@ -47,7 +47,7 @@ def test_an_account_that_knows_unique_receipt_gives_the_same_order(standin, crea
     assert again == order
 
 
-def test_unique_receipt_is_only_for_those_who_ask(standin, create_order):
+def test_unique_receipt_applies_only_to_requests_with_it(standin, create_order):
     standin.settings(unique_receipt=True)
     order = create_order(receipt="cart-7")
 
@@ -69,14 +69,14 @@ def test_a_new_order_is_not_found_by_receipt_at_first(standin, client, create_or
     assert [found["id"] for found in after] == [order["id"]]
 
 
-def test_a_read_by_id_is_never_late(standin, client, create_order):
+def test_a_read_by_id_is_never_delayed(standin, client, create_order):
     standin.settings(receipt_lag_seconds=8, list_lag_seconds=120)
     order = create_order()
 
     assert client.order.fetch(order["id"]) == order
 
 
-def test_the_list_of_payments_is_late_while_the_order_is_not(standin, client, create_order):
+def test_the_list_of_payments_is_delayed_but_the_order_is_not(standin, client, create_order):
     standin.settings(list_lag_seconds=120)
     order_id = create_order()["id"]
     payment = standin.pay(order_id)
@@ -89,7 +89,7 @@ def test_the_list_of_payments_is_late_while_the_order_is_not(standin, client, cr
     assert [p["id"] for p in client.payment.all()["items"]] == [payment["id"]]
 
 
-def test_even_the_order_can_be_made_late(standin, client, create_order):
+def test_the_order_too_can_be_delayed(standin, client, create_order):
     standin.settings(order_state_lag_seconds=2, order_payments_lag_seconds=2)
     order_id = create_order()["id"]
     standin.pay(order_id)
@@ -102,7 +102,7 @@ def test_even_the_order_can_be_made_late(standin, client, create_order):
     assert client.order.fetch(order_id)["status"] == "paid"
 
 
-def test_the_inspection_shows_what_the_lists_hide(standin, create_order):
+def test_the_control_api_shows_what_the_lists_hide(standin, create_order):
     standin.settings(receipt_lag_seconds=8)
     order = create_order(receipt="cart-7")
 

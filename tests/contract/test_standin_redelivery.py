@@ -1,4 +1,4 @@
-"""Webhooks that were not answered with 2xx in time: tried again, as measured, for a day."""
+"""Webhooks without an answer of 2xx in time are retried for a day, as measured."""
 
 import socket
 import threading
@@ -14,7 +14,9 @@ PAID_EVENTS = ["payment.authorized", "payment.captured", "order.paid"]
 
 
 @pytest.mark.parametrize(("status", "tries"), [(500, 16), (400, 15), (302, 15)])
-def test_what_is_not_2xx_is_tried_again_for_a_day(standin, receiver, create_order, status, tries):
+def test_an_answer_other_than_2xx_is_retried_for_a_day(
+    standin, receiver, create_order, status, tries
+):
     standin.settings(time_scale=100_000)
     receiver.status = status
     standin.pay(create_order()["id"], "authorized")
@@ -52,7 +54,7 @@ def test_the_waits_are_the_measured_ones(standin, receiver, create_order):
 
 
 @pytest.mark.parametrize("outcome", ["authorized", "failed"])
-def test_no_try_comes_before_its_time(standin, receiver, create_order, outcome):
+def test_no_attempt_comes_early(standin, receiver, create_order, outcome):
     standin.settings(time_scale=1)
     standin.call("POST", "clock", {"frozen": True})
     receiver.status = 400
@@ -79,7 +81,9 @@ def test_an_answer_that_comes_too_late_is_a_failure(standin, receiver, create_or
     assert (first["status"], first["error"]) == (None, "no answer in 0.2 s")
 
 
-def test_a_server_that_is_away_gets_its_webhook_when_it_is_back(standin, receiver, create_order):
+def test_an_unavailable_server_gets_its_webhook_when_it_is_available_again(
+    standin, receiver, create_order
+):
     endpoint = standin.endpoints()[0]
     standin.change_endpoint(endpoint["id"], url="http://127.0.0.1:9/nobody-is-here")
     standin.pay(create_order()["id"], "failed")
@@ -91,7 +95,7 @@ def test_a_server_that_is_away_gets_its_webhook_when_it_is_back(standin, receive
     assert settled(lambda: standin.deliveries()[0]["state"] == "delivered")
 
 
-def test_a_connection_that_was_kept_in_vain_costs_no_try(standin, receiver, create_order):
+def test_a_closed_idle_connection_costs_no_attempt(standin, receiver, create_order):
     receiver.hangs_up = True
     for count in range(1, 4):
         standin.pay(create_order()["id"], "failed")
@@ -126,7 +130,7 @@ def test_an_endpoint_that_answered_within_the_day_stays_enabled(standin, receive
     assert not standin.endpoints()[0]["disabled"]
 
 
-def test_a_disabled_endpoint_hears_nothing_until_enabled(standin, receiver, create_order):
+def test_a_disabled_endpoint_receives_nothing_until_enabled(standin, receiver, create_order):
     endpoint = standin.endpoints()[0]
     standin.change_endpoint(endpoint["id"], disabled=True)
     standin.pay(create_order()["id"], "failed")
@@ -139,7 +143,9 @@ def test_a_disabled_endpoint_hears_nothing_until_enabled(standin, receiver, crea
 
 
 @pytest.mark.parametrize("move", ["disable", "remove"])
-def test_what_was_on_its_way_to_a_dead_endpoint_is_given_up(standin, receiver, create_order, move):
+def test_deliveries_to_a_removed_or_disabled_endpoint_are_given_up(
+    standin, receiver, create_order, move
+):
     receiver.status = 500
     standin.pay(create_order()["id"], "failed")
     receiver.wait_for(1)

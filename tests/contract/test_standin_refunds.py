@@ -17,7 +17,7 @@ def payment(standin, create_order):
 
 @pytest.fixture
 def refund(http, payment):
-    """Refund the payment: `refund(headers, amount=…)` gives the whole answer."""
+    """Refund the payment: `refund(headers, amount=…)` returns the whole response."""
 
     def call(headers: dict[str, str] | None = None, **body: object) -> requests.Response:
         path = f"payments/{payment['id']}/refund"
@@ -26,7 +26,7 @@ def refund(http, payment):
     return call
 
 
-def test_a_refund_without_an_amount_gives_all_back(standin, client, payment):
+def test_a_refund_without_an_amount_refunds_all(standin, client, payment):
     refund = client.payment.refund(payment["id"], {"receipt": "R1", "notes": {"why": "late"}})
 
     assert re.fullmatch(r"rfnd_[A-Za-z0-9]{14}", refund.pop("id"))
@@ -86,7 +86,7 @@ def test_partial_refunds_may_add_up_to_all_and_no_more(standin, client, payment)
         ({"colour": "red"}, "colour is/are not required and should not be sent"),
     ],
 )
-def test_a_wrong_refund_moves_nothing(standin, client, payment, body, description):
+def test_a_wrong_refund_moves_no_money(standin, client, payment, body, description):
     with pytest.raises(BadRequestError, match=re.escape(description)):
         client.payment.refund(payment["id"], body)
 
@@ -215,7 +215,7 @@ def test_a_pending_refund_is_processed_later(standin, client, payment):
     assert client.payment.fetch(payment["id"])["status"] == "refunded"
 
 
-def test_a_failed_refund_gives_the_money_back_to_the_shop(standin, client, payment):
+def test_a_failed_refund_returns_the_money_to_the_shop(standin, client, payment):
     standin.settings(refund_status="pending")
     refund = client.payment.refund(payment["id"], {})
 
@@ -237,7 +237,7 @@ def test_a_failed_refund_may_be_followed_by_another(standin, client, payment):
     assert standin.ledger()["totals"]["refunded_paise"] == 50_000
 
 
-def test_a_refund_that_has_ended_is_left_alone_by_the_clock(standin, client, payment):
+def test_a_refund_that_has_ended_does_not_change_with_the_clock(standin, client, payment):
     standin.settings(refund_status="pending", refund_settle_seconds=3600)
     refund = client.payment.refund(payment["id"], {})
     standin.move_refund(refund["id"], "fail")
@@ -248,7 +248,7 @@ def test_a_refund_that_has_ended_is_left_alone_by_the_clock(standin, client, pay
     assert standin.ledger()["totals"]["refunded_paise"] == 0
 
 
-def test_a_processed_refund_may_come_back_from_the_bank_once(standin, client, payment):
+def test_the_bank_may_return_a_processed_refund_once(standin, client, payment):
     refund = client.payment.refund(payment["id"], {})
 
     standin.move_refund(refund["id"], "fail")
@@ -284,7 +284,7 @@ def test_the_account_decides_about_instant_refunds(standin, client, payment, ins
 # Reading
 
 
-def test_refunds_are_found_in_every_way(client, payment):
+def test_refunds_are_found_by_every_route(client, payment):
     made = [client.payment.refund(payment["id"], {"amount": 100})["id"] for _ in range(2)]
 
     of_payment = client.payment.fetch_multiple_refund(payment["id"])["items"]
@@ -321,7 +321,7 @@ def test_a_dispute_blocks_refunds_until_it_is_won(standin, client, payment):
     assert client.payment.refund(payment["id"], {})["status"] == "processed"
 
 
-def test_a_lost_dispute_takes_the_money_away(standin, client, payment):
+def test_a_lost_dispute_takes_the_money(standin, client, payment):
     dispute = standin.call("POST", f"payments/{payment['id']}/disputes")
 
     standin.call("PATCH", f"disputes/{dispute['id']}", {"status": "lost"})
@@ -332,7 +332,7 @@ def test_a_lost_dispute_takes_the_money_away(standin, client, payment):
 
 
 @pytest.mark.parametrize("end", [None, "lost"])
-def test_money_is_not_taken_away_twice(standin, payment, end):
+def test_a_lost_dispute_takes_money_only_once(standin, payment, end):
     dispute = standin.call("POST", f"payments/{payment['id']}/disputes")
     if end:
         standin.call("PATCH", f"disputes/{dispute['id']}", {"status": end})

@@ -1,4 +1,4 @@
-"""Webhooks dropped, doubled, shuffled, late and held, on request."""
+"""Webhooks dropped, duplicated, shuffled, delayed and held, on request."""
 
 import threading
 
@@ -8,7 +8,7 @@ DAY_SECONDS = 24 * 60 * 60
 PAID_EVENTS = ["payment.authorized", "payment.captured", "order.paid"]
 
 
-def test_all_can_be_dropped_for_good(standin, receiver, create_order):
+def test_all_can_be_dropped_for_ever(standin, receiver, create_order):
     standin.script(drop_all=True)
     standin.pay(create_order()["id"])
     standin.script(drop_all=False)
@@ -37,7 +37,7 @@ def test_each_can_be_sent_several_times(standin, receiver, create_order):
     assert len({(body, h["X-Razorpay-Event-Id"]) for _, h, body in receiver.wait_for(3)}) == 1
 
 
-def test_they_can_come_in_reverse(standin, receiver, create_order):
+def test_they_can_be_reversed(standin, receiver, create_order):
     standin.settings(time_scale=1)
     standin.script(order="reversed", hold_seconds=0.05)
 
@@ -59,7 +59,7 @@ def test_they_can_be_shuffled(standin, receiver, create_order):
     assert received != PAID_EVENTS * 4
 
 
-def test_they_can_be_late(standin, receiver, create_order):
+def test_they_can_be_delayed(standin, receiver, create_order):
     standin.settings(time_scale=1)
     standin.script(delay_seconds=3600)
     standin.pay(create_order()["id"], "failed")
@@ -72,7 +72,7 @@ def test_they_can_be_late(standin, receiver, create_order):
     assert receiver.names(1) == ["payment.failed"]
 
 
-def test_a_script_can_be_for_some_events(standin, receiver, create_order):
+def test_a_script_can_apply_to_some_events(standin, receiver, create_order):
     standin.script(drop_all=True, only=["payment.authorized", "payment.captured"])
 
     standin.pay(create_order()["id"])
@@ -108,7 +108,7 @@ def test_one_endpoint_can_be_paused(standin, receiver, create_order):
     assert [path for path, _, _ in receiver.wait_for(2)] == ["/hook/second", "/hook"]
 
 
-def test_repeats_that_were_due_are_forgotten_by_a_reset(standin, receiver, create_order):
+def test_a_reset_cancels_retries_that_were_due(standin, receiver, create_order):
     standin.settings(time_scale=1)
     receiver.status = 400
     standin.pay(create_order()["id"])
@@ -123,7 +123,7 @@ def test_repeats_that_were_due_are_forgotten_by_a_reset(standin, receiver, creat
     assert receiver.names(4)[3] == "payment.failed"
 
 
-def test_a_try_under_way_is_forgotten_by_a_reset(standin, receiver, create_order):
+def test_a_reset_cancels_an_attempt_in_progress(standin, receiver, create_order):
     receiver.status = 400
     receiver.answer_after = threading.Event()
     standin.pay(create_order()["id"], "failed")

@@ -71,7 +71,7 @@ def test_it_stops_at_once_even_while_calls_hang(asked):
     assert time.monotonic() - began < 1
 
 
-def test_a_reset_forgets_everything_but_the_environment():
+def test_a_reset_restores_the_environments_settings():
     with StandIn(webhook_urls="http://127.0.0.1:9/hook", STANDIN_LATENCY_MS="1") as standin:
         before = standin.call("GET", "settings"), [e["url"] for e in standin.endpoints()]
         standin.settings(latency_ms=50, receipt_lag_seconds=3, auto_capture=False)

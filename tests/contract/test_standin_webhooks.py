@@ -1,4 +1,4 @@
-"""Webhooks of the stand-in, as a real HTTP server receives them: what is in them, and to whom."""
+"""Webhooks of the stand-in, as a real HTTP server receives them: their content and endpoints."""
 
 import hashlib
 import hmac
@@ -94,7 +94,7 @@ def test_an_event_shows_the_payment_as_it_was_then(standin, receiver, create_ord
     )
 
 
-def test_refunds_and_disputes_are_told_too(standin, client, receiver, create_order):
+def test_refunds_and_disputes_are_sent_too(standin, client, receiver, create_order):
     payment = standin.pay(create_order()["id"], webhooks=False)
     standin.settings(refund_status="pending")
     refund = client.payment.refund(payment["id"], {"amount": 100})
@@ -124,7 +124,7 @@ def test_an_instant_refund_is_created_as_processed(standin, client, receiver, cr
     assert created["payload"]["refund"]["entity"]["status"] == "processed"
 
 
-def test_events_of_a_silent_payment_are_never_sent(standin, receiver, create_order):
+def test_events_of_a_payment_without_webhooks_are_never_sent(standin, receiver, create_order):
     standin.pay(create_order()["id"], webhooks=False)
     standin.pay(create_order()["id"], "failed")
 
@@ -147,7 +147,7 @@ def test_all_endpoints_get_the_same_event(standin, receiver, create_order):
     assert len({h["X-Razorpay-Signature"] for _, h, _ in received}) == 2
 
 
-def test_an_endpoint_may_want_some_events_only(standin, receiver, create_order):
+def test_an_endpoint_may_subscribe_to_some_events_only(standin, receiver, create_order):
     standin.change_endpoint(standin.endpoints()[0]["id"], events=["order.paid"])
 
     standin.pay(create_order()["id"])
@@ -156,7 +156,7 @@ def test_an_endpoint_may_want_some_events_only(standin, receiver, create_order):
     assert [d["event"] for d in standin.deliveries()] == ["order.paid"]
 
 
-def test_a_removed_endpoint_is_told_no_more(standin, receiver, create_order):
+def test_a_removed_endpoint_receives_nothing(standin, receiver, create_order):
     standin.call("DELETE", f"endpoints/{standin.endpoints()[0]['id']}")
 
     standin.pay(create_order()["id"])

@@ -1,4 +1,4 @@
-"""Operations find any checkout, see all about it, and move nothing that only steps may move."""
+"""Staff find any checkout, see everything about it, and edit nothing that only steps may edit."""
 
 import json
 from datetime import timedelta
@@ -12,16 +12,17 @@ from django.utils import timezone
 from shop import roles
 from shop.accounts import User
 from shop.admin import masking
-from shop.carts import SyncEvent
-from shop.checkout import mending
+from shop.cart_sync import SyncEvent
 from shop.checkout.jobs import CheckoutJob
-from shop.checkout.trail import Instruction
-from shop.checkout.webhooks import ReconcileWebhook
-from shop.ops import answers
-from shop.payments import cases, inbox
+from shop.checkout.steps.reconcile_webhook import ReconcileWebhook
+from shop.operations import actions
+from shop.operations.audit_log import ActionRequest
+from shop.ops import cache
+from shop.payments import cases
 from shop.payments.cases import Case, CaseKind
 from shop.payments.inbox import InboxEvent
 from shop.payments.ledger import GatewayOrder, Payment
+from shop.payments.razorpay import webhooks
 from shop.stock import StockLevel
 from tests.support import environment
 from tests.support.events import deliver
@@ -72,13 +73,15 @@ def viewer(client):
 
 @pytest.fixture
 def paid(gateway, standin, now):
-    """Paid, as a webhook said, and refunded in part by hand."""
+    """Paid, by a webhook, and partly refunded by staff."""
     job = make_payable(make_checkout(now=now), gateway, now=now)
     deliver(standin.pay(GatewayOrder.objects.get(order=job.order).gateway_order_id), now=now)
     run(ReconcileWebhook(), now=now)
     job.order.refresh_from_db()
     person = User.objects.create_superuser("asha@example.com", "x")
-    mending.refund(job.order, amount_paise=12_300, by=Instruction(person.pk, "a chipped rim", now))
+    actions.refund(
+        job.order, amount_paise=12_300, by=ActionRequest(person.pk, "a chipped rim", now)
+    )
     return job
 
 
@@ -87,13 +90,13 @@ def page_of(client, job):
 
 
 def listed(client, **query):
-    """The ids of the checkouts in the list that these parameters give."""
+    """The ids of the checkouts in the list with these parameters."""
     answer = client.get(reverse(LIST), query)
     assert answer.status_code == 200
     return {job.pk for job in answer.context["cl"].result_list}
 
 
-# --- who sees what -------------------------------------------------------------------------------
+# --- permissions ---------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("table", SEEN)
@@ -116,17 +119,17 @@ def test_a_viewer_adds_changes_and_deletes_nothing(viewer, paid, now):
             assert viewer.post(url, {"post": "yes"}).status_code == 403, url
 
 
-def test_accounts_are_for_administrators(viewer):
+def test_accounts_are_for_superusers(viewer):
     assert viewer.get(reverse("admin:shop_user_changelist")).status_code == 403
 
 
-def test_strangers_see_the_sign_in_page(client, paid):
+def test_anonymous_users_see_the_sign_in_page(client, paid):
     url = reverse("admin:shop_checkoutjob_change", args=[paid.pk])
 
     assert client.get(url).status_code == 302
 
 
-def test_the_roles_are_made_once_and_keep_what_was_granted_beside(admin):
+def test_the_roles_are_created_once_and_keep_other_permissions(admin):
     group = Group.objects.get(name=roles.VIEWER)
     before = set(group.permissions.values_list("codename", flat=True))
     group.permissions.add(*Group.objects.get(name=roles.OPERATOR).permissions.all())
@@ -135,12 +138,12 @@ def test_the_roles_are_made_once_and_keep_what_was_granted_beside(admin):
 
     assert Group.objects.count() == 3
     after = set(group.permissions.values_list("codename", flat=True))
-    assert after - before == {"mend_checkout"}
+    assert after - before == {"operate_checkout"}
     assert before == {name for name in before if name.startswith("view_")}
     assert not before & {"view_user", "view_idempotencykey"}
 
 
-# --- finding -------------------------------------------------------------------------------------
+# --- search and filters --------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -158,7 +161,7 @@ def test_the_roles_are_made_once_and_keep_what_was_granted_beside(admin):
     ],
     ids=["id", "prefix", "hex", "number", "number prefix", "order_", "pay_", "e-mail", "mailbox"],
 )
-def test_a_checkout_is_found_by_whatever_people_have_at_hand(name, admin, paid, now):
+def test_a_checkout_is_found_by_each_of_its_names(name, admin, paid, now):
     User.objects.filter(pk=paid.owner_id).update(email="asha.rao@example.com", is_guest=False)
     make_checkout(now=now)
 
@@ -166,11 +169,11 @@ def test_a_checkout_is_found_by_whatever_people_have_at_hand(name, admin, paid, 
 
 
 @pytest.mark.parametrize("nonsense", ["abc", "zzzz", "pay_none", "%", "' OR 1=1", "f" * 40])
-def test_what_is_no_name_finds_nothing(nonsense, admin, paid):
+def test_an_unknown_name_finds_nothing(nonsense, admin, paid):
     assert listed(admin, q=nonsense) == set()
 
 
-def test_a_stuck_checkout_is_found_as_such(admin, now):
+def test_a_stuck_checkout_is_found_by_the_filter(admin, now):
     stuck, fresh = make_checkout(now=now), make_checkout(now=now)
     tired = make_checkout(now=now)
     CheckoutJob.objects.filter(pk=stuck.pk).update(due_at=now - timedelta(days=365))
@@ -178,11 +181,11 @@ def test_a_stuck_checkout_is_found_as_such(admin, now):
     CheckoutJob.objects.filter(pk=tired.pk).update(due_at=now + timedelta(days=36500), attempts=3)
 
     assert listed(admin, stuck="yes") == {stuck.pk, tired.pk}
-    assert "pill-stuck" in page_of(admin, stuck)
-    assert "pill-stuck" not in page_of(admin, fresh)
+    assert "badge-stuck" in page_of(admin, stuck)
+    assert "badge-stuck" not in page_of(admin, fresh)
 
 
-def test_unasked_the_list_shows_the_last_day_and_a_state_shows_all(admin, now):
+def test_the_list_shows_the_last_day_by_default_and_all_of_a_state(admin, now):
     today, old = make_checkout(now=timezone.now()), make_checkout(now=now)
     CheckoutJob.objects.filter(pk=old.pk).update(created_at=timezone.now() - timedelta(days=3))
 
@@ -190,11 +193,11 @@ def test_unasked_the_list_shows_the_last_day_and_a_state_shows_all(admin, now):
     assert listed(admin, age="week") == {today.pk, old.pk}
     assert listed(admin, state__exact="queued") == {today.pk, old.pk}
     assert listed(admin, state__exact="queued", age="hour") == {today.pk}
-    assert listed(admin, age="any") == {today.pk}  # nothing narrows it: every row would be read
+    assert listed(admin, age="any") == {today.pk}  # without a filter, it would read every row
     assert listed(admin, error_code__exact="out_of_stock") == set()
 
 
-def test_checkouts_are_found_by_the_step_that_looks_at_them_next(admin, now):
+def test_checkouts_are_found_by_their_next_step(admin, now):
     ordered = place_order(make_checkout(now=now), now=now)
     fresh = make_checkout(now=now)
 
@@ -217,7 +220,7 @@ def test_a_list_costs_the_same_for_one_row_and_for_many(
 
 
 def test_a_list_counts_no_further_than_it_must(admin, now, monkeypatch):
-    monkeypatch.setattr("shop.admin.parts.MOST_COUNTED", 3)
+    monkeypatch.setattr("shop.admin.widgets.MAX_COUNTED", 3)
     for _ in range(5):
         make_checkout(now=now)
 
@@ -238,7 +241,7 @@ def test_a_list_counts_no_further_than_it_must(admin, now, monkeypatch):
         ("auditentry", {"action__exact": "cancel"}, 0),
     ],
 )
-def test_lists_of_money_are_narrowed_by_what_is_known(table, query, found, admin, paid):
+def test_lists_of_money_are_filtered_by_known_values(table, query, found, admin, paid):
     answer = admin.get(reverse(f"admin:shop_{table}_changelist"), query)
 
     assert len(answer.context["cl"].result_list) == found
@@ -249,7 +252,7 @@ def test_open_cases_come_first(admin, paid, now):
         cases.open_cases([cases.Open(paid.order_id, CaseKind.DISPUTE, name, name)], now=now)
     person = User.objects.get(email="root@example.com")
     newest = Case.objects.get(reference="disp_2")
-    mending.close_case(newest.pk, by=Instruction(person.pk, "the bank gave in", now))
+    actions.close_case(newest.pk, by=ActionRequest(person.pk, "the bank gave in", now))
 
     rows = admin.get(reverse("admin:shop_case_changelist")).context["cl"].result_list
 
@@ -260,11 +263,11 @@ def test_open_cases_come_first(admin, paid, now):
     ("became", "changes"),
     [
         ("dead", {"handled_at": None, "due_at": None}),
-        ("unreadable", {"result": "cannot be read: KeyError('event')"}),
-        ("foreign", {"result": "not ours"}),
+        ("unreadable", {"outcome": "unreadable"}),
+        ("foreign", {"outcome": "not_ours"}),
     ],
 )
-def test_webhooks_are_found_by_what_became_of_them(became, changes, admin, paid):
+def test_webhooks_are_found_by_their_result(became, changes, admin, paid):
     url = reverse("admin:shop_inboxevent_changelist")
     assert not admin.get(url, {"became": became}).context["cl"].result_list
 
@@ -273,22 +276,22 @@ def test_webhooks_are_found_by_what_became_of_them(became, changes, admin, paid)
     assert len(admin.get(url, {"became": became}).context["cl"].result_list) == 1
 
 
-# --- the page of one -----------------------------------------------------------------------------
+# --- the page of a checkout ----------------------------------------------------------------------
 
 
-def test_a_checkout_shows_all_about_it(viewer, paid, settings):
+def test_the_page_of_a_checkout_shows_everything_about_it(viewer, paid, settings):
     settings.FLOWER_URL = "https://flower.example"
 
     page = page_of(viewer, paid)
 
     for expected in (
-        "units set aside",  # a move
+        "units set aside",  # a transition
         "ready to be paid",
         paid.order.number,
         paid.order.lines.get().sku,
         GatewayOrder.objects.get().gateway_order_id,
         Payment.objects.get().gateway_payment_id,
-        "a chipped rim",  # the refund, and the trail
+        "a chipped rim",  # the refund, and the audit log
         "asha@example.com",
         "₹123.00",
         "payment.captured",  # the webhook
@@ -299,7 +302,7 @@ def test_a_checkout_shows_all_about_it(viewer, paid, settings):
     assert 'name="_save"' not in page
 
 
-def test_a_checkout_shows_each_attempt_that_failed(viewer, now):
+def test_the_page_of_a_checkout_shows_each_failed_attempt(viewer, now):
     job = make_checkout(now=now)
     for number in (1, 2):
         attempt = f"Traceback …\nKeyError: 'cause {number}' planted@secret.example"
@@ -312,7 +315,7 @@ def test_a_checkout_shows_each_attempt_that_failed(viewer, now):
     assert "planted@" not in page
 
 
-def test_a_webhook_that_was_given_up_says_why_on_the_checkout_s_page(viewer, paid):
+def test_the_page_of_a_checkout_shows_why_a_webhook_was_given_up(viewer, paid):
     InboxEvent.objects.update(handled_at=None, due_at=None, last_error="KeyError: 'a bug of ours'")
 
     assert "a bug of ours" in page_of(viewer, paid)
@@ -350,7 +353,7 @@ def test_a_checkout_without_an_order_has_a_page_too(viewer, now):
 
 
 @pytest.mark.parametrize("name", ["nonsense", "00000000-0000-0000-0000-000000000000"])
-def test_what_is_no_checkout_is_not_found(name, viewer):
+def test_an_unknown_checkout_is_not_found(name, viewer):
     url = reverse("admin:shop_checkoutjob_change", args=[name])
 
     assert viewer.get(url).status_code == 404
@@ -362,7 +365,7 @@ def test_nothing_can_be_posted_to_the_page_of_a_checkout(admin, paid):
     assert admin.post(url, {"state": "paid"}).status_code == 403
 
 
-# --- what is not shown ---------------------------------------------------------------------------
+# --- masking -------------------------------------------------------------------------------------
 
 PLANTED = {
     "contact": "+919812345670",
@@ -401,14 +404,14 @@ def planted(gateway, standin, now):
     return job
 
 
-def test_no_page_shows_what_a_webhook_says_about_people(planted, admin):
-    answers.forget()
+def test_no_page_shows_personal_data_of_a_webhook(planted, admin):
+    cache.forget()
     event, payment = InboxEvent.objects.get(), Payment.objects.get()
     pages = [
         reverse("admin:shop_checkoutjob_change", args=[planted.pk]),
         reverse("admin:shop_inboxevent_change", args=[event.pk]),
         reverse("admin:shop_payment_change", args=[payment.pk]),
-        reverse("admin:shop_inboxevent_mend", args=[event.pk, "replay"]),
+        reverse("admin:shop_inboxevent_action", args=[event.pk, "replay"]),
         reverse("ops_data"),
         reverse("ops_table", args=["stuck"]),
         *(reverse(f"admin:shop_{table}_changelist") for table in SEEN),
@@ -418,7 +421,7 @@ def test_no_page_shows_what_a_webhook_says_about_people(planted, admin):
         assert [secret for secret in SECRETS if secret in shown] == [], url
 
 
-def test_a_body_keeps_what_is_about_money(planted):
+def test_a_body_shows_the_fields_about_money(planted):
     shown = masking.masked(bytes(InboxEvent.objects.get().body))
 
     assert [secret for secret in SECRETS if secret in shown] == []
@@ -432,16 +435,16 @@ def test_a_body_keeps_what_is_about_money(planted):
 @pytest.mark.parametrize("body", [b"planted@secret.example", b"{", b"\xff\xfe", b"[" * 100_000])
 def test_a_body_that_is_not_json_is_described(body):
     assert masking.masked(body) == (
-        f"{len(body)} bytes that are not JSON; they are kept as they came."
+        f"{len(body)} bytes that are not JSON. They are stored unchanged."
     )
 
 
-def test_the_bytes_are_kept_as_they_came(planted):
+def test_the_stored_body_is_not_changed(planted):
     assert b"planted@secret.example" in bytes(InboxEvent.objects.get().body)
-    assert inbox.read(bytes(InboxEvent.objects.get().body)).problem == ""
+    assert webhooks.read(bytes(InboxEvent.objects.get().body)).problem == ""
 
 
-# --- units on the shelf --------------------------------------------------------------------------
+# --- stock ---------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -449,7 +452,7 @@ def test_the_bytes_are_kept_as_they_came(planted):
     [("10", "15", 14), ("10", "3", 2), ("10", "2", 9)],  # one was sold since; two are held
     ids=["more", "fewer", "fewer than are held"],
 )
-def test_a_correction_of_the_shelf_undoes_no_sale(shown, given, on_hand, admin):
+def test_a_correction_of_stock_undoes_no_sale(shown, given, on_hand, admin):
     variant = make_variant(on_hand=9)
     StockLevel.objects.update(held=2)
     url = reverse("admin:shop_stocklevel_change", args=[variant.pk])
@@ -467,4 +470,4 @@ def test_a_correction_of_the_shelf_undoes_no_sale(shown, given, on_hand, admin):
     )
 
     assert stock_of(variant) == (on_hand, 2)
-    assert ("So many units are held" in answer.content.decode()) is (on_hand == 9)
+    assert ("Nothing was changed" in answer.content.decode()) is (on_hand == 9)

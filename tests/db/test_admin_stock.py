@@ -1,4 +1,4 @@
-"""Stock with units that orders hold or bought is not deleted, by the admin or past it."""
+"""Stock with units that orders hold or bought is never deleted, in the admin or in SQL."""
 
 import pytest
 from django.db import IntegrityError, transaction
@@ -6,7 +6,7 @@ from django.db import IntegrityError, transaction
 from shop.accounts import User
 from shop.catalogue import Variant
 from shop.stock import StockLevel
-from tests.db.test_refunds import pay_and_hear
+from tests.support.payments import pay_and_poll
 from tests.support.shop import make_checkout, make_payable, make_variant, stock_of
 
 pytestmark = pytest.mark.django_db
@@ -18,11 +18,11 @@ def admin(client):
     return client
 
 
-@pytest.mark.parametrize("standing", ["held", "sold"])
-def test_stock_that_orders_took_cannot_be_deleted(standing, admin, gateway, standin, now):
+@pytest.mark.parametrize("units", ["held", "sold"])
+def test_stock_that_orders_use_cannot_be_deleted(units, admin, gateway, standin, now):
     job = make_payable(make_checkout(now=now), gateway, now=now)
-    if standing == "sold":
-        pay_and_hear(job, gateway, standin, now=now)
+    if units == "sold":
+        pay_and_poll(job, gateway, standin, now=now)
     level = StockLevel.objects.get()
     url = f"/admin/shop/stocklevel/{level.pk}/delete/"
 
@@ -31,12 +31,12 @@ def test_stock_that_orders_took_cannot_be_deleted(standing, admin, gateway, stan
     chosen = {"action": "delete_selected", "_selected_action": [level.pk], "post": "yes"}
     admin.post("/admin/shop/stocklevel/", chosen)
 
-    held = 1 if standing == "held" else 0
+    held = 1 if units == "held" else 0
     assert f"{level.variant.sku}: {held} units are held and 1 were ordered" in asked
     assert StockLevel.objects.filter(pk=level.pk).exists()
 
 
-def test_the_table_itself_keeps_stock_that_orders_took(gateway, now):
+def test_the_table_itself_keeps_stock_that_orders_use(gateway, now):
     make_payable(make_checkout(now=now), gateway, now=now)
 
     with pytest.raises(IntegrityError, match="are held or sold"), transaction.atomic():
@@ -79,7 +79,7 @@ def test_a_variant_or_product_that_was_ordered_cannot_be_deleted(table, admin, g
     assert Variant.objects.filter(pk=variant.pk).exists()
 
 
-def test_the_stock_of_one_variant_is_not_made_another_s(admin, now):
+def test_the_variant_of_a_stock_level_does_not_change(admin, now):
     mug, plate = make_variant(on_hand=5), make_variant(on_hand=7)
 
     given = {"variant": plate.pk, "on_hand": 6, "initial-on_hand": 5}

@@ -1,15 +1,15 @@
-"""Buyers who waited while Razorpay was away can pay seconds after it is back."""
+"""Buyers who wait during an outage of Razorpay can pay seconds after it ends."""
 
 from datetime import datetime, timedelta
 
 import pytest
 
 from shop.checkout.jobs import CheckoutJob
-from shop.checkout.payable import CreateRazorpayOrder
-from shop.checkout.questions import CheckPayments
 from shop.checkout.states import State
+from shop.checkout.steps.check_payments import CheckPayments
+from shop.checkout.steps.create_razorpay_order import CreateRazorpayOrder
 from shop.payments.gateway import Gateway
-from shop.payments.razorpay import RazorpayGateway
+from shop.payments.razorpay.client import RazorpayGateway
 from tests.support.shop import make_checkout, make_payable, place_order, reload, run_remote
 
 pytestmark = pytest.mark.django_db
@@ -27,7 +27,7 @@ def nobody() -> RazorpayGateway:
 
 
 def live(gateway: Gateway, start: datetime, end: datetime) -> datetime:
-    """Every second, as when the sweeper notifies: whatever is due is tried."""
+    """Run the step each second for what is due, as the sweeper does."""
     while start < end:
         run_remote(CheckPayments(), gateway, now=start)
         run_remote(CreateRazorpayOrder(), gateway, now=start)
@@ -51,7 +51,7 @@ def test_checkouts_that_never_reached_razorpay(buyers, gateway, nobody, now):
 
 @pytest.mark.parametrize("buyers", [1, 8])
 def test_checkouts_that_came_while_razorpay_answered_500(buyers, gateway, standin, now):
-    """What was being created when it began waits until the list of orders can be trusted."""
+    """An order whose create call was cut off waits for the lag of the list of orders."""
     waiting(5, now=now)
     standin.set_faults({"kind": "server_error", "count": None})
     start = live(gateway, now, now + SOON)
@@ -65,7 +65,7 @@ def test_checkouts_that_came_while_razorpay_answered_500(buyers, gateway, standi
     assert len({order["receipt"] for order in standin.orders()}) == len(standin.orders())
 
 
-def test_an_outage_is_not_pressed_by_those_who_wait(gateway, standin, now):
+def test_waiting_checkouts_make_few_calls_during_an_outage(gateway, standin, now):
     waiting(30, now=now)
     standin.set_faults({"kind": "server_error", "count": None})
 
@@ -86,4 +86,4 @@ def test_after_an_outage_polls_go_on_too(gateway, nobody, now):
 
     live(gateway, end, end + timedelta(minutes=2))
 
-    assert {job.order.gateway_orders.get().unanswered for job in jobs} == {0}
+    assert {job.order.gateway_orders.get().failed_polls for job in jobs} == {0}

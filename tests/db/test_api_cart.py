@@ -6,7 +6,8 @@ import pytest
 from django.utils import timezone
 
 from shop.accounts import User
-from shop.carts import LINE_UNITS_LIMIT, LINES_LIMIT, Cart, CartItem, SyncEvent
+from shop.cart_sync import SyncEvent
+from shop.carts import MAX_LINE_UNITS, MAX_LINES, Cart, CartItem
 from shop.catalogue import Product, Variant
 from shop.stock import StockLevel
 from tests.support.api import Caller, granted, refused
@@ -25,7 +26,7 @@ def item_path(cart: dict, *, of: Variant) -> str:
     return f"/api/cart/items/{item_id}/"
 
 
-def test_the_first_reading_makes_the_cart(buyer):
+def test_the_first_read_creates_the_cart(buyer):
     cart = buyer.cart()
 
     assert cart == {
@@ -66,7 +67,7 @@ def test_a_line_and_the_totals_are_in_rupees_and_in_paise(buyer):
     }
 
 
-def test_adding_answers_with_the_sentence_and_the_cart(buyer):
+def test_adding_responds_with_the_message_and_the_cart(buyer):
     mug = make_variant()
 
     added = granted(buyer.post("/api/cart/add/", {"product_id": mug.product_id, "quantity": 2}))
@@ -105,7 +106,7 @@ def test_a_withdrawn_sibling_does_not_make_the_variant_ambiguous(buyer):
     granted(buyer.post("/api/cart/add/", {"product_id": small.product_id}))
 
 
-def test_what_is_not_on_sale_cannot_be_added(buyer):
+def test_a_variant_that_is_not_on_sale_cannot_be_added(buyer):
     mug, other, withdrawn, gone = (make_variant() for _ in range(4))
     Variant.objects.filter(pk=withdrawn.pk).update(is_active=False)
     Product.objects.filter(pk=gone.product_id).update(is_active=False)
@@ -120,32 +121,32 @@ def test_what_is_not_on_sale_cannot_be_added(buyer):
     assert not CartItem.objects.exists()
 
 
-def test_a_line_never_grows_past_its_limit(buyer):
+def test_a_line_never_exceeds_its_limit(buyer):
     mug = make_variant()
-    cart = buyer.add(mug, quantity=LINE_UNITS_LIMIT)
+    cart = buyer.add(mug, quantity=MAX_LINE_UNITS)
 
     once_more = buyer.post("/api/cart/add/", {"product_id": mug.product_id})
-    too_many = buyer.patch(item_path(cart, of=mug), {"quantity": LINE_UNITS_LIMIT + 1})
+    too_many = buyer.patch(item_path(cart, of=mug), {"quantity": MAX_LINE_UNITS + 1})
 
     for refusal in (once_more, too_many):
         details = refused(refusal, 400, "quantity_too_large")["details"]
-        assert details == {"limit": LINE_UNITS_LIMIT}
+        assert details == {"limit": MAX_LINE_UNITS}
     assert buyer.cart() == cart
 
 
-def test_a_cart_never_grows_past_its_lines(buyer):
+def test_a_cart_never_exceeds_its_number_of_lines(buyer):
     cart_id = buyer.cart()["id"]
     CartItem.objects.bulk_create(
-        CartItem(cart_id=cart_id, variant=make_variant(), quantity=1) for _ in range(LINES_LIMIT)
+        CartItem(cart_id=cart_id, variant=make_variant(), quantity=1) for _ in range(MAX_LINES)
     )
 
     wish = {"product_id": make_variant().product_id}
 
     refused(buyer.post("/api/cart/add/", wish), 400, "cart_full")
-    assert CartItem.objects.count() == LINES_LIMIT
+    assert CartItem.objects.count() == MAX_LINES
 
 
-def test_a_line_is_set_and_taken_out(buyer):
+def test_a_line_is_changed_and_removed(buyer):
     mug, lamp = make_variant(), make_variant()
     buyer.add(mug)
     cart = buyer.add(lamp)
@@ -158,7 +159,7 @@ def test_a_line_is_set_and_taken_out(buyer):
     assert cart["version"] < changed["version"] < shorter["version"]
 
 
-def test_a_line_taken_out_twice_is_not_found_the_second_time(buyer):
+def test_a_removed_line_is_not_found_again(buyer):
     mug = make_variant()
     path = item_path(buyer.add(mug), of=mug)
     buyer.delete(path)
@@ -175,7 +176,7 @@ def test_the_whole_cart_is_emptied_and_stays_the_same_cart(buyer):
     assert after["version"] > before["version"]
 
 
-def test_the_line_of_another_is_not_found_and_stays_as_it_is(buyer):
+def test_the_line_of_another_buyer_is_not_found_and_not_changed(buyer):
     mug = make_variant()
     path = item_path(Caller.guest().add(mug, quantity=2), of=mug)
     buyer.add(mug)
@@ -186,7 +187,7 @@ def test_the_line_of_another_is_not_found_and_stays_as_it_is(buyer):
 
 
 @pytest.mark.parametrize("form", ['"{}"', 'W/"{}"', '"1000", "{}"', "*"])
-def test_a_cart_that_the_caller_has_already_is_not_sent_again(buyer, form):
+def test_an_unchanged_cart_is_answered_304(buyer, form):
     tag = buyer.get("/api/cart/")["ETag"]
 
     response = buyer.get("/api/cart/", If_None_Match=form.format(tag.strip('"')))
@@ -194,7 +195,7 @@ def test_a_cart_that_the_caller_has_already_is_not_sent_again(buyer, form):
     assert (response.status_code, response.content, response["ETag"]) == (304, b"", tag)
 
 
-def test_the_entity_tag_is_the_version_and_goes_with_every_change(buyer):
+def test_the_etag_is_the_version_and_changes_with_every_change(buyer):
     tag = buyer.get("/api/cart/")["ETag"]
     version = buyer.add(make_variant())["version"]
 
@@ -214,7 +215,7 @@ def test_the_entity_tag_is_the_version_and_goes_with_every_change(buyer):
         (lambda mug: Variant.objects.update(price_paise=5), None),
     ],
 )
-def test_what_the_shop_changes_about_a_line_is_a_new_version(buyer, happens, problem):
+def test_a_changed_price_or_stock_gives_a_new_version(buyer, happens, problem):
     mug = make_variant()
     buyer.add(mug, quantity=3)
     tag = buyer.get("/api/cart/")["ETag"]
@@ -226,7 +227,7 @@ def test_what_the_shop_changes_about_a_line_is_a_new_version(buyer, happens, pro
     assert response["ETag"] != tag
 
 
-def test_reading_keeps_the_cart_fresh_but_writes_at_most_once_a_minute(buyer):
+def test_reading_updates_the_cart_at_most_once_a_minute(buyer):
     buyer.cart()
     Cart.objects.update(updated_at=timezone.now() - timedelta(seconds=61))
 
@@ -236,7 +237,7 @@ def test_reading_keeps_the_cart_fresh_but_writes_at_most_once_a_minute(buyer):
     assert first == second
 
 
-def test_a_report_of_a_stale_copy_is_kept_for_operations(buyer):
+def test_a_report_of_a_stale_copy_is_stored(buyer):
     report = {"kind": "stale_copy", "cart_id": 5, "cart_version": 7, "detail": "reloaded"}
 
     response = buyer.post("/api/cart/sync-events/", report)
@@ -247,7 +248,7 @@ def test_a_report_of_a_stale_copy_is_kept_for_operations(buyer):
     assert (event.cart_id_seen, event.cart_version_seen, event.detail) == (5, 7, "reloaded")
 
 
-def test_a_word_of_their_own_counts_as_other(buyer):
+def test_an_unknown_kind_counts_as_other(buyer):
     for word in ("stale_cart", "x" * 40):
         report = {"kind": word, "detail": "y" * 500}
         assert buyer.post("/api/cart/sync-events/", report).status_code == 202
@@ -257,7 +258,7 @@ def test_a_word_of_their_own_counts_as_other(buyer):
     assert events[0].detail.startswith("stale_cart: yyy")
 
 
-def test_a_report_needs_to_say_no_more_than_its_kind(buyer):
+def test_a_report_needs_only_a_kind(buyer):
     assert buyer.post("/api/cart/sync-events/", {"kind": "reload"}).status_code == 202
     refused(buyer.post("/api/cart/sync-events/", {}), 400, "invalid")
     assert SyncEvent.objects.count() == 1

@@ -1,4 +1,4 @@
-"""What is for sale, to everybody."""
+"""The public catalogue."""
 
 import pytest
 
@@ -48,7 +48,7 @@ def test_a_variant_that_was_never_stocked_has_no_units():
     assert product["variants"][0]["available"] == 0
 
 
-def test_products_come_a_page_at_a_time():
+def test_products_are_paged():
     made = [make_variant().product.name for _ in range(25)]
 
     first = granted(Caller().get("/api/products/"))
@@ -79,7 +79,7 @@ def test_search_finds_products_with_all_the_words(search, found):
     assert names(f"/api/products/?search={search}") == found
 
 
-def test_what_is_not_on_sale_is_not_shown():
+def test_products_not_on_sale_are_not_shown():
     withdrawn, without_variants = make_variant(), make_variant()
     Product.objects.filter(pk=withdrawn.product_id).update(is_active=False)
     Variant.objects.filter(pk=without_variants.pk).update(is_active=False)
@@ -100,7 +100,7 @@ def test_a_withdrawn_variant_is_not_shown_among_the_others():
     assert [variant["sku"] for variant in product["variants"]] == [small.sku]
 
 
-def test_a_stale_token_does_not_hinder_browsing():
+def test_an_expired_token_does_not_prevent_browsing():
     assert granted(Caller("not.a.token").get("/api/products/"))["results"] == []
 
 

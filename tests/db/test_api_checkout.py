@@ -1,4 +1,4 @@
-"""Posting a cart: what is accepted, what is refused, and what a repeat does."""
+"""The POST of a cart: accepted and refused requests."""
 
 import pytest
 from django.utils import timezone
@@ -7,8 +7,8 @@ from shop import carts
 from shop.accounts import User
 from shop.carts import CartItem
 from shop.catalogue import Variant
-from shop.checkout.accept import IdempotencyKey
-from shop.checkout.jobs import CheckoutJob, Move
+from shop.checkout.jobs import CheckoutJob, Transition
+from shop.checkout.start import IdempotencyKey
 from shop.checkout.states import State
 from tests.support.api import (
     POST_CHECKOUT,
@@ -34,11 +34,13 @@ def buyer() -> Caller:
 
 def nothing_was_written() -> bool:
     return not (
-        CheckoutJob.objects.exists() or Move.objects.exists() or IdempotencyKey.objects.exists()
+        CheckoutJob.objects.exists()
+        or Transition.objects.exists()
+        or IdempotencyKey.objects.exists()
     )
 
 
-def test_a_cart_is_accepted_with_its_status_and_where_to_follow_it(buyer):
+def test_a_cart_is_accepted_with_its_status_and_location(buyer):
     cart = buyer.cart()
 
     response = buyer.post_checkout()
@@ -100,7 +102,7 @@ def test_a_billing_address_of_its_own_is_kept(buyer):
         ({"name": "आशा राव"}, {"name": "आशा राव"}),
     ],
 )
-def test_an_address_is_taken_as_people_type_it(buyer, typed, kept):
+def test_an_address_may_contain_spaces_and_dashes(buyer, typed, kept):
     checkout = granted(buyer.post_checkout(shipping_address=ADDRESS | typed), 202)
 
     assert job_of(checkout).shipping_address == ADDRESS | kept
@@ -123,7 +125,7 @@ def test_an_address_is_taken_as_people_type_it(buyer, typed, kept):
         ("phone", "5845012345"),
     ],
 )
-def test_a_wrong_address_is_refused_with_the_field_named(buyer, which, field, wrong):
+def test_an_invalid_address_is_refused_with_the_field_named(buyer, which, field, wrong):
     response = buyer.post_checkout(**{which: ADDRESS | {field: wrong}})
 
     refusal = refused(response, 400, "address_invalid")
@@ -133,12 +135,12 @@ def test_a_wrong_address_is_refused_with_the_field_named(buyer, which, field, wr
 
 
 @pytest.mark.parametrize("address", [None, "12 MG Road", [], {}, 560001])
-def test_what_is_no_address_is_refused(buyer, address):
+def test_a_value_that_is_not_an_address_is_refused(buyer, address):
     refused(buyer.post_checkout(shipping_address=address), 400, "address_invalid")
     assert nothing_was_written()
 
 
-def test_an_address_left_out_is_refused(buyer):
+def test_a_missing_address_is_refused(buyer):
     refused(buyer.post(POST_CHECKOUT, {"payment_method": "razorpay"}), 400, "address_invalid")
     assert nothing_was_written()
 
@@ -156,12 +158,12 @@ def test_an_address_left_out_is_refused(buyer):
         ({"expected_total_paise": 22488.96}, "invalid"),
     ],
 )
-def test_terms_that_we_do_not_serve_are_refused(buyer, changes, code):
+def test_unsupported_terms_are_refused(buyer, changes, code):
     refused(buyer.post_checkout(key=new_key(), **changes), 400, code)
     assert nothing_was_written()
 
 
-def test_an_empty_cart_is_refused_in_the_words_that_storefronts_know():
+def test_an_empty_cart_is_refused_with_the_sentence_of_the_contract():
     buyer = Caller.guest()
     cart_id = buyer.cart()["id"]
 
@@ -174,11 +176,11 @@ def test_an_empty_cart_is_refused_in_the_words_that_storefronts_know():
     assert nothing_was_written()
 
 
-def test_a_buyer_who_never_had_a_cart_is_told_it_is_empty():
+def test_a_buyer_without_a_cart_gets_cart_empty():
     refused(Caller.guest().post_checkout(), 400, "cart_empty")
 
 
-def test_the_cart_of_another_is_refused_in_the_words_that_storefronts_know(buyer):
+def test_the_cart_of_another_is_refused_with_the_sentence_of_the_contract(buyer):
     theirs = Caller.guest().add(make_variant())
 
     for cart_id in (theirs["id"], 987654321, 0, -1):
@@ -189,7 +191,7 @@ def test_the_cart_of_another_is_refused_in_the_words_that_storefronts_know(buyer
     assert nothing_was_written()
 
 
-def test_a_page_that_shows_the_cart_as_it_is_may_say_so(buyer):
+def test_the_current_version_and_total_are_accepted(buyer):
     cart = buyer.cart()
 
     granted(
@@ -203,7 +205,7 @@ def test_a_page_that_shows_the_cart_as_it_is_may_say_so(buyer):
 
 
 @pytest.mark.parametrize("stale", [{"cart_version": 999}, {"expected_total_paise": 1}])
-def test_a_page_that_shows_another_cart_gets_the_true_one(buyer, stale):
+def test_another_version_or_total_is_refused_with_the_current_cart(buyer, stale):
     response = buyer.post_checkout(key=new_key(), **stale)
 
     refusal = refused(response, 409, "cart_changed")
@@ -211,7 +213,7 @@ def test_a_page_that_shows_another_cart_gets_the_true_one(buyer, stale):
     assert nothing_was_written()
 
 
-def test_a_price_that_changed_since_the_page_was_shown_is_a_changed_cart(buyer):
+def test_a_changed_price_is_a_changed_cart(buyer):
     shown = buyer.cart()
     Variant.objects.update(price_paise=2248897)
 
@@ -220,7 +222,7 @@ def test_a_price_that_changed_since_the_page_was_shown_is_a_changed_cart(buyer):
     assert refused(response, 409, "cart_changed")["details"]["cart"]["total_paise"] == 2248897
 
 
-def test_a_cart_in_which_a_line_cannot_be_had_is_accepted_and_fails_as_a_checkout(buyer):
+def test_a_cart_with_an_unavailable_line_is_accepted_and_the_checkout_fails(buyer):
     """The shelf is asked by the steps, so the answer is a checkout that says why."""
     mug = Variant.objects.get()
     buyer.add(mug, quantity=20)
@@ -234,7 +236,7 @@ def test_a_cart_in_which_a_line_cannot_be_had_is_accepted_and_fails_as_a_checkou
     assert failed["error"]["details"] == {"sku": mug.sku, "wanted": 21, "available": 10}
 
 
-def test_a_line_that_left_the_shelf_since_is_still_in_the_total(buyer):
+def test_a_line_that_is_no_longer_on_sale_is_still_in_the_total(buyer):
     """What the buyer sees is what is posted; the steps say what is wrong with it."""
     cart = buyer.cart()
     Variant.objects.update(is_active=False)
@@ -254,7 +256,7 @@ def test_a_deleted_users_token_posts_nothing():
     assert nothing_was_written()
 
 
-def test_a_post_leaves_the_cart_as_it_is(buyer):
+def test_a_post_does_not_change_the_cart(buyer):
     before = carts.contents(buyer.user_id)
 
     granted(buyer.post_checkout(), 202)

@@ -1,10 +1,10 @@
-"""Posting again: the same key, another key, no key, another cart."""
+"""Repeated POSTs: with the same key, another key, no key, another cart."""
 
 import pytest
 
 from shop.catalogue import Variant
-from shop.checkout.accept import IdempotencyKey
-from shop.checkout.jobs import CheckoutJob, Move
+from shop.checkout.jobs import CheckoutJob, Transition
+from shop.checkout.start import IdempotencyKey
 from shop.checkout.states import State
 from shop.payments.ledger import GatewayOrder
 from tests.support.api import Caller, granted, job_of, ordered, payable, refused
@@ -25,7 +25,7 @@ def states() -> list[str]:
     return list(CheckoutJob.objects.order_by("created_at").values_list("state", flat=True))
 
 
-def test_the_same_key_and_body_give_the_same_checkout_however_often(buyer):
+def test_the_same_key_and_body_always_give_the_same_checkout(buyer):
     key = new_key()
     first = buyer.post_checkout(key=key)
 
@@ -38,7 +38,7 @@ def test_the_same_key_and_body_give_the_same_checkout_however_often(buyer):
     assert CheckoutJob.objects.count() == IdempotencyKey.objects.count() == 1
 
 
-def test_a_body_that_only_writes_the_same_differently_is_the_same_body(buyer):
+def test_an_equivalent_body_is_the_same_body(buyer):
     key = new_key()
     granted(buyer.post_checkout(key=key), 202)
 
@@ -104,7 +104,7 @@ def test_two_buyers_may_use_the_same_key(buyer):
     assert "Idempotent-Replayed" not in second
 
 
-def test_a_refused_post_does_not_use_its_key_up(buyer):
+def test_a_refused_post_does_not_consume_its_key(buyer):
     key = new_key()
     refused(buyer.post_checkout(key=key, cart_version=999), 409, "cart_changed")
 
@@ -126,7 +126,7 @@ def test_a_checkout_that_has_ended_is_followed_by_a_new_one(buyer):
     assert states() == [State.CANCELLED, State.QUEUED]
 
 
-def test_a_newer_cart_supersedes_the_open_checkout_and_takes_its_units_over(buyer):
+def test_a_newer_cart_supersedes_the_open_checkout_and_takes_over_its_units(buyer):
     mug = Variant.objects.get()
     first = granted(buyer.post_checkout(), 202)
     ordered(first)
@@ -140,12 +140,12 @@ def test_a_newer_cart_supersedes_the_open_checkout_and_takes_its_units_over(buye
     assert ordered(second).state == State.ORDERED
     assert stock_of(mug) == (10, 2)
     assert second["amount_paise"] == 2 * first["amount_paise"]
-    superseded = Move.objects.get(job_id=first["id"], new=State.CANCELLED)
+    superseded = Transition.objects.get(job_id=first["id"], new=State.CANCELLED)
     assert superseded.because.startswith("superseded")
     assert buyer.status(first)["poll"] == {"after_ms": 0, "done": True}
 
 
-def test_units_that_a_newer_cart_does_not_want_are_released(buyer):
+def test_units_that_a_newer_cart_does_not_need_are_released(buyer):
     mug = Variant.objects.get()
     ordered(granted(buyer.post_checkout(), 202))
     granted(buyer.delete("/api/cart/"))
@@ -166,7 +166,7 @@ def test_another_address_for_the_same_cart_supersedes_the_open_checkout(buyer):
     assert job_of(checkout).shipping_address["name"] == "Ravi Rao"
 
 
-def test_a_payable_checkout_that_is_superseded_is_not_payable_any_more(buyer, gateway):
+def test_a_superseded_checkout_is_no_longer_payable(buyer, gateway):
     first = granted(buyer.post_checkout(), 202)
     payable(first, gateway)
     buyer.add(make_variant())
@@ -178,7 +178,7 @@ def test_a_payable_checkout_that_is_superseded_is_not_payable_any_more(buyer, ga
 
 
 @pytest.mark.parametrize("key", ["k" * 255, "a b", "~", '"8e03978e-40d5-43dd-bc93-6894a57f9324"'])
-def test_a_printable_key_of_up_to_255_characters_is_good(buyer, key):
+def test_a_printable_key_of_up_to_255_characters_is_valid(buyer, key):
     granted(buyer.post_checkout(key=key), 202)
     assert IdempotencyKey.objects.get().key == key
 

@@ -1,12 +1,12 @@
-"""How much and how often: large bodies, and callers in a hurry."""
+"""The limits of body size and request rate."""
 
 import json
 
 import pytest
 
 from shop.accounts import User
-from shop.api.limits import Throttle
-from shop.carts import SyncEvent
+from shop.api.throttling import Throttle
+from shop.cart_sync import SyncEvent
 from shop.checkout.jobs import CheckoutJob
 from tests.support.api import Caller, granted, order_form, refused
 from tests.support.shop import make_variant
@@ -42,7 +42,7 @@ def twice_a_day(monkeypatch):
 
 
 @pytest.mark.parametrize(("scope", "method", "path"), LIMITED)
-def test_who_calls_too_often_is_told_when_to_come_back(twice_a_day, scope, method, path):
+def test_too_many_requests_get_429_with_retry_after(twice_a_day, scope, method, path):
     buyer = Caller.guest()
     twice_a_day(scope)
 
@@ -53,7 +53,7 @@ def test_who_calls_too_often_is_told_when_to_come_back(twice_a_day, scope, metho
     assert 1 <= int(answers[-1]["Retry-After"]) <= 24 * 60 * 60
 
 
-def test_a_refused_call_does_nothing(twice_a_day):
+def test_a_throttled_request_changes_nothing(twice_a_day):
     buyer = Caller.guest()
     twice_a_day("sync_events")
 
@@ -63,7 +63,7 @@ def test_a_refused_call_does_nothing(twice_a_day):
     assert SyncEvent.objects.count() == 2
 
 
-def test_each_caller_has_their_own_pace(twice_a_day):
+def test_each_caller_has_a_separate_limit(twice_a_day):
     hasty, calm = Caller.guest(), Caller.guest()
     twice_a_day("cart")
     for _ in range(3):
@@ -72,7 +72,7 @@ def test_each_caller_has_their_own_pace(twice_a_day):
     assert calm.delete("/api/cart/").status_code == 200
 
 
-def test_a_buyer_who_hurries_with_the_cart_may_still_check_out(twice_a_day):
+def test_each_scope_has_a_separate_limit(twice_a_day):
     buyer = Caller.guest()
     twice_a_day("cart")
     buyer.add(make_variant())
@@ -82,7 +82,7 @@ def test_a_buyer_who_hurries_with_the_cart_may_still_check_out(twice_a_day):
     granted(buyer.post_checkout(), 202)
 
 
-def test_following_a_checkout_is_not_limited(twice_a_day):
+def test_polling_a_checkout_is_not_throttled(twice_a_day):
     buyer = Caller.guest()
     checkout = buyer.check_out()
     for scope in Throttle.THROTTLE_RATES:
@@ -93,7 +93,7 @@ def test_following_a_checkout_is_not_limited(twice_a_day):
             granted(buyer.get(path))
 
 
-def test_a_client_cannot_pass_for_another_by_a_header(twice_a_day):
+def test_a_header_does_not_make_another_caller(twice_a_day):
     twice_a_day("guest")
 
     answers = [

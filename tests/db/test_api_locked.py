@@ -1,4 +1,4 @@
-"""A row that another transaction holds: the caller is asked to come back, soon and clearly."""
+"""Requests that need a row locked by another transaction get 503 with Retry-After."""
 
 from __future__ import annotations
 
@@ -113,7 +113,7 @@ ROWS = {
     ],
     ids=lambda it: it if isinstance(it, str) else it.__name__,
 )
-def test_a_call_that_needs_a_locked_row_is_asked_to_come_back(buyer, services, call, row):
+def test_a_request_that_needs_a_locked_row_gets_503_with_retry_after(buyer, services, call, row):
     with locked(services, ROWS[row]()):
         response = call(buyer)
         refused(response, 503, "unavailable")
@@ -122,7 +122,7 @@ def test_a_call_that_needs_a_locked_row_is_asked_to_come_back(buyer, services, c
     assert call(buyer).status_code < 300
 
 
-def test_merging_a_cart_that_is_locked_is_asked_to_come_back(buyer, services):
+def test_merging_a_locked_cart_gets_503_with_retry_after(buyer, services):
     Caller.account("asha@example.com")
     guest_cart = ROWS["cart"]()
 
@@ -143,11 +143,11 @@ def test_reading_waits_for_no_lock(buyer, services):
         granted(buyer.get("/api/products/"))
 
 
-def test_a_member_of_staff_who_needs_a_locked_row_is_asked_to_come_back(buyer, services):
+def test_a_staff_page_that_needs_a_locked_row_gets_503_with_retry_after(buyer, services):
     client = Client(raise_request_exception=False)
     staff = User.objects.create_superuser("ops@example.com", PASSWORD)
     client.force_login(staff)
-    url = reverse("admin:shop_checkoutjob_mend", args=[job().pk, "cancel"])
+    url = reverse("admin:shop_checkoutjob_action", args=[job().pk, "cancel"])
     form = {"reason": "asked to", "key": "6f0a3c0e-53a4-4a5f-9a2a-0d5a1f4f9c11"}
 
     with locked(services, job()):

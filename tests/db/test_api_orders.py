@@ -3,8 +3,8 @@
 import pytest
 from django.utils import timezone
 
-from shop.checkout.questions import CheckPayments
-from shop.payments import reconcile
+from shop.checkout.steps.check_payments import CheckPayments
+from shop.payments import polling
 from shop.payments.ledger import GatewayOrder
 from tests.support.api import Caller, granted, ordered, payable, refused
 from tests.support.shop import ADDRESS, make_variant, run_remote
@@ -46,13 +46,13 @@ def test_an_order_shows_what_was_bought_for_how_much(gateway, standin):
     }
 
 
-def test_a_paid_order_says_since_when(gateway, standin):
+def test_a_paid_order_has_paid_at(gateway, standin):
     buyer = Caller.guest()
     checkout = buyer.check_out()
     job = payable(checkout, gateway)
     standin.pay(GatewayOrder.objects.get().gateway_order_id)
     now = timezone.now()
-    reconcile.ask_now([job.order_id], now=now)
+    polling.poll_now([job.order_id], now=now)
     run_remote(CheckPayments(), gateway, now=now)
 
     [order] = granted(buyer.get("/api/orders/"))["results"]
@@ -61,7 +61,7 @@ def test_a_paid_order_says_since_when(gateway, standin):
     assert order["paid_at"]
 
 
-def test_the_list_has_the_callers_own_orders_the_newest_first():
+def test_the_list_has_the_callers_own_orders_newest_first():
     buyer = Caller.guest()
     ordered(Caller.guest().check_out())
     numbers = [ordered(buyer.check_out()).order.number for _ in range(2)]
@@ -72,7 +72,7 @@ def test_the_list_has_the_callers_own_orders_the_newest_first():
     assert [order["number"] for order in page["results"]] == numbers[::-1]
 
 
-def test_the_order_of_another_is_as_unknown_as_one_that_never_was():
+def test_the_order_of_another_buyer_is_not_found():
     theirs = ordered(Caller.guest().check_out()).order.number
     stranger = Caller.guest()
 

@@ -1,15 +1,15 @@
-"""Money back, by staff and by nobody else."""
+"""Refunds by staff, and by nobody else."""
 
 import pytest
 from django.contrib.auth.models import Group
 
 from shop import roles
 from shop.accounts import User
-from shop.api.auth import tokens
-from shop.checkout.trail import AuditEntry
+from shop.api.auth import issue_tokens
+from shop.operations.audit_log import AuditEntry
 from shop.payments.refunds import Refund
-from tests.db.test_refunds import pay_and_hear
 from tests.support.api import Caller
+from tests.support.payments import pay_and_poll
 from tests.support.shop import make_checkout, make_payable, reload
 
 pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("redis")]
@@ -18,20 +18,20 @@ pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("redis")]
 @pytest.fixture
 def paid(gateway, standin, now):
     job = make_payable(make_checkout(now=now), gateway, now=now)
-    pay_and_hear(job, gateway, standin, now=now)
+    pay_and_poll(job, gateway, standin, now=now)
     return reload(job)
 
 
 @pytest.fixture
 def staff():
-    return Caller(tokens(User.objects.create_superuser("staff@example.com", "x"))["access"])
+    return Caller(issue_tokens(User.objects.create_superuser("staff@example.com", "x"))["access"])
 
 
 def path(job) -> str:
     return f"/api/orders/{job.order.number}/refunds/"
 
 
-def test_staff_gives_back_all_that_is_left(paid, staff):
+def test_staff_can_refund_all_that_is_left(paid, staff):
     answer = staff.post(path(paid), {"reason": "arrived broken"})
 
     assert answer.status_code == 202
@@ -39,7 +39,7 @@ def test_staff_gives_back_all_that_is_left(paid, staff):
     assert Refund.objects.get().note == "arrived broken"
 
 
-def test_more_than_is_left_is_refused_and_says_how_much_is(paid, staff):
+def test_more_than_is_left_is_refused_with_the_rest(paid, staff):
     staff.post(path(paid), {"reason": "a part", "amount_paise": paid.amount_paise - 100})
 
     answer = staff.post(path(paid), {"reason": "too much", "amount_paise": 101})
@@ -69,8 +69,8 @@ def test_a_key_of_another_refund_is_refused(paid, staff):
     assert Refund.objects.count() == 1
 
 
-def test_the_buyer_cannot_help_themselves(paid):
-    buyer = Caller(tokens(paid.owner)["access"])
+def test_a_buyer_cannot_refund(paid):
+    buyer = Caller(issue_tokens(paid.owner)["access"])
 
     assert buyer.post(path(paid), {"reason": "I would like to"}).status_code == 403
     assert not Refund.objects.exists()
@@ -82,22 +82,22 @@ def test_the_buyer_cannot_help_themselves(paid):
 def test_money_goes_back_by_refunders_alone(role, status_code, paid):
     person = User.objects.create(email=f"{role}@example.com", is_staff=True)
     person.groups.add(Group.objects.get(name=role))
-    caller = Caller(tokens(person)["access"])
+    caller = Caller(issue_tokens(person)["access"])
 
     assert caller.post(path(paid), {"reason": "broken"}).status_code == status_code
     assert Refund.objects.exists() is (status_code == 202)
 
 
-def test_a_refunder_who_is_no_staff_gives_nothing_back(paid):
+def test_the_permission_without_staff_status_does_not_refund(paid):
     person = User.objects.create(email="former@example.com")
     person.groups.add(Group.objects.get(name=roles.REFUNDER))
 
-    answer = Caller(tokens(person)["access"]).post(path(paid), {"reason": "broken"})
+    answer = Caller(issue_tokens(person)["access"]).post(path(paid), {"reason": "broken"})
 
     assert answer.status_code == 403
 
 
-def test_a_refund_by_the_api_is_in_the_trail(paid, staff):
+def test_a_refund_by_the_api_is_in_the_audit_log(paid, staff):
     staff.post(path(paid), {"reason": "arrived broken", "amount_paise": 100})
 
     entry = AuditEntry.objects.get()
@@ -107,7 +107,7 @@ def test_a_refund_by_the_api_is_in_the_trail(paid, staff):
     assert (entry.checkout_id, entry.subject) == (paid.pk, f"order {paid.order.number}")
 
 
-def test_staff_of_yesterday_is_staff_no_more(paid, staff):
+def test_former_staff_cannot_refund(paid, staff):
     User.objects.filter(pk=staff.user_id).update(is_staff=False)
 
     assert staff.post(path(paid), {"reason": "revenge"}).status_code == 403

@@ -1,4 +1,4 @@
-"""The browser comes back from paying: as a call of the page, or as a form post from Razorpay."""
+"""The return from paying: as a call of the page, or as a form post from Razorpay."""
 
 import uuid
 from urllib.parse import urlencode
@@ -7,8 +7,8 @@ import pytest
 from django.utils import timezone
 
 from shop.checkout.jobs import CheckoutJob
-from shop.checkout.questions import CheckPayments
 from shop.checkout.states import State
+from shop.checkout.steps.check_payments import CheckPayments
 from shop.payments.ledger import GatewayOrder, Payment
 from tests.support.api import Caller, granted, job_of, payable, refused
 from tests.support.shop import run_remote
@@ -42,7 +42,7 @@ def returned_fields(standin, outcome: str = "captured") -> dict[str, str]:
 
 
 def is_asked_about_at_once() -> bool:
-    return GatewayOrder.objects.filter(check_at__lte=timezone.now()).exists()
+    return GatewayOrder.objects.filter(poll_at__lte=timezone.now()).exists()
 
 
 def come_back(checkout: dict, fields: dict[str, str] | bytes, content_type: str = FORM):
@@ -56,7 +56,7 @@ def come_back(checkout: dict, fields: dict[str, str] | bytes, content_type: str 
     )
 
 
-def test_a_genuine_return_is_believed_only_after_asking(buyer, checkout, gateway, standin):
+def test_a_genuine_return_is_paid_only_after_a_poll(buyer, checkout, gateway, standin):
     fields = returned_fields(standin)
 
     told = granted(buyer.post(checkout["links"]["confirm"], fields), 202)
@@ -69,7 +69,7 @@ def test_a_genuine_return_is_believed_only_after_asking(buyer, checkout, gateway
     assert buyer.status(checkout)["status"] == "paid"
 
 
-def test_a_genuine_return_of_money_that_never_came_pays_nothing(buyer, checkout, gateway, standin):
+def test_a_genuine_return_without_money_pays_nothing(buyer, checkout, gateway, standin):
     fields = returned_fields(standin, "authorized")
 
     granted(buyer.post(checkout["links"]["confirm"], fields), 202)
@@ -78,7 +78,7 @@ def test_a_genuine_return_of_money_that_never_came_pays_nothing(buyer, checkout,
     assert buyer.status(checkout)["status"] == "awaiting_payment"
 
 
-def test_a_return_makes_the_page_look_again_sooner(buyer, checkout, standin):
+def test_a_return_shortens_the_poll_interval(buyer, checkout, standin):
     before = buyer.status(checkout)
 
     after = granted(buyer.post(checkout["links"]["confirm"], returned_fields(standin)), 202)
@@ -87,7 +87,7 @@ def test_a_return_makes_the_page_look_again_sooner(buyer, checkout, standin):
     assert after["version"] > before["version"]
 
 
-def test_coming_back_twice_is_no_error(buyer, checkout, standin):
+def test_returning_twice_is_no_error(buyer, checkout, standin):
     fields = returned_fields(standin)
 
     granted(buyer.post(checkout["links"]["confirm"], fields), 202)
@@ -103,7 +103,7 @@ def test_coming_back_twice_is_no_error(buyer, checkout, standin):
         {"razorpay_order_id": "order_another"},
     ],
 )
-def test_a_forged_return_is_refused_and_asks_nobody(buyer, checkout, standin, forged):
+def test_a_forged_return_is_refused_and_causes_no_poll(buyer, checkout, standin, forged):
     fields = returned_fields(standin) | forged
 
     refused(buyer.post(checkout["links"]["confirm"], fields), 400, "signature_invalid")
@@ -147,7 +147,7 @@ def test_a_field_that_is_missing_is_named(buyer, checkout, missing):
     assert list(refusal["details"]["fields"]) == [missing]
 
 
-def test_a_form_post_without_a_session_is_sent_on_and_asked_about(checkout, standin):
+def test_a_form_post_without_a_session_is_redirected_and_polled(checkout, standin):
     response = come_back(checkout, returned_fields(standin))
 
     assert (response.status_code, response["Location"]) == (303, f"/checkout/{checkout['id']}")
@@ -176,9 +176,7 @@ def test_a_form_post_without_a_session_is_sent_on_and_asked_about(checkout, stan
         (b"nonsense", "multipart/form-data"),
     ],
 )
-def test_whatever_the_browser_brings_it_is_sent_on_and_nothing_changes(
-    checkout, fields, content_type
-):
+def test_any_other_form_post_is_redirected_and_changes_nothing(checkout, fields, content_type):
     before = job_of(checkout).version
 
     response = come_back(checkout, fields, content_type)
@@ -188,7 +186,7 @@ def test_whatever_the_browser_brings_it_is_sent_on_and_nothing_changes(
     assert not is_asked_about_at_once()
 
 
-def test_a_form_post_for_a_checkout_that_never_was_is_sent_on_alike():
+def test_a_form_post_for_an_unknown_checkout_is_redirected_too():
     nobodys = {"id": str(uuid.uuid4())}
 
     response = come_back(nobodys, RAZORPAYS_ERROR)

@@ -1,4 +1,4 @@
-"""Following a checkout: its status, its pace, the list, and calling it off."""
+"""The status of a checkout, its poll interval, the list, and cancelling."""
 
 import uuid
 from datetime import datetime, timedelta
@@ -6,11 +6,11 @@ from datetime import datetime, timedelta
 import pytest
 from django.utils import timezone
 
-from shop.checkout import steps
 from shop.checkout.jobs import CheckoutJob
-from shop.checkout.questions import CheckPayments
 from shop.checkout.states import State
-from shop.payments import reconcile
+from shop.checkout.steps.check_payments import CheckPayments
+from shop.checkout.steps.expire import EXPIRE
+from shop.payments import polling
 from shop.payments.ledger import GatewayOrder
 from tests.support.api import Caller, granted, job_of, ordered, payable, refused
 from tests.support.shop import make_variant, run, run_remote, stock_of
@@ -29,7 +29,7 @@ def pay(checkout, gateway, standin, outcome: str = "captured") -> None:
     """The bank's side of it, and our asking about it."""
     standin.pay(GatewayOrder.objects.get(order=job_of(checkout).order).gateway_order_id, outcome)
     now = timezone.now()
-    reconcile.ask_now([job_of(checkout).order_id], now=now)
+    polling.poll_now([job_of(checkout).order_id], now=now)
     run_remote(CheckPayments(), gateway, now=now)
 
 
@@ -45,7 +45,7 @@ def step_statuses(status: dict) -> list[str]:
     return [step["status"] for step in status["steps"]]
 
 
-def test_a_status_has_all_that_a_storefront_needs(buyer):
+def test_the_status_has_all_fields(buyer):
     checkout = buyer.check_out()
 
     status = buyer.status(checkout)
@@ -74,7 +74,7 @@ def test_a_new_checkout_is_at_its_first_step(buyer):
     assert status["steps"][0]["started_at"] == status["created_at"]
 
 
-def test_the_answer_to_a_post_is_its_first_status(buyer):
+def test_the_response_to_a_post_is_the_first_status(buyer):
     checkout = buyer.check_out()
 
     status = buyer.status(checkout)
@@ -90,14 +90,14 @@ def test_a_post_is_two_statements(buyer, django_assert_num_queries):
         granted(buyer.post_checkout(key="k-1"), 202)
 
 
-def test_a_look_is_one_statement(buyer, django_assert_num_queries):
+def test_a_status_read_is_one_statement(buyer, django_assert_num_queries):
     checkout = buyer.check_out()
 
     with django_assert_num_queries(1):
         buyer.status(checkout)
 
 
-def test_what_drf_negotiates_is_the_same_status(buyer):
+def test_a_response_through_drf_is_the_same_status(buyer):
     """The short way and DRF's: whoever asks with a quality goes the latter."""
     checkout = buyer.check_out()
     where = checkout["links"]["self"]
@@ -126,7 +126,7 @@ def test_an_ordered_checkout_shows_its_order(buyer):
     assert status["payment"] is None
 
 
-def test_a_payable_checkout_shows_what_opens_the_form(buyer, gateway):
+def test_a_payable_checkout_shows_the_payment(buyer, gateway):
     checkout = buyer.check_out()
     job = payable(checkout, gateway)
 
@@ -148,7 +148,7 @@ def test_a_payable_checkout_shows_what_opens_the_form(buyer, gateway):
     assert datetime.fromisoformat(status["payment"]["expires_at"]) == job.expires_at
 
 
-def test_a_failed_try_to_pay_is_told_and_can_be_followed_by_another(buyer, gateway, standin):
+def test_a_failed_payment_is_shown_and_can_be_repeated(buyer, gateway, standin):
     checkout = buyer.check_out()
     payable(checkout, gateway)
     before = buyer.status(checkout)["version"]
@@ -172,7 +172,7 @@ def test_a_paid_checkout_is_final(buyer, gateway, standin):
     assert "Retry-After" not in response
 
 
-def test_a_failed_checkout_says_why_and_whether_trying_again_can_help(buyer):
+def test_a_failed_checkout_shows_why_and_whether_it_is_retryable(buyer):
     mug = make_variant(on_hand=1)
     checkout = buyer.check_out(mug, quantity=2)
     ordered(checkout)
@@ -190,18 +190,18 @@ def test_a_failed_checkout_says_why_and_whether_trying_again_can_help(buyer):
     assert status["poll"]["done"]
 
 
-def test_a_checkout_that_runs_out_of_time_says_so(buyer, gateway):
+def test_an_expired_checkout_says_so(buyer, gateway):
     checkout = buyer.check_out()
     job = payable(checkout, gateway)
     late = job.expires_at + timedelta(hours=1)
     CheckoutJob.objects.update(due_at=late)
-    run(steps.EXPIRE, now=late)
+    run(EXPIRE, now=late)
 
     assert buyer.status(checkout)["status"] == "expired"
 
 
 @pytest.mark.parametrize("state", [state for state in State if state is not State.FAILED])
-def test_every_state_has_a_status_and_a_sentence(buyer, state):
+def test_every_state_has_a_status_and_a_message(buyer, state):
     checkout = buyer.check_out()
     CheckoutJob.objects.update(state=state)
 
@@ -212,7 +212,7 @@ def test_every_state_has_a_status_and_a_sentence(buyer, state):
     assert status["poll"]["done"] == ("Retry-After" not in response)
 
 
-def test_the_pace_is_in_the_body_and_in_the_header(buyer):
+def test_the_poll_interval_is_in_the_body_and_in_the_header(buyer):
     checkout = buyer.check_out()
     CheckoutJob.objects.update(created_at=timezone.now() - timedelta(minutes=10))
 
@@ -222,7 +222,7 @@ def test_the_pace_is_in_the_body_and_in_the_header(buyer):
     assert response["Retry-After"] == "5"
 
 
-def test_a_status_that_the_page_shows_already_is_not_sent_again(buyer):
+def test_an_unchanged_status_is_answered_304(buyer):
     here = buyer.check_out()["links"]["self"]
     first = buyer.get(here)
 
@@ -232,7 +232,7 @@ def test_a_status_that_the_page_shows_already_is_not_sent_again(buyer):
     assert int(again["Retry-After"]) >= 1
 
 
-def test_a_status_that_moved_on_is_sent_again(buyer):
+def test_a_changed_status_is_sent_again(buyer):
     checkout = buyer.check_out()
     tag = buyer.get(checkout["links"]["self"])["ETag"]
     ordered(checkout)
@@ -246,7 +246,7 @@ def test_no_cache_keeps_a_status(buyer):
     assert response["Cache-Control"] == "private, no-cache"
 
 
-def test_the_list_has_the_callers_own_checkouts_the_newest_first(buyer):
+def test_the_list_has_the_callers_own_checkouts_newest_first(buyer):
     Caller.guest().check_out()
     first = buyer.check_out()
     buyer.post(first["links"]["cancel"])
@@ -275,7 +275,7 @@ def test_the_list_has_the_callers_own_checkouts_the_newest_first(buyer):
         ),
     ],
 )
-def test_the_checkout_of_another_is_as_unknown_as_one_that_never_was(buyer, method, path, content):
+def test_the_checkout_of_another_buyer_is_not_found(buyer, method, path, content):
     theirs = Caller.guest().check_out()
     answers = []
     for checkout_id in (theirs["id"], uuid.uuid4()):
@@ -287,7 +287,7 @@ def test_the_checkout_of_another_is_as_unknown_as_one_that_never_was(buyer, meth
     assert job_of(theirs).state == State.QUEUED
 
 
-def test_calling_off_frees_the_units(buyer):
+def test_cancelling_releases_the_units(buyer):
     mug = make_variant()
     checkout = buyer.check_out(mug, quantity=3)
     ordered(checkout)
@@ -300,7 +300,7 @@ def test_calling_off_frees_the_units(buyer):
     assert "Retry-After" not in response
 
 
-def test_calling_off_twice_changes_nothing_the_second_time(buyer):
+def test_cancelling_twice_changes_nothing_the_second_time(buyer):
     checkout = buyer.check_out()
     first = granted(buyer.post(checkout["links"]["cancel"]), 202)
 
@@ -308,7 +308,7 @@ def test_calling_off_twice_changes_nothing_the_second_time(buyer):
 
 
 @pytest.mark.parametrize("outcome", ["authorized", "captured"])
-def test_once_money_is_known_a_checkout_cannot_be_called_off(buyer, gateway, standin, outcome):
+def test_a_checkout_with_known_money_cannot_be_cancelled(buyer, gateway, standin, outcome):
     checkout = buyer.check_out()
     payable(checkout, gateway)
     pay(checkout, gateway, standin, outcome)
@@ -320,7 +320,7 @@ def test_once_money_is_known_a_checkout_cannot_be_called_off(buyer, gateway, sta
     assert buyer.status(checkout)["version"] == before["version"]
 
 
-def test_a_failed_try_to_pay_does_not_hinder_calling_off(buyer, gateway, standin):
+def test_a_failed_payment_does_not_prevent_cancelling(buyer, gateway, standin):
     checkout = buyer.check_out()
     payable(checkout, gateway)
     pay(checkout, gateway, standin, "failed")
@@ -328,7 +328,7 @@ def test_a_failed_try_to_pay_does_not_hinder_calling_off(buyer, gateway, standin
     assert granted(buyer.post(checkout["links"]["cancel"]), 202)["status"] == "cancelled"
 
 
-def test_money_that_comes_after_calling_off_is_shown_as_paid(buyer, gateway, standin):
+def test_money_after_cancelling_is_shown_as_paid(buyer, gateway, standin):
     checkout = buyer.check_out()
     payable(checkout, gateway)
     buyer.post(checkout["links"]["cancel"])

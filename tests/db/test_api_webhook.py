@@ -1,11 +1,12 @@
-"""Razorpay's webhooks at the door: verified, stored, answered. What they do comes later."""
+"""The webhook endpoint: verifies, stores and answers. Events are handled later."""
 
+import base64
 import json
 
 import pytest
 
-from shop.payments import signatures
 from shop.payments.inbox import InboxEvent
+from shop.payments.razorpay import signatures
 from tests.support.api import Caller, granted, refused
 from tests.support.environment import WEBHOOK_SECRET
 
@@ -25,7 +26,7 @@ def deliver(body: bytes = BODY, *, secret: str = WEBHOOK_SECRET, event_id: str =
 
 
 @pytest.mark.parametrize("secret", [WEBHOOK_SECRET, OLD_SECRET])
-def test_a_genuine_event_is_stored_as_it_came_and_left_for_later(secret):
+def test_a_genuine_event_is_stored_unchanged_and_handled_later(secret):
     granted(deliver(secret=secret))
 
     event = InboxEvent.objects.get()
@@ -34,11 +35,21 @@ def test_a_genuine_event_is_stored_as_it_came_and_left_for_later(secret):
     assert event.handled_at is None
 
 
-def test_a_genuine_event_is_rung_for(redis):
+def test_a_genuine_event_notifies_a_worker(redis):
     granted(deliver())
 
     [message] = redis.lrange("webhooks", 0, -1)
     assert json.loads(message)["headers"]["task"] == "payments.reconcile_webhook"
+
+
+@pytest.mark.parametrize("header", ["", "e" * 65, "evt_\x7f"])
+def test_the_message_carries_the_stored_id_of_an_event_without_one(redis, header):
+    granted(deliver(event_id=header))
+
+    [message] = redis.lrange("webhooks", 0, -1)
+    _args, kwargs, _options = json.loads(base64.b64decode(json.loads(message)["body"]))
+    assert kwargs == {"event_id": InboxEvent.objects.get().gateway_event_id}
+    assert kwargs["event_id"].startswith("sha256:")
 
 
 @pytest.mark.parametrize(
@@ -65,7 +76,7 @@ def test_forged_events_are_counted(redis):
     assert int(redis.get("webhooks:forged")) == 3
 
 
-def test_one_byte_more_than_was_signed_is_a_forgery():
+def test_one_byte_more_than_was_signed_is_refused():
     signature = signatures.sign(BODY, secret=WEBHOOK_SECRET)
 
     refused(deliver(BODY + b" ", X_Razorpay_Signature=signature), 401, "signature_invalid")
@@ -84,14 +95,14 @@ def test_a_genuine_event_that_cannot_be_read_is_stored(body):
     assert bytes(InboxEvent.objects.get().body) == body
 
 
-def test_a_duplicate_is_answered_alike_and_stored_once():
+def test_a_duplicate_gets_the_same_answer_and_is_stored_once():
     answers = [granted(deliver()) for _ in range(5)]
 
     assert answers == [answers[0]] * 5
     assert InboxEvent.objects.count() == 1
 
 
-def test_events_without_an_id_are_told_apart_by_their_bytes():
+def test_events_without_an_id_are_identified_by_their_bytes():
     for body in (BODY, BODY, BODY + b" "):
         granted(deliver(body, event_id=""))
 
@@ -99,20 +110,20 @@ def test_events_without_an_id_are_told_apart_by_their_bytes():
 
 
 @pytest.mark.parametrize("event_id", ["e" * 65, "evt\x00", "evt\n"])
-def test_an_id_that_is_none_of_theirs_does_not_hinder(event_id):
+def test_an_event_with_an_invalid_id_is_stored(event_id):
     granted(deliver(event_id=event_id))
 
     assert InboxEvent.objects.get().gateway_event_id.startswith("sha256:")
 
 
 @pytest.mark.parametrize("content_type", ["", "text/plain", "application/json; charset=zlib"])
-def test_the_bytes_count_whatever_type_they_are_said_to_be(content_type):
+def test_the_content_type_does_not_matter(content_type):
     body, headers = BODY, {"X_Razorpay_Signature": signatures.sign(BODY, secret=WEBHOOK_SECRET)}
 
     granted(Caller().send("POST", PATH, body, content_type, **headers))
 
 
-def test_a_mebibyte_is_taken_and_one_byte_more_is_not():
+def test_a_body_of_a_mebibyte_is_accepted_and_one_byte_more_is_not():
     granted(deliver(b" " * 1024 * 1024))
     refused(deliver(b" " * (1024 * 1024 + 1)), 413, "too_large")
 

@@ -1,4 +1,4 @@
-"""A batch costs as many queries as one checkout: what lets a rush cost less for each."""
+"""A batch takes as many queries as one checkout, so under load each checkout costs less."""
 
 from __future__ import annotations
 
@@ -9,10 +9,13 @@ import pytest
 from django.db import connection
 from django.test.utils import CaptureQueriesContext
 
-from shop.checkout import accept, steps
-from shop.checkout.jobs import CheckoutJob, Report
-from shop.checkout.payable import CreateRazorpayOrder
-from shop.checkout.webhooks import ReconcileWebhook
+from shop.checkout import start
+from shop.checkout.jobs import CheckoutJob
+from shop.checkout.outcomes import Counted, RunReport
+from shop.checkout.steps.create_order import CREATE_ORDER
+from shop.checkout.steps.create_razorpay_order import CreateRazorpayOrder
+from shop.checkout.steps.reconcile_webhook import ReconcileWebhook
+from shop.checkout.steps.validate_cart import VALIDATE_CART
 from shop.payments.ledger import GatewayOrder
 from tests.support import events
 from tests.support.shop import make_checkout, make_payable, make_variant, run, run_remote
@@ -24,24 +27,24 @@ MANY = 12
 
 
 def checkouts(count: int, *, now: datetime) -> list[CheckoutJob]:
-    """Each of three lines, all of the same variants."""
+    """Checkouts of three lines each, of the same variants."""
     variants = [make_variant(on_hand=100, price_paise=12_300) for _ in range(3)]
     return [make_checkout(*variants, now=now) for _ in range(count)]
 
 
-def queries(work: Callable[[], Report], *, moves: int) -> int:
-    """How many `work` made; it must have moved so many checkouts."""
+def queries(work: Callable[[], RunReport], *, advanced: int) -> int:
+    """The number of queries of `work`, which must advance so many checkouts."""
     with CaptureQueriesContext(connection) as made:
         report = work()
-    assert report.counts["advanced"] == moves
+    assert report.counts[Counted.ADVANCED] == advanced
     return len(made)
 
 
 def test_local_steps(now):
     def cost(count: int) -> list[int]:
         checkouts(count, now=now)
-        todo = (steps.VALIDATE_CART, steps.CREATE_ORDER)
-        spent = [queries(lambda: run(step, now=now), moves=count) for step in todo]  # noqa: B023
+        todo = (VALIDATE_CART, CREATE_ORDER)
+        spent = [queries(lambda: run(step, now=now), advanced=count) for step in todo]  # noqa: B023
         CheckoutJob.objects.update(due_at=None)  # the next batch is on its own
         return spent
 
@@ -51,12 +54,12 @@ def test_local_steps(now):
 def test_orders_at_the_gateway(gateway, standin, now):
     def cost(count: int) -> int:
         checkouts(count, now=now)
-        for step in (steps.VALIDATE_CART, steps.CREATE_ORDER):
+        for step in (VALIDATE_CART, CREATE_ORDER):
             run(step, now=now)
         step = CreateRazorpayOrder()
-        return queries(lambda: run_remote(step, gateway, now=now), moves=count)
+        return queries(lambda: run_remote(step, gateway, now=now), advanced=count)
 
-    cost(1)  # the first call of all makes the row that holds the gateway's pressure
+    cost(1)  # the first call inserts the row of the circuit breaker
     assert cost(MANY) == cost(1)
 
 
@@ -66,7 +69,7 @@ def test_webhooks_of_payments(gateway, standin: StandIn, now):
             make_payable(job, gateway, now=now)
             remote = GatewayOrder.objects.get(order__checkout=job)
             events.deliver(standin.pay(remote.gateway_order_id), now=now)
-        return queries(lambda: run(ReconcileWebhook(), now=now), moves=count)
+        return queries(lambda: run(ReconcileWebhook(), now=now), advanced=count)
 
     assert cost(MANY) == cost(1)
 
@@ -78,7 +81,7 @@ def test_webhooks_of_payments_of_which_one_is_late(gateway, standin: StandIn, no
             make_payable(job, gateway, now=now)
             remote = GatewayOrder.objects.get(order__checkout=job)
             events.deliver(standin.pay(remote.gateway_order_id), now=now)
-        accept.cancel(owner_id=late.owner_id, job_id=late.pk, now=now)
-        return queries(lambda: run(ReconcileWebhook(), now=now), moves=1 + count)
+        start.cancel(owner_id=late.owner_id, job_id=late.pk, now=now)
+        return queries(lambda: run(ReconcileWebhook(), now=now), advanced=1 + count)
 
     assert cost(MANY) == cost(1)

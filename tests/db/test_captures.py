@@ -1,15 +1,15 @@
-"""Authorised is not captured: we do it where the shop wants it so, and where Razorpay does not."""
+"""Authorised payments are captured: by setting, or because Razorpay did not capture them."""
 
 from datetime import timedelta
 
 import pytest
 
-from shop.checkout.captures import CapturePayments
-from shop.checkout.questions import CheckPayments
 from shop.checkout.settle import CAPTURE_GRACE
 from shop.checkout.states import State
-from shop.checkout.webhooks import ReconcileWebhook
-from shop.payments import reconcile
+from shop.checkout.steps.capture import CapturePayments
+from shop.checkout.steps.check_payments import CheckPayments
+from shop.checkout.steps.reconcile_webhook import ReconcileWebhook
+from shop.payments import polling
 from shop.payments.ledger import GatewayOrder, Payment
 from tests.support.events import deliver
 from tests.support.shop import make_checkout, make_payable, reload, run, run_remote
@@ -21,13 +21,13 @@ STEP = CapturePayments()
 
 @pytest.fixture
 def job(gateway, standin, settings, now):
-    """A checkout on which a buyer's payment is authorised, and that we know of."""
+    """A checkout with a payment that is known to be authorised."""
     settings.RAZORPAY_CAPTURE = "manual"
     standin.settings(auto_capture=False)
     gateway._capture = "manual"
     job = make_payable(make_checkout(now=now), gateway, now=now)
     standin.pay(GatewayOrder.objects.get().gateway_order_id, outcome="authorized")
-    reconcile.ask_now([job.order_id], now=now)
+    polling.poll_now([job.order_id], now=now)
     run_remote(CheckPayments(), gateway, now=now)
     assert Payment.objects.get().status == "authorized"
     return reload(job)
@@ -62,10 +62,10 @@ def test_another_operation_in_progress_means_later(job, gateway, standin, now):
 
 def test_where_razorpay_captures_we_wait_for_it_first(gateway, standin, now):
     standin.settings(auto_capture=False)
-    gateway._capture = "manual"  # at Razorpay nobody captures, though we believe it does
+    gateway._capture = "manual"  # the stand-in does not capture, though our setting says so
     job = make_payable(make_checkout(now=now), gateway, now=now)
     standin.pay(GatewayOrder.objects.get().gateway_order_id, outcome="authorized")
-    reconcile.ask_now([job.order_id], now=now)
+    polling.poll_now([job.order_id], now=now)
 
     run_remote(CheckPayments(), gateway, now=now)
 
@@ -74,23 +74,23 @@ def test_where_razorpay_captures_we_wait_for_it_first(gateway, standin, now):
     assert reload(job).state == State.PAID
 
 
-def test_a_payment_that_razorpay_captured_meanwhile_is_not_asked_about_again(gateway, standin, now):
+def test_a_payment_that_razorpay_captured_is_not_captured_again(gateway, standin, now):
     standin.settings(auto_capture=False)
     job = make_payable(make_checkout(now=now), gateway, now=now)
     paid = standin.pay(GatewayOrder.objects.get().gateway_order_id, outcome="authorized")
-    reconcile.ask_now([job.order_id], now=now)
+    polling.poll_now([job.order_id], now=now)
     run_remote(CheckPayments(), gateway, now=now)
     assert Payment.objects.get().capture_at == now + CAPTURE_GRACE
 
     standin.move_payment(paid["id"], "capture")
-    reconcile.ask_now([job.order_id], now=now + timedelta(seconds=1))
+    polling.poll_now([job.order_id], now=now + timedelta(seconds=1))
     run_remote(CheckPayments(), gateway, now=now + timedelta(seconds=1))
 
     assert reload(job).state == State.PAID
     assert Payment.objects.get().capture_at is None
 
 
-def test_what_razorpay_will_not_capture_is_tried_ever_more_seldom(job, gateway, standin, now):
+def test_a_refused_capture_is_retried_with_backoff(job, gateway, standin, now):
     refusal = '{"error": {"code": "BAD_REQUEST_ERROR", "description": "not for this account"}}'
     standin.set_faults(
         {"kind": "answer", "route": "payments.capture", "status": 400, "body": refusal}
@@ -107,7 +107,7 @@ def test_what_razorpay_will_not_capture_is_tried_ever_more_seldom(job, gateway, 
 
 
 def test_authorised_money_is_polled_for_seconds_later(gateway, standin, now):
-    """Razorpay captures it a moment after; the webhook that says so may be lost."""
+    """Razorpay captures it a moment later, and the webhook may be lost."""
     standin.settings(auto_capture=False)
     job = make_payable(make_checkout(now=now), gateway, now=now)
     now += timedelta(seconds=61)
@@ -123,11 +123,11 @@ def test_authorised_money_is_polled_for_seconds_later(gateway, standin, now):
     assert reload(job).state == State.PAID
 
 
-def test_an_earlier_poll_is_not_put_off_by_authorised_money(gateway, standin, now):
+def test_an_earlier_poll_is_not_postponed_by_authorised_money(gateway, standin, now):
     make_payable(make_checkout(now=now), gateway, now=now)
     paid = standin.pay(GatewayOrder.objects.get().gateway_order_id, outcome="authorized")
     deliver(paid, now=now + timedelta(seconds=28))
 
     run(ReconcileWebhook(), now=now + timedelta(seconds=28))
 
-    assert GatewayOrder.objects.get().check_at == now + timedelta(seconds=30)
+    assert GatewayOrder.objects.get().poll_at == now + timedelta(seconds=30)

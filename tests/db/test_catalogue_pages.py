@@ -47,7 +47,7 @@ def read(client, path: str) -> str:
     return response.content.decode()
 
 
-def test_the_links_lead_past_every_product_once_and_back(client):
+def test_the_page_links_reach_every_product_once(client):
     make_products(2 * PAGE_SIZE + 5)
     there, back = [], []
     path: str | None = "/"
@@ -91,7 +91,7 @@ def test_a_single_page_has_no_links_to_others(client):
     ("asked", "shown"),
     [("0", 2), ("2", 2), ("99", 2), ("-1", 2), ("x", 1), ("", 1), ("9" * 400, 2), ("\x00", 1)],
 )
-def test_any_page_that_is_asked_for_is_answered(client, asked, shown):
+def test_any_page_number_gets_a_page(client, asked, shown):
     make_products(PAGE_SIZE + 1)
 
     response = client.get("/", {"page": asked})
@@ -114,7 +114,7 @@ def test_the_cost_does_not_grow_with_the_catalogue(client):
     assert len(products_on(page)) == PAGE_SIZE
 
 
-def test_a_search_looks_for_a_bounded_number_of_words(client):
+def test_a_search_uses_a_bounded_number_of_words(client):
     make_products(1)
 
     with CaptureQueriesContext(connection) as queries:
@@ -123,7 +123,7 @@ def test_a_search_looks_for_a_bounded_number_of_words(client):
     assert max(query["sql"].count("UPPER") for query in queries) <= 4 * 8
 
 
-def test_products_of_the_api_come_in_pages_that_no_caller_can_enlarge(client):
+def test_callers_cannot_enlarge_the_pages_of_products(client):
     make_products(PAGE_SIZE + 3)
 
     found = client.get("/api/products/?page_size=1000&limit=1000").json()

@@ -1,4 +1,4 @@
-"""`manage.py checkout`: all about one, and what may be done to it, from a shell."""
+"""`manage.py checkout`: everything about a checkout, and staff actions from a shell."""
 
 import pytest
 from django.contrib.auth.models import Group
@@ -8,8 +8,8 @@ from shop import roles
 from shop.accounts import User
 from shop.checkout.jobs import CheckoutJob
 from shop.checkout.states import State
-from shop.checkout.trail import AuditEntry
-from shop.checkout.webhooks import ReconcileWebhook
+from shop.checkout.steps.reconcile_webhook import ReconcileWebhook
+from shop.operations.audit_log import AuditEntry
 from shop.payments.ledger import GatewayOrder, Payment
 from tests.support.events import deliver
 from tests.support.shop import make_checkout, make_payable, reload, run
@@ -29,7 +29,7 @@ def operator():
     return person
 
 
-def test_it_tells_all_that_matters(payable, standin, now, capsys):
+def test_it_prints_everything_about_a_checkout(payable, standin, now, capsys):
     deliver(standin.pay(GatewayOrder.objects.get().gateway_order_id), now=now)
     run(ReconcileWebhook(), now=now)
     CheckoutJob.objects.update(last_error="ValueError: asha@secret.example")
@@ -55,12 +55,12 @@ def test_it_tells_all_that_matters(payable, standin, now, capsys):
 
 
 @pytest.mark.parametrize("name", ["PK-none", "zzzz", ""])
-def test_what_is_no_checkout_is_said_to_be_none(name, payable):
+def test_an_unknown_name_finds_no_checkout(name, payable):
     with pytest.raises(CommandError, match="no checkout"):
         call_command("checkout", name)
 
 
-def test_a_name_of_several_is_refused(payable, now):
+def test_a_name_of_several_checkouts_is_refused(payable, now):
     make_checkout(now=now)
     CheckoutJob.objects.update(owner=payable.owner)
     User.objects.filter(pk=payable.owner_id).update(email="asha@example.com", is_guest=False)
@@ -83,13 +83,13 @@ def test_it_cancels_with_a_name_and_a_reason(payable, operator, capsys):
 @pytest.mark.parametrize(
     ("words", "refusal"),
     [
-        (["--cancel", "--as", "asha@example.com"], "say why"),
-        (["--cancel", "--reason", "x"], "nobody of that address"),
-        (["--cancel", "--reason", "x", "--as", "viewer@example.com"], "nobody of that address"),
+        (["--cancel", "--as", "asha@example.com"], "give a reason"),
+        (["--cancel", "--reason", "x"], "no member of staff"),
+        (["--cancel", "--reason", "x", "--as", "viewer@example.com"], "no member of staff"),
         (["--retry", "--reason", "x", "--as", "asha@example.com"], "waits for the buyer"),
     ],
 )
-def test_it_refuses_in_words(words, refusal, payable, operator):
+def test_a_refused_action_says_why(words, refusal, payable, operator):
     viewer = User.objects.create(email="viewer@example.com", is_staff=True)
     viewer.groups.add(Group.objects.get(name=roles.VIEWER))
 
@@ -100,7 +100,7 @@ def test_it_refuses_in_words(words, refusal, payable, operator):
     assert not AuditEntry.objects.exists()
 
 
-def test_it_asks_razorpay(payable, operator):
-    call_command("checkout", str(payable.pk), "--ask", "--reason", "x", "--as", "asha@example.com")
+def test_it_polls_razorpay(payable, operator):
+    call_command("checkout", str(payable.pk), "--poll", "--reason", "x", "--as", "asha@example.com")
 
-    assert AuditEntry.objects.get().action == "ask"
+    assert AuditEntry.objects.get().action == "poll"

@@ -5,8 +5,9 @@ from django.db import IntegrityError, connection, transaction
 from django.test.utils import CaptureQueriesContext
 
 from shop import stock
-from shop.checkout import steps
 from shop.checkout.states import State
+from shop.checkout.steps.create_order import CREATE_ORDER
+from shop.checkout.steps.validate_cart import VALIDATE_CART
 from shop.orders import Order
 from tests.support.shop import make_checkout, make_variant, place_order, reload, run, stock_of
 
@@ -31,7 +32,7 @@ def test_units_are_held_with_the_order(now):
     assert stock_of(variant) == (5, 2)
 
 
-def test_units_go_to_whoever_fell_due_first(now):
+def test_units_go_to_the_job_that_became_due_first(now):
     variant = make_variant(on_hand=1)
     late = make_checkout(variant, now=now)
     early = make_checkout(variant, now=now - timedelta(seconds=5))
@@ -61,7 +62,7 @@ def test_one_that_fails_leaves_its_units_to_the_next_in_the_batch(now):
     for waiting in (job, next_one):
         type(job).objects.filter(pk=waiting.pk).update(state=State.VALIDATED)
 
-    run(steps.CREATE_ORDER, now=now)
+    run(CREATE_ORDER, now=now)
 
     assert reload(job).state == State.FAILED
     assert reload(next_one).state == State.ORDERED
@@ -70,11 +71,11 @@ def test_one_that_fails_leaves_its_units_to_the_next_in_the_batch(now):
 def test_a_crash_before_the_commit_leaves_nothing_and_the_job_due(now):
     variant = make_variant()
     job = make_checkout(variant, now=now)
-    run(steps.VALIDATE_CART, now=now)
+    run(VALIDATE_CART, now=now)
 
     def die_before_the_commit() -> None:
         with transaction.atomic():
-            run(steps.CREATE_ORDER, now=now)
+            run(CREATE_ORDER, now=now)
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
@@ -85,12 +86,12 @@ def test_a_crash_before_the_commit_leaves_nothing_and_the_job_due(now):
     assert stock_of(variant) == (10, 0)
 
 
-def test_a_job_whose_order_stands_already_finds_it_done(now):
+def test_a_job_that_has_its_order_already_advances(now):
     variant = make_variant()
     job = place_order(make_checkout(variant, now=now), now=now)
-    type(job).objects.filter(pk=job.pk).update(state=State.VALIDATED, due_at=now)
+    type(job).objects.filter(pk=job.pk).update(state=CREATE_ORDER.state, due_at=now)
 
-    run(steps.CREATE_ORDER, now=now)
+    run(CREATE_ORDER, now=now)
 
     assert reload(job).state == State.ORDERED
     assert Order.objects.count() == 1
@@ -104,11 +105,11 @@ def test_the_table_itself_refuses_to_hold_more_than_is_there(now):
         stock.hold({variant.pk: 2})
 
 
-@pytest.mark.parametrize("step", [steps.VALIDATE_CART, steps.CREATE_ORDER])
+@pytest.mark.parametrize("step", [VALIDATE_CART, CREATE_ORDER])
 def test_a_batch_of_many_costs_as_many_statements_as_one_of_two(step, now):
     def statements(batch: int) -> int:
         for job in [make_checkout(make_variant(), make_variant(), now=now) for _ in range(batch)]:
-            if step is steps.CREATE_ORDER:
+            if step is CREATE_ORDER:
                 type(job).objects.filter(pk=job.pk).update(state=State.VALIDATED)
         with CaptureQueriesContext(connection) as captured:
             run(step, now=now)

@@ -1,16 +1,15 @@
-"""Checkouts that nobody pays end, but not before Razorpay was asked."""
+"""Unpaid checkouts expire, but only after a final poll of Razorpay."""
 
 from datetime import timedelta
 
 import pytest
 
-from shop.checkout import steps
 from shop.checkout.purchase import MONEY_MAY_COME_FOR
-from shop.checkout.questions import CheckPayments
 from shop.checkout.states import State
-from shop.checkout.steps import LAST_QUESTION_GRACE
+from shop.checkout.steps.check_payments import CheckPayments
+from shop.checkout.steps.expire import EXPIRE, FINAL_POLL_GRACE
 from shop.payments.ledger import GatewayOrder
-from shop.payments.razorpay import RazorpayGateway
+from shop.payments.razorpay.client import RazorpayGateway
 from tests.support.shop import (
     make_checkout,
     make_payable,
@@ -34,28 +33,28 @@ def job(variant, gateway, now):
     return make_payable(make_checkout(variant, now=now), gateway, now=now)
 
 
-def test_it_asks_before_it_gives_up(job, now):
-    run(steps.EXPIRE, now=job.expires_at)
+def test_it_polls_before_it_expires(job, now):
+    run(EXPIRE, now=job.expires_at)
 
     assert reload(job).state == State.AWAITING_PAYMENT
-    assert GatewayOrder.objects.get().check_at == now + timedelta(seconds=30) or (
-        GatewayOrder.objects.get().check_at <= job.expires_at
+    assert GatewayOrder.objects.get().poll_at == now + timedelta(seconds=30) or (
+        GatewayOrder.objects.get().poll_at <= job.expires_at
     )
 
 
-def test_unpaid_after_the_last_question_it_expires(job, variant, gateway):
-    run(steps.EXPIRE, now=job.expires_at)
+def test_an_unpaid_checkout_expires_after_the_final_poll(job, variant, gateway):
+    run(EXPIRE, now=job.expires_at)
     run_remote(CheckPayments(), gateway, now=job.expires_at)
 
-    run(steps.EXPIRE, now=job.expires_at + timedelta(seconds=10))
+    run(EXPIRE, now=job.expires_at + timedelta(seconds=10))
 
     assert reload(job).state == State.EXPIRED
     assert stock_of(variant) == (10, 0)
 
 
-def test_money_found_by_the_last_question_pays(job, variant, gateway, standin):
+def test_money_found_by_the_final_poll_pays(job, variant, gateway, standin):
     standin.pay(GatewayOrder.objects.get().gateway_order_id)
-    run(steps.EXPIRE, now=job.expires_at)
+    run(EXPIRE, now=job.expires_at)
 
     run_remote(CheckPayments(), gateway, now=job.expires_at)
 
@@ -65,10 +64,10 @@ def test_money_found_by_the_last_question_pays(job, variant, gateway, standin):
 
 def test_units_are_kept_for_money_on_its_way(job, variant, gateway, standin):
     payment = standin.pay(GatewayOrder.objects.get().gateway_order_id, "authorized")
-    run(steps.EXPIRE, now=job.expires_at)
+    run(EXPIRE, now=job.expires_at)
     run_remote(CheckPayments(), gateway, now=job.expires_at)
 
-    run(steps.EXPIRE, now=job.expires_at + timedelta(seconds=10))
+    run(EXPIRE, now=job.expires_at + timedelta(seconds=10))
 
     assert reload(job).state == State.AWAITING_PAYMENT
     assert stock_of(variant) == (10, 1)
@@ -79,33 +78,33 @@ def test_units_are_kept_for_money_on_its_way(job, variant, gateway, standin):
 
 def test_units_are_kept_for_money_as_long_as_an_authorisation_lasts(job, variant, gateway, standin):
     standin.pay(GatewayOrder.objects.get().gateway_order_id, "authorized")
-    run(steps.EXPIRE, now=job.expires_at)
+    run(EXPIRE, now=job.expires_at)
     run_remote(CheckPayments(), gateway, now=job.expires_at)
 
-    run(steps.EXPIRE, now=job.expires_at + timedelta(days=1))
+    run(EXPIRE, now=job.expires_at + timedelta(days=1))
     assert reload(job).state == State.AWAITING_PAYMENT
     assert stock_of(variant) == (10, 1)
 
-    run(steps.EXPIRE, now=job.expires_at + MONEY_MAY_COME_FOR + timedelta(days=1))
+    run(EXPIRE, now=job.expires_at + MONEY_MAY_COME_FOR + timedelta(days=1))
     assert reload(job).state == State.EXPIRED
     assert stock_of(variant) == (10, 0)
 
 
-def test_a_dead_gateway_does_not_hold_units_for_ever(job, variant):
+def test_an_unavailable_gateway_does_not_hold_units_for_ever(job, variant):
     nobody = RazorpayGateway(
         key_id="k", key_secret="s", base_url="http://127.0.0.1:9", timeout_seconds=1, connections=1
     )
-    run(steps.EXPIRE, now=job.expires_at)
+    run(EXPIRE, now=job.expires_at)
     run_remote(CheckPayments(), nobody, now=job.expires_at)
     assert reload(job).state == State.AWAITING_PAYMENT
 
-    run(steps.EXPIRE, now=job.expires_at + LAST_QUESTION_GRACE)
+    run(EXPIRE, now=job.expires_at + FINAL_POLL_GRACE)
 
     assert reload(job).state == State.EXPIRED
     assert stock_of(variant) == (10, 0)
 
 
-def test_it_does_not_expire_early(job):
-    run(steps.EXPIRE, now=job.expires_at - timedelta(seconds=1))
+def test_a_checkout_does_not_expire_early(job):
+    run(EXPIRE, now=job.expires_at - timedelta(seconds=1))
 
     assert reload(job).version == job.version

@@ -1,4 +1,4 @@
-"""Alive, ready, whether somebody works, and whether we still hear of money by webhook."""
+"""Health checks, heartbeats, and the alarm for missing webhooks."""
 
 import socket
 import subprocess
@@ -12,20 +12,20 @@ from django.db.migrations.recorder import MigrationRecorder
 from django.test import Client
 from django.utils import timezone
 
-from shop import heartbeats, metrics_port
 from shop.accounts import User
-from shop.checkout.questions import CheckPayments
-from shop.checkout.webhooks import ReconcileWebhook
-from shop.payments import pressure, reconcile
+from shop.checkout.steps.check_payments import CheckPayments
+from shop.checkout.steps.reconcile_webhook import ReconcileWebhook
+from shop.payments import circuit_breaker, polling
 from shop.payments.gateway import OutcomeUnknown
-from shop.payments.hearing import hearing
 from shop.payments.ledger import GatewayOrder
-from tasks.app import QUEUES
+from shop.payments.webhook_health import webhook_health
+from shop.telemetry import exporter, heartbeats
 from tasks.canary import canary
+from tasks.registry import QUEUES
 from tests.support.events import deliver
 from tests.support.shop import make_checkout, make_payable, run, run_remote
 from workers import health
-from workers.sweeper import listen
+from workers.sweeper import check_webhooks
 
 pytestmark = pytest.mark.django_db
 
@@ -35,12 +35,12 @@ TOKEN = "a-token-for-metrics"
 
 @pytest.fixture
 def client(settings) -> Client:
-    """Of somebody who may know what is the matter."""
+    """A client with METRICS_TOKEN, which may see the checks."""
     settings.METRICS_TOKEN = TOKEN
     return Client(headers={"Authorization": f"Bearer {TOKEN}"})
 
 
-def test_a_stranger_is_not_told_what_is_the_matter(client, redis, settings):
+def test_a_stranger_does_not_see_the_checks(client, redis, settings):
     for given in ({}, {"Authorization": "Bearer guessed"}):
         answer = Client(headers=given).get("/health/ready")
         assert (answer.status_code, answer.json()) == (200, {"status": "degraded"})
@@ -51,19 +51,19 @@ def test_a_stranger_is_not_told_what_is_the_matter(client, redis, settings):
     assert "checks" in Client().get("/health/ready").json()
 
 
-@pytest.mark.parametrize(("is_staff", "told"), [(True, {"status", "checks"}), (False, {"status"})])
-def test_staff_are_told_what_is_the_matter(client, redis, is_staff, told):
+@pytest.mark.parametrize(("is_staff", "shown"), [(True, {"status", "checks"}), (False, {"status"})])
+def test_staff_see_the_checks(client, redis, is_staff, shown):
     person = User.objects.create(email="a@example.com", is_staff=is_staff)
     browser = Client()
     browser.force_login(person)
 
-    assert set(browser.get("/health/ready").json()) == told
+    assert set(browser.get("/health/ready").json()) == shown
 
 
 def pay_one(gateway, standin, *, now):
     job = make_payable(make_checkout(now=now), gateway, now=now)
     payment = standin.pay(GatewayOrder.objects.get(order=job.order).gateway_order_id)
-    reconcile.ask_now([job.order_id], now=now)
+    polling.poll_now([job.order_id], now=now)
     return payment
 
 
@@ -75,14 +75,14 @@ def test_a_live_process_says_so(client):
     assert client.get("/health/live").json() == {"status": "ok"}
 
 
-def everybody_works(*, at):
+def beat_all(*, at):
     heartbeats.beat(heartbeats.SWEEPER, now=at)
     for queue in QUEUES:
         heartbeats.beat(heartbeats.CANARY + queue, now=at)
 
 
 def test_ready_means_that_buyers_can_be_served(client, redis):
-    everybody_works(at=timezone.now())
+    beat_all(at=timezone.now())
 
     answer = client.get("/health/ready")
 
@@ -90,8 +90,8 @@ def test_ready_means_that_buyers_can_be_served(client, redis):
     assert answer.json()["status"] == "ok"
 
 
-def test_before_the_database_is_migrated_it_is_not_ready(client, redis):
-    everybody_works(at=timezone.now())
+def test_an_unmigrated_database_is_not_ready(client, redis):
+    beat_all(at=timezone.now())
     last = MigrationRecorder.Migration.objects.filter(app="shop").latest("name")
     last.delete()
 
@@ -102,7 +102,7 @@ def test_before_the_database_is_migrated_it_is_not_ready(client, redis):
 
 
 def test_without_redis_it_is_degraded_and_still_ready(client, redis, settings):
-    from shop import redis_client
+    from shop.db import redis_client
 
     redis_client.avoid(ConnectionError("gone"))
     try:
@@ -114,9 +114,9 @@ def test_without_redis_it_is_degraded_and_still_ready(client, redis, settings):
 
 
 @pytest.mark.parametrize("name", [heartbeats.SWEEPER, heartbeats.CANARY + "gateway"])
-def test_who_has_fallen_silent_makes_it_degraded_and_still_ready(client, redis, name):
+def test_a_late_heartbeat_makes_it_degraded_and_still_ready(client, redis, name):
     now = timezone.now()
-    everybody_works(at=now)
+    beat_all(at=now)
     heartbeats.Heartbeat.objects.filter(name=name).update(at=now - timedelta(minutes=4))
 
     answer = client.get("/health/ready")
@@ -125,76 +125,78 @@ def test_who_has_fallen_silent_makes_it_degraded_and_still_ready(client, redis, 
     assert answer.json()["checks"][name].startswith("silent for ")
 
 
-def test_who_was_never_heard_of_makes_it_degraded(client, redis):
+def test_a_missing_heartbeat_makes_it_degraded(client, redis):
     checks = client.get("/health/ready").json()["checks"]
 
-    assert checks["sweeper"] == checks["canary.webhooks"] == "never heard of"
+    assert checks["sweeper"] == checks["canary.webhooks"] == "no heartbeat yet"
 
 
-def test_a_canary_that_came_through_says_so(now):
+def test_a_canary_records_a_heartbeat_of_its_queue(now):
     assert canary(queue="gateway", added_by_a_later_version=1) == "came through gateway"
 
     [name] = heartbeats.Heartbeat.objects.values_list("name", flat=True)
     assert name == "canary.gateway"
 
 
-def test_an_older_sign_of_life_does_not_replace_a_newer_one(now):
+def test_an_older_heartbeat_does_not_replace_a_newer_one(now):
     for at in (now, now + timedelta(seconds=9), now - timedelta(seconds=9)):
         heartbeats.beat(heartbeats.SWEEPER, now=at)
 
     assert heartbeats.Heartbeat.objects.get().at == now + timedelta(seconds=9)
 
 
-def test_a_gateway_left_alone_shows(client, redis):
-    pressure.learn([(str(n), OutcomeUnknown("no answer")) for n in range(9)], now=timezone.now())
+def test_an_open_circuit_breaker_shows(client, redis):
+    circuit_breaker.record_results(
+        [(str(n), OutcomeUnknown("no answer")) for n in range(9)], now=timezone.now()
+    )
 
-    assert "resting" in client.get("/health/ready").json()["checks"]["gateway"]
+    assert "open until" in client.get("/health/ready").json()["checks"]["gateway"]
 
 
-def test_money_found_by_asking_alone_raises_the_alarm(gateway, standin, now):
+def test_captures_found_only_by_polling_raise_the_alarm(gateway, standin, now):
     pay_three(gateway, standin, now=now)
 
     run_remote(CheckPayments(), gateway, now=now)
 
-    assert hearing(now=now).captured_by_fetch == 3
-    assert listen(now=now)
+    assert webhook_health(now=now).captured_by_fetch == 3
+    assert check_webhooks(now=now)
 
 
-def test_one_webhook_is_a_sign_of_life(gateway, standin, now):
+def test_one_webhook_ends_the_alarm(gateway, standin, now):
     payment = pay_three(gateway, standin, now=now)
     deliver(payment, now=now)
     run(ReconcileWebhook(), now=now)
     run_remote(CheckPayments(), gateway, now=now)
 
-    assert hearing(now=now).captured_by_webhook == 1
-    assert not listen(now=now)
+    assert webhook_health(now=now).captured_by_webhook == 1
+    assert not check_webhooks(now=now)
 
 
-def test_the_alarm_lasts_until_a_webhook_comes(gateway, standin, now):
+def test_the_alarm_lasts_until_a_webhook_arrives(gateway, standin, now):
     payment = pay_three(gateway, standin, now=now)
     run_remote(CheckPayments(), gateway, now=now)
-    assert listen(now=now + timedelta(hours=1))
+    assert check_webhooks(now=now + timedelta(hours=1))
 
     deliver(payment, now=now + timedelta(hours=1))
 
-    assert not listen(now=now + timedelta(hours=1))
-    assert not listen(now=now + timedelta(hours=2))
+    assert not check_webhooks(now=now + timedelta(hours=1))
+    assert not check_webhooks(now=now + timedelta(hours=2))
 
 
-def test_a_shop_with_few_payments_hears_of_it_too(gateway, standin, now):
+def test_a_shop_with_few_payments_gets_the_alarm_too(gateway, standin, now):
     for hours in range(3):
-        assert not listen(now=now + timedelta(hours=hours))
+        assert not check_webhooks(now=now + timedelta(hours=hours))
         pay_one(gateway, standin, now=now + timedelta(hours=hours))
         run_remote(CheckPayments(), gateway, now=now + timedelta(hours=hours))
 
-    assert listen(now=now + timedelta(hours=2))
+    assert check_webhooks(now=now + timedelta(hours=2))
 
 
-def test_a_day_later_it_is_only_quiet(gateway, standin, now):
+def test_the_alarm_ends_after_a_day_without_payments(gateway, standin, now):
     pay_three(gateway, standin, now=now)
     run_remote(CheckPayments(), gateway, now=now)
 
-    assert not listen(now=now + timedelta(days=1))
+    assert not check_webhooks(now=now + timedelta(days=1))
 
 
 # --- for containers ---
@@ -205,7 +207,7 @@ def metrics_environ(settings) -> Iterator[dict[str, str]]:
     """The environment of a probe; METRICS_PORT answers."""
     with socket.create_server(("127.0.0.1", 0)) as found:
         settings.METRICS_PORT = found.getsockname()[1]
-    server = metrics_port.serve()
+    server = exporter.serve()
     assert server
     yield {"METRICS_PORT": str(settings.METRICS_PORT)}
     server.shutdown()
@@ -214,10 +216,10 @@ def metrics_environ(settings) -> Iterator[dict[str, str]]:
 
 @pytest.mark.django_db(transaction=True)
 @pytest.mark.parametrize("name", list(health.HEARTBEATS))
-def test_a_container_is_well_while_its_signs_of_life_are_fresh(name, metrics_environ):
+def test_a_container_is_healthy_while_its_heartbeats_are_fresh(name, metrics_environ):
     assert not health.answers(name, metrics_environ)
 
-    everybody_works(at=timezone.now())
+    beat_all(at=timezone.now())
     assert health.answers(name, metrics_environ)
 
     first = heartbeats.OF_PROCESS[name][0]
@@ -234,7 +236,7 @@ def test_the_metrics_port_shows_counts_too(metrics_environ):
     assert requests.get(f"{url}/health/nobody", timeout=30).status_code == 503
 
 
-def test_containers_ask_for_the_signs_of_life_that_are_given():
+def test_containers_check_exactly_the_heartbeats_that_exist():
     asked = {beat for beats in heartbeats.OF_PROCESS.values() for beat in beats}
 
     assert set(heartbeats.OF_PROCESS) == set(health.HEARTBEATS)

@@ -1,4 +1,4 @@
-"""Nobody empties the shop without paying, and nobody keeps units by posting again and again."""
+"""Limits on unpaid units: for each address, for guests, and in time."""
 
 from __future__ import annotations
 
@@ -11,14 +11,16 @@ from django.db import connection
 from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
-from shop import merging
 from shop.accounts import User
 from shop.catalogue import Variant
-from shop.checkout import accept, steps
+from shop.checkout import guests, start
 from shop.checkout.jobs import CheckoutJob
-from shop.checkout.payable import GIVE_UP
 from shop.checkout.states import State
-from shop.checkout.webhooks import ReconcileWebhook
+from shop.checkout.steps.create_order import CREATE_ORDER
+from shop.checkout.steps.create_razorpay_order import GIVE_UP
+from shop.checkout.steps.expire import EXPIRE, FINAL_POLL_GRACE
+from shop.checkout.steps.reconcile_webhook import ReconcileWebhook
+from shop.checkout.steps.validate_cart import VALIDATE_CART
 from shop.payments.ledger import GatewayOrder
 from shop.stock import StockLevel
 from tests.support.api import Caller, job_of, refused
@@ -62,11 +64,11 @@ def posted(
     buyer: User | None = None,
     now: datetime,
 ) -> CheckoutJob:
-    """A new guest at an address posts so many units of these variants."""
+    """A new guest at an address posts a cart of these variants."""
     buyer = buyer or make_buyer(now=now)
     fill_cart(buyer, variant, *more, quantity=units, now=now)
-    accepted = accept.accept(
-        owner_id=buyer.pk, terms=TERMS, seen=accept.Seen(), key="", now=now, address_key=at
+    accepted = start.start(
+        owner_id=buyer.pk, terms=TERMS, seen=start.ClientView(), key="", now=now, address_key=at
     )
     return CheckoutJob.objects.get(pk=accepted.job_id)
 
@@ -79,8 +81,8 @@ def ended_as(job: CheckoutJob, *, now: datetime) -> tuple[str, str]:
 def post_again(buyer: User, *, line1: str, now: datetime) -> CheckoutJob:
     """The buyer corrects the address: the open checkout is superseded."""
     terms = replace(TERMS, shipping_address={**TERMS.shipping_address, "line1": line1})
-    accepted = accept.accept(
-        owner_id=buyer.pk, terms=terms, seen=accept.Seen(), key="", now=now, address_key=HERE
+    accepted = start.start(
+        owner_id=buyer.pk, terms=terms, seen=start.ClientView(), key="", now=now, address_key=HERE
     )
     return CheckoutJob.objects.get(pk=accepted.job_id)
 
@@ -94,7 +96,7 @@ def test_two_guests_at_one_address_leave_units_for_others(unhurried, redis):
         guests[level.on_hand > 100].add(level.variant, quantity=min(level.on_hand, 100))
     for guest in guests:
         guest.post_checkout()
-    for step in (steps.VALIDATE_CART, steps.CREATE_ORDER):
+    for step in (VALIDATE_CART, CREATE_ORDER):
         run(step, now=timezone.now())
 
     assert sum(level.held for level in StockLevel.objects.all()) <= 300
@@ -119,12 +121,12 @@ def test_the_callers_address_is_kept_as_a_hash_until_the_checkout_ends(redis):
     beside = guest_at(ATTACKER).check_out()
     elsewhere = guest_at(NEIGHBOUR).check_out()
 
-    keys = [job_of(it).address_key for it in (checkout, beside, elsewhere)]
+    keys = [job_of(posted).address_key for posted in (checkout, beside, elsewhere)]
     assert keys[0] == keys[1] != keys[2]
     assert ATTACKER not in str(CheckoutJob.objects.filter(pk=checkout["id"]).values().get())
 
     job = job_of(checkout)
-    accept.cancel(owner_id=job.owner_id, job_id=job.pk, now=job.created_at)
+    start.cancel(owner_id=job.owner_id, job_id=job.pk, now=job.created_at)
     assert job_of(checkout).address_key is None
 
 
@@ -166,8 +168,8 @@ def test_an_address_holds_its_share_of_a_variant_in_one_batch(now):
     variant = make_variant(on_hand=40)
     jobs = [posted(variant, units=6, buyer=account(now=now), now=now) for _ in range(5)]
 
-    run(steps.VALIDATE_CART, now=now)
-    run(steps.CREATE_ORDER, now=now)
+    run(VALIDATE_CART, now=now)
+    run(CREATE_ORDER, now=now)
 
     assert sorted(reload(job).error_code for job in jobs) == ["", "", "", *["too_many_held"] * 2]
     assert stock_of(variant) == (40, 18)
@@ -180,10 +182,10 @@ def test_checkouts_of_one_account_in_one_batch_count_together(settings, now):
     for _ in range(4):  # as a guest each time, who signs in
         guest = make_buyer(now=now)
         jobs.append(posted(make_variant(), units=3, buyer=guest, now=now))
-        merging.merge_guest(guest_id=guest.pk, into_id=buyer.pk, now=now)
+        guests.merge_guest(guest_id=guest.pk, into_id=buyer.pk, now=now)
 
-    run(steps.VALIDATE_CART, now=now)
-    run(steps.CREATE_ORDER, now=now)
+    run(VALIDATE_CART, now=now)
+    run(CREATE_ORDER, now=now)
 
     assert sorted(reload(job).error_code for job in jobs) == ["", "", *["too_many_held"] * 2]
 
@@ -215,8 +217,8 @@ def test_guests_in_one_batch_hold_no_more_than_their_share(now):
     variant = make_variant(on_hand=50)
     jobs = [posted(variant, units=7, at=number, now=now) for number in range(7)]
 
-    run(steps.VALIDATE_CART, now=now)
-    run(steps.CREATE_ORDER, now=now)
+    run(VALIDATE_CART, now=now)
+    run(CREATE_ORDER, now=now)
 
     assert stock_of(variant) == (50, 35)
     assert [reload(job).error_code for job in jobs].count("guests_hold_too_many") == 2
@@ -231,7 +233,7 @@ def test_a_guest_can_buy_all_of_a_small_stock(on_hand, now):
 
 def test_a_guest_can_buy_the_last_unit_of_a_sale(now):
     variant = make_variant(on_hand=100)
-    StockLevel.objects.filter(pk=variant.pk).update(on_hand=1)  # the others were paid
+    StockLevel.objects.filter(pk=variant.pk).update(on_hand=1)  # the other units were sold
 
     assert ended_as(posted(variant, now=now), now=now) == (State.ORDERED, "")
 
@@ -240,23 +242,23 @@ def test_an_office_of_fifty_behind_one_address_is_served(now):
     shelf = [make_variant(on_hand=60) for _ in range(10)]
     jobs = [posted(shelf[n % 10], shelf[(n + 1) % 10], units=2, now=now) for n in range(50)]
 
-    run(steps.VALIDATE_CART, now=now)
-    run(steps.CREATE_ORDER, now=now)
+    run(VALIDATE_CART, now=now)
+    run(CREATE_ORDER, now=now)
 
     assert {reload(job).state for job in jobs} == {State.ORDERED}
 
 
 def cancel(job: CheckoutJob, now: datetime) -> None:
-    accept.cancel(owner_id=job.owner_id, job_id=job.pk, now=now)
+    start.cancel(owner_id=job.owner_id, job_id=job.pk, now=now)
 
 
 def expire(job: CheckoutJob, now: datetime) -> None:
     assert job.expires_at is not None
-    run(steps.EXPIRE, now=job.expires_at + steps.LAST_QUESTION_GRACE)
+    run(EXPIRE, now=job.expires_at + FINAL_POLL_GRACE)
 
 
 @pytest.mark.parametrize("end", [cancel, expire], ids=["cancelled", "expired"])
-def test_what_ends_counts_no_more(end, gateway, now):
+def test_units_of_an_ended_checkout_count_no_more(end, gateway, now):
     variant = make_variant(on_hand=40)
     first = make_payable(posted(variant, units=20, now=now), gateway, now=now)
     assert ended_as(posted(variant, now=now), now=now) == (State.FAILED, "too_many_held")
@@ -267,7 +269,7 @@ def test_what_ends_counts_no_more(end, gateway, now):
     assert ended_as(posted(variant, units=20, now=later), now=later) == (State.ORDERED, "")
 
 
-def test_units_that_are_taken_over_count_for_the_address_meanwhile(now):
+def test_units_that_wait_to_be_taken_over_count_for_the_address(now):
     variant, buyer = make_variant(on_hand=40), make_buyer(now=now)
     place_order(posted(variant, units=20, buyer=buyer, now=now), now=now)
     again = post_again(buyer, line1="13 MG Road", now=now)
@@ -279,7 +281,7 @@ def test_units_that_are_taken_over_count_for_the_address_meanwhile(now):
     assert stock_of(variant) == (40, 20)
 
 
-def test_units_that_guests_take_over_count_for_guests_meanwhile(now):
+def test_units_that_wait_to_be_taken_over_by_guests_count_for_guests(now):
     variant, buyer = make_variant(on_hand=20), make_buyer(now=now)
     place_order(posted(variant, units=10, at=HERE, buyer=buyer, now=now), now=now)
     again = post_again(buyer, line1="13 MG Road", now=now)
@@ -291,7 +293,7 @@ def test_units_that_guests_take_over_count_for_guests_meanwhile(now):
     assert ended_as(again, now=now + MINUTE) == (State.ORDERED, "")
 
 
-def test_what_is_paid_counts_no_more(gateway, standin, now):
+def test_paid_units_count_no_more(gateway, standin, now):
     variant = make_variant(on_hand=40)
     make_payable(posted(variant, units=20, now=now), gateway, now=now)
 
@@ -331,7 +333,7 @@ def test_posting_again_and_again_does_not_keep_units(buyer, variant, gateway, no
     assert stock_of(variant) == (5, 0)
 
 
-def test_posts_that_no_worker_has_looked_at_do_not_keep_units(buyer, variant, gateway, now):
+def test_posts_that_no_worker_has_processed_do_not_keep_units(buyer, variant, gateway, now):
     make_payable(posted(variant, buyer=buyer, now=now), gateway, now=now)
     for minutes in range(1, 28):
         post_again(buyer, line1=f"{minutes} MG Road", now=now + minutes * MINUTE)
@@ -370,7 +372,7 @@ def test_an_address_corrected_at_the_last_minute_leaves_time_to_pay(buyer, varia
     assert job.hold_until == now + 2 * HOLD
 
 
-def test_whoever_can_pay_can_do_so_for_three_minutes(buyer, variant, gateway, now):
+def test_a_payable_checkout_can_be_paid_for_three_minutes(buyer, variant, gateway, now):
     make_payable(posted(variant, buyer=buyer, now=now), gateway, now=now)
     at = now + 27 * MINUTE
 
@@ -379,7 +381,7 @@ def test_whoever_can_pay_can_do_so_for_three_minutes(buyer, variant, gateway, no
     assert job.expires_at - at == 3 * MINUTE
 
 
-def test_after_a_break_the_buyer_may_hold_anew(buyer, variant, gateway, now):
+def test_after_a_break_the_buyer_may_hold_again(buyer, variant, gateway, now):
     job = make_payable(posted(variant, buyer=buyer, now=now), gateway, now=now)
     ended_at = now + 28 * MINUTE
     cancel(job, ended_at)
@@ -390,7 +392,7 @@ def test_after_a_break_the_buyer_may_hold_anew(buyer, variant, gateway, now):
     assert (job.state, job.expires_at) == (State.AWAITING_PAYMENT, again_at + HOLD)
 
 
-def test_other_goods_are_held_anew(buyer, variant, gateway, now):
+def test_other_goods_have_a_new_hold(buyer, variant, gateway, now):
     job = make_payable(posted(variant, buyer=buyer, now=now), gateway, now=now)
     later = now + 28 * MINUTE
     cancel(job, later)
@@ -401,7 +403,7 @@ def test_other_goods_are_held_anew(buyer, variant, gateway, now):
     assert other.hold_until == later + 2 * HOLD
 
 
-def test_a_gateway_that_is_away_does_not_stretch_an_inherited_hold(buyer, variant, now):
+def test_an_unavailable_gateway_does_not_extend_an_inherited_hold(buyer, variant, now):
     place_order(posted(variant, buyer=buyer, now=now), now=now)
     at = now + 20 * MINUTE
     job = place_order(post_again(buyer, line1="13", now=at), now=at)
@@ -424,9 +426,9 @@ def test_limits_cost_as_many_statements_for_many_as_for_two(now):
         for place in range(number):
             posted(variant, units=4, at=place % 3, now=now)
             posted(variant, at=None, buyer=account(now=now), now=now)
-        run(steps.VALIDATE_CART, now=now)
+        run(VALIDATE_CART, now=now)
         with CaptureQueriesContext(connection) as captured:
-            run(steps.CREATE_ORDER, now=now)
+            run(CREATE_ORDER, now=now)
         return len(captured)
 
     assert statements(20) == statements(11)

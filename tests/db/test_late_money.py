@@ -1,210 +1,183 @@
-"""Late money beside other checkouts of the buyer: what is captured, who may go on, who is told."""
+"""Captured money of ended checkouts, beside other checkouts of the buyer."""
 
 from datetime import timedelta
 
 import pytest
 
-from shop import audit, carts, stock
-from shop.checkout import accept, mending, snapshots, status
-from shop.checkout.accept import Terms
-from shop.checkout.captures import CapturePayments
+from shop import carts, stock
+from shop.checkout import snapshots, status
+from shop.checkout.guests import merge_guest
 from shop.checkout.jobs import CheckoutJob
 from shop.checkout.states import State
-from shop.checkout.trail import Instruction, Refused
-from shop.checkout.webhooks import ReconcileWebhook
-from shop.merging import merge_guest
-from shop.payments.cases import Case
-from shop.payments.ledger import GatewayOrder, Payment
+from shop.operations import actions, books
+from shop.payments.refunds import Refund
 from tests.support.events import deliver
+from tests.support.purchases import (
+    OTHER_TERMS,
+    action_request,
+    again,
+    assert_books_agree,
+    cancel,
+    order_id,
+    pay,
+    report,
+    settle,
+    states,
+)
 from tests.support.shop import (
-    ADDRESS,
     fill_cart,
     make_buyer,
+    make_checkout,
     make_payable,
     make_variant,
     post_checkout,
     reload,
-    run,
-    run_remote,
     stock_of,
 )
 
 pytestmark = pytest.mark.django_db
 
-WEBHOOK = ReconcileWebhook()
-OTHER_TERMS = Terms("razorpay", "INR", ADDRESS | {"line1": "13 MG Road"}, ADDRESS)
+
+def test_late_money_goes_back_when_the_buyer_has_bought_the_same_since(
+    buyer, first, mug, gateway, standin, now
+):
+    cancel(first, now=now)
+    second = again(buyer, gateway, now=now + timedelta(seconds=1))
+    pay(second, standin, now=now + timedelta(seconds=2))
+
+    pay(first, standin, now=now + timedelta(seconds=3))
+
+    assert states() == [State.REFUNDING, State.PAID]
+    assert Refund.objects.get().payment.gateway_order.order_id == first.order_id
+    assert stock_of(mug) == (2, 0)
+    assert_books_agree()
 
 
-@pytest.fixture
-def mug():
-    return make_variant(on_hand=3)
+def test_late_money_goes_back_though_the_clock_of_another_worker_is_slow(
+    buyer, first, mug, gateway, standin, now
+):
+    cancel(first, now=now)
+    second = again(buyer, gateway, now=now + timedelta(seconds=1))
+    pay(second, standin, now=now - timedelta(seconds=14))
+
+    pay(first, standin, now=now + timedelta(seconds=3))
+
+    assert states() == [State.REFUNDING, State.PAID]
+    assert stock_of(mug) == (2, 0)
 
 
-@pytest.fixture
-def buyer(mug, now):
-    """With one mug in the cart."""
-    buyer = make_buyer(now=now)
-    fill_cart(buyer, mug, now=now)
-    return buyer
+def test_late_money_cancels_the_open_checkout_of_the_same_cart_and_is_served(
+    buyer, first, mug, gateway, standin, now
+):
+    cancel(first, now=now)
+    second = again(buyer, gateway, now=now + timedelta(seconds=1))
+
+    pay(first, standin, now=now + timedelta(seconds=2))
+
+    assert states() == [State.PAID, State.CANCELLED]
+    assert stock_of(mug) == (2, 0)
+    shown = status.resource(snapshots.read(second.pk, owner_id=buyer.pk), key_id="k", now=now)
+    assert "earlier payment" in shown["message"]
+    assert_books_agree()
 
 
-@pytest.fixture
-def first(buyer, gateway, now):
-    """The buyer's checkout, payable."""
-    return make_payable(post_checkout(buyer, now=now), gateway, now=now)
+@pytest.mark.parametrize("second_status", ["captured", "authorized"])
+def test_of_two_checkouts_with_money_exactly_one_is_served(
+    second_status, buyer, first, mug, gateway, standin, now
+):
+    cancel(first, now=now)
+    second = again(buyer, gateway, now=now + timedelta(seconds=1))
+    payment = standin.pay(order_id(second))
+    is_captured = second_status == "captured"
+    deliver(payment, now=now, status=second_status, captured=is_captured)
+
+    pay(first, standin, now=now + timedelta(seconds=2))
+
+    assert reload(first).state == State.REFUNDING
+    deliver(payment, now=now + timedelta(seconds=3))
+    settle(now=now + timedelta(seconds=3))
+    assert states() == [State.REFUNDING, State.PAID]
+    assert Refund.objects.count() == 1
+    assert stock_of(mug) == (2, 0)
+    assert_books_agree()
 
 
-@pytest.fixture
-def by_hand(settings, standin, gateway) -> None:
-    """We capture what is authorised."""
-    settings.RAZORPAY_CAPTURE = "manual"
-    standin.settings(auto_capture=False)
-    gateway._capture = "manual"
+def test_late_money_of_two_ended_checkouts_at_once_buys_once(
+    buyer, first, mug, gateway, standin, now
+):
+    cancel(first, now=now)
+    second = again(buyer, gateway, now=now + timedelta(seconds=1))
+    cancel(second, now=now + timedelta(seconds=2))
+    for job in (first, second):
+        report(job, standin, now=now + timedelta(seconds=3))
+
+    settle(now=now + timedelta(seconds=3))
+
+    assert sorted(states()) == [State.PAID, State.REFUNDING]
+    assert stock_of(mug) == (2, 0)
+    assert_books_agree()
 
 
-def pay(job, standin, *, now, outcome="captured", **changes) -> None:
-    """A webhook comes of a payment that ended so, with `changes` to what it says."""
-    row = GatewayOrder.objects.get(order=job.order, is_alias=False)
-    payment = standin.pay(row.gateway_order_id, outcome=outcome)
-    said = {"status": outcome, "captured": outcome == "captured"}
-    deliver(payment, now=now, **said | changes)
+def test_late_money_that_cannot_be_served_keeps_the_open_checkout(
+    buyer, mug, gateway, standin, now
+):
+    carts.add(buyer.pk, variant_id=mug.pk, quantity=2, now=now)
+    first = again(buyer, gateway, now=now)  # three mugs, all that there are
+    cancel(first, now=now)
+    make_payable(make_checkout(mug, quantity=1, now=now), gateway, now=now)
+    item = carts.read(buyer.pk, now=now).lines[0]
+    carts.set_quantity(buyer.pk, item.id, quantity=2, now=now)
+    second = again(buyer, gateway, now=now + timedelta(seconds=1))
+
+    pay(first, standin, now=now + timedelta(seconds=2))
+
+    assert reload(first).state == State.REFUNDING
+    assert reload(second).state == State.AWAITING_PAYMENT
+    assert stock_of(mug) == (3, 3)
+    assert_books_agree()
 
 
-def settle(*, now) -> None:
-    run(WEBHOOK, now=now)
-
-
-def cancel(job, *, now) -> None:
-    accept.cancel(owner_id=job.owner_id, job_id=job.pk, now=now)
-
-
-def buy_a_plate_instead(buyer, gateway, *, now) -> CheckoutJob:
-    """The same cart, with nothing in it that the first checkout asks for."""
+def test_late_money_for_other_goods_is_served_beside_the_open_checkout(
+    buyer, first, mug, gateway, standin, now
+):
+    cancel(first, now=now)
     carts.clear(buyer.pk, now=now)
-    fill_cart(buyer, make_variant(), now=now)
-    return make_payable(post_checkout(buyer, now=now), gateway, now=now)
+    plate = make_variant()
+    fill_cart(buyer, plate, now=now)
+    second = again(buyer, gateway, now=now + timedelta(seconds=1))
 
+    pay(first, standin, now=now + timedelta(seconds=2))
+    pay(second, standin, now=now + timedelta(seconds=3))
 
-def instruction(buyer, *, now) -> Instruction:
-    return Instruction(by_id=buyer.pk, reason="as the buyer asked", now=now)
-
-
-def states() -> list[str]:
-    return list(CheckoutJob.objects.order_by("created_at").values_list("state", flat=True))
-
-
-def assert_books_agree() -> None:
-    assert not list(audit.books())
-
-
-# --- one cart has one open checkout --------------------------------------------------------------
-
-
-@pytest.mark.usefixtures("by_hand")
-def test_a_late_authorisation_waits_while_its_cart_has_another_open_checkout(
-    buyer, first, mug, gateway, standin, now
-):
-    cancel(first, now=now)
-    later = now + timedelta(seconds=1)
-    plate = buy_a_plate_instead(buyer, gateway, now=later)
-
-    pay(first, standin, outcome="authorized", now=later)
-    settle(now=later)
-    run_remote(CapturePayments(), gateway, now=later)
-
-    assert states() == [State.CANCELLED, State.AWAITING_PAYMENT]
-    assert Payment.objects.get().status == "authorized"
-    assert not Case.objects.exists()
-    with pytest.raises(accept.PaymentInProgress):
-        post_checkout(buyer, terms=OTHER_TERMS, now=later)
-    pay(plate, standin, now=later)
-    settle(now=later)
-    run_remote(CapturePayments(), gateway, now=later + timedelta(minutes=1))  # looks, opens again
-    run_remote(CapturePayments(), gateway, now=later + timedelta(minutes=1))
     assert states() == [State.PAID, State.PAID]
-    assert stock_of(mug) == (2, 0)
+    assert not Refund.objects.exists()
     assert_books_agree()
 
 
-@pytest.mark.usefixtures("by_hand")
-def test_two_late_authorisations_for_one_cart_open_one_checkout_after_the_other(
-    buyer, first, gateway, standin, now
-):
-    cancel(first, now=now)
-    plate = buy_a_plate_instead(buyer, gateway, now=now + timedelta(seconds=1))
-    cancel(plate, now=now + timedelta(seconds=1))
-    for job in (first, plate):
-        pay(job, standin, outcome="authorized", now=now + timedelta(seconds=2))
-
-    settle(now=now + timedelta(seconds=2))
-
-    assert sorted(states()) == [State.AWAITING_PAYMENT, State.CANCELLED]
-    assert not Case.objects.exists()
-    for minutes in range(1, 4):
-        run_remote(CapturePayments(), gateway, now=now + timedelta(minutes=minutes))
-    assert states() == [State.PAID, State.PAID]
-    assert_books_agree()
-
-
-# --- what is not captured hinders nobody ---------------------------------------------------------
-
-
-@pytest.mark.usefixtures("by_hand")
-def test_a_buyer_can_start_again_beside_an_authorisation_that_is_left_to_lapse(
-    buyer, first, gateway, standin, settings, now
-):
-    settings.LATE_PAYMENT = "refund"
-    cancel(first, now=now)
-    pay(first, standin, outcome="authorized", now=now)
-    settle(now=now)
-
-    again = make_payable(post_checkout(buyer, now=now), gateway, now=now)
-    pay(again, standin, now=now)
-    settle(now=now)
-
-    assert states() == [State.CANCELLED, State.PAID]
-    assert_books_agree()
-
-
-# --- two checkouts of one buyer settled together -------------------------------------------------
-
-
-def test_a_payment_that_does_not_fit_is_reviewed_beside_one_that_pays(
-    buyer, first, mug, gateway, standin, now
-):
-    account = make_buyer(now=now)
-    fill_cart(account, mug, now=now)
-    second = make_payable(post_checkout(account, now=now), gateway, now=now)
-    merge_guest(guest_id=buyer.pk, into_id=account.pk, now=now)
+def test_buying_the_same_again_later_is_another_purchase(buyer, first, mug, gateway, standin, now):
     pay(first, standin, now=now)
-    pay(second, standin, amount=100, now=now)
+    later = now + timedelta(hours=1)
+    fill_cart(buyer, mug, now=later)
 
-    settle(now=now)
+    pay(again(buyer, gateway, now=later), standin, now=later)
 
-    assert reload(first).state == State.PAID
-    assert reload(second).state == State.IN_REVIEW
-    mending.give_back(second.pk, by=instruction(account, now=now))
-    assert reload(second).state == State.REFUNDING
-    assert_books_agree()
+    assert states() == [State.PAID, State.PAID]
+    assert stock_of(mug) == (1, 0)
 
 
-# --- units that another checkout takes over ------------------------------------------------------
-
-
-def test_accepted_money_of_a_superseded_checkout_sells_its_units(
+def test_the_audit_names_two_paid_orders_of_one_cart_revision(
     buyer, first, mug, gateway, standin, now
 ):
-    second = post_checkout(buyer, terms=OTHER_TERMS, now=now)
-    assert second.takes_over == [first.order_id]
-    pay(first, standin, amount=100, now=now)
-    settle(now=now)
+    pay(first, standin, now=now)
+    second = make_payable(make_checkout(mug, now=now), gateway, now=now)
+    pay(second, standin, now=now)
+    CheckoutJob.objects.filter(pk=second.pk).update(
+        cart_id=first.cart_id, cart_version=first.cart_version
+    )
 
-    mending.accept_money(first.pk, by=instruction(buyer, now=now))
+    (difference,) = books.differences()
 
-    assert reload(first).state == State.PAID
-    assert reload(second).state == State.CANCELLED
-    assert stock_of(mug) == (2, 0)
-    assert_books_agree()
+    assert "one cart revision" in str(difference)
 
 
 def test_money_that_goes_back_releases_no_units_that_another_checkout_takes_over(
@@ -215,7 +188,6 @@ def test_money_that_goes_back_releases_no_units_that_another_checkout_takes_over
     second = post_checkout(buyer, terms=OTHER_TERMS, now=now)
 
     pay(first, standin, now=now)
-    settle(now=now)
 
     assert reload(first).state == State.REFUNDING
     assert stock_of(mug) == (1, 1)
@@ -223,34 +195,50 @@ def test_money_that_goes_back_releases_no_units_that_another_checkout_takes_over
     assert_books_agree()
 
 
-# --- what a buyer may do and is told -------------------------------------------------------------
-
-
-@pytest.mark.usefixtures("by_hand")
-def test_the_buyer_is_told_that_the_money_came_late_also_if_it_was_authorised_first(
-    buyer, first, gateway, standin, now
+def test_a_payment_that_does_not_fit_is_reviewed_beside_one_that_pays(
+    buyer, first, mug, gateway, standin, now
 ):
-    cancel(first, now=now)
-    pay(first, standin, outcome="authorized", now=now)
+    account = make_buyer(now=now)
+    fill_cart(account, mug, now=now)
+    second = make_payable(post_checkout(account, now=now), gateway, now=now)
+    merge_guest(guest_id=buyer.pk, into_id=account.pk, now=now)
+    report(first, standin, now=now)
+    report(second, standin, amount=100, now=now)
+
     settle(now=now)
-    assert states() == [State.AWAITING_PAYMENT]
 
-    run_remote(CapturePayments(), gateway, now=now)
-
-    shown = status.resource(snapshots.read(first.pk, owner_id=buyer.pk), key_id="k", now=now)
-    assert shown["status"] == State.PAID
-    assert shown["paid_late"]
-    assert "after you cancelled" in shown["message"]
+    assert reload(first).state == State.PAID
+    assert reload(second).state == State.IN_REVIEW
+    actions.refund_all(second.pk, by=action_request(account, now=now))
+    assert reload(second).state == State.REFUNDING
+    assert_books_agree()
 
 
-def test_nobody_cancels_a_review_whose_money_went_back(buyer, first, standin, now):
-    pay(first, standin, amount=100, now=now)
-    settle(now=now)
-    Payment.objects.update(status="refunded", amount_refunded_paise=100)  # in the dashboard
+def test_two_open_checkouts_after_signing_in_are_one_purchase(
+    buyer, first, mug, gateway, standin, now
+):
+    account = make_buyer(now=now)
+    fill_cart(account, mug, now=now)
+    second = again(account, gateway, now=now + timedelta(seconds=1))
+    merge_guest(guest_id=buyer.pk, into_id=account.pk, now=now)
 
-    with pytest.raises(accept.CannotCancel):
-        cancel(first, now=now)
-    with pytest.raises(Refused, match="in_review"):
-        mending.cancel(first.pk, by=instruction(buyer, now=now))
+    for job in (first, second):
+        report(job, standin, now=now + timedelta(seconds=2))
+    settle(now=now + timedelta(seconds=2))
 
-    assert states() == [State.IN_REVIEW]
+    assert sorted(states()) == [State.PAID, State.REFUNDING]
+    assert stock_of(mug) == (2, 0)
+    assert_books_agree()
+
+
+def test_two_tabs_with_the_last_unit_buy_it_once(last, buyer, first, gateway, standin, now):
+    second = post_checkout(buyer, terms=OTHER_TERMS, now=now + timedelta(seconds=1))
+    second = make_payable(second, gateway, now=now + timedelta(seconds=2))
+    assert second.state == State.AWAITING_PAYMENT
+
+    pay(first, standin, now=now + timedelta(seconds=3))
+
+    assert states() == [State.PAID, State.CANCELLED]
+    assert not Refund.objects.exists()
+    assert stock_of(last) == (0, 0)
+    assert_books_agree()

@@ -1,4 +1,4 @@
-"""One row that somebody keeps locked holds up its own checkout, and no other."""
+"""A row that stays locked delays its own checkout and no other."""
 
 from __future__ import annotations
 
@@ -9,17 +9,21 @@ import pytest
 from django.db import connection
 
 from shop.carts import Cart
-from shop.checkout import payable, steps
-from shop.checkout.captures import CapturePayments
 from shop.checkout.jobs import CheckoutJob
-from shop.checkout.questions import CheckPayments
 from shop.checkout.states import State
-from shop.checkout.webhooks import ReconcileWebhook
-from shop.payments import pressure
+from shop.checkout.steps import base, create_order, create_razorpay_order
+from shop.checkout.steps.capture import CapturePayments
+from shop.checkout.steps.check_payments import CheckPayments
+from shop.checkout.steps.create_order import CREATE_ORDER
+from shop.checkout.steps.expire import EXPIRE, FINAL_POLL_GRACE
+from shop.checkout.steps.reconcile_webhook import ReconcileWebhook
+from shop.checkout.steps.validate_cart import VALIDATE_CART
+from shop.payments import circuit_breaker
 from shop.payments.gateway import OutcomeUnknown
 from shop.payments.inbox import InboxEvent
 from shop.payments.ledger import GatewayOrder, Payment
 from shop.stock import StockLevel
+from tasks import registry
 from tests.support.events import deliver
 from tests.support.locks import impatient, locked
 from tests.support.shop import (
@@ -35,7 +39,7 @@ from workers import sweeper
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("patience")]
 
-SOON = timedelta(seconds=10)  # later than what was left for later
+SOON = timedelta(seconds=10)  # longer than `runner.LOCKED_RETRY`
 
 
 @pytest.fixture
@@ -58,7 +62,7 @@ def cart_row(job: CheckoutJob) -> Cart:
 
 def validated(count: int, *, now: datetime) -> list[CheckoutJob]:
     made = [make_checkout(now=now) for _ in range(count)]
-    run(steps.VALIDATE_CART, now=now)
+    run(VALIDATE_CART, now=now)
     return made
 
 
@@ -69,7 +73,7 @@ def test_a_locked_stock_row_holds_up_no_other_product(services, now):
     first, blocked, last = validated(3, now=now)
 
     with locked(services, stock_row(blocked)):
-        run(steps.CREATE_ORDER, now=now)
+        run(CREATE_ORDER, now=now)
 
     assert [reload(job).state for job in (first, blocked, last)] == [
         State.ORDERED,
@@ -83,9 +87,9 @@ def test_a_checkout_whose_row_is_locked_waits_without_counting_an_attempt(servic
 
     with locked(services, stock_row(job)):
         for second in range(0, 60, 10):  # more often than a step may raise
-            run(steps.CREATE_ORDER, now=now + timedelta(seconds=second))
+            run(CREATE_ORDER, now=now + timedelta(seconds=second))
     waiting = reload(job)
-    run(steps.CREATE_ORDER, now=now + timedelta(seconds=60))
+    run(CREATE_ORDER, now=now + timedelta(seconds=60))
 
     assert (waiting.state, waiting.attempts) == (State.VALIDATED, 0)
     assert waiting.due_at > now + timedelta(seconds=50)
@@ -98,19 +102,19 @@ def test_many_checkouts_of_one_locked_product_do_not_use_up_the_batch(services, 
     variant = make_variant(on_hand=9)
     blocked = [make_checkout(variant, now=now) for _ in range(4)]
     other = make_checkout(now=now)
-    run(steps.VALIDATE_CART, now=now)
-    run(steps.VALIDATE_CART, now=now)
+    run(VALIDATE_CART, now=now)
+    run(VALIDATE_CART, now=now)
 
     with locked(services, stock_row(blocked[0])):
-        run(steps.CREATE_ORDER, now=now)
-        run(steps.CREATE_ORDER, now=now)
+        run(CREATE_ORDER, now=now)
+        run(CREATE_ORDER, now=now)
 
     assert reload(other).state == State.ORDERED
     assert {reload(job).state for job in blocked} == {State.VALIDATED}
 
 
 def test_a_deadlock_is_handled_item_by_item_too(now):
-    """Postgres chooses one of two transactions and ends it."""
+    """Postgres aborts one of two transactions."""
     jobs = validated(2, now=now)
     tries = []
 
@@ -118,16 +122,16 @@ def test_a_deadlock_is_handled_item_by_item_too(now):
         tries.append(len(batch))
         if len(tries) == 1:
             raise_deadlock()
-        return steps.create_order(batch, now)
+        return create_order.create_order(batch, now)
 
-    run(steps.JobStep("create_order", State.VALIDATED, decide), now=now)
+    run(base.JobStep("create_order", State.VALIDATED, decide), now=now)
 
     assert {reload(job).state for job in jobs} == {State.ORDERED}
     assert tries == [2, 1, 1]
 
 
 def raise_deadlock() -> None:
-    """As Postgres reports it, through Django."""
+    """The error as Django raises it."""
     with connection.cursor() as cursor:
         cursor.execute("DO $$ BEGIN RAISE EXCEPTION SQLSTATE '40P01'; END $$")
 
@@ -135,14 +139,14 @@ def raise_deadlock() -> None:
 @pytest.mark.parametrize("row", [stock_row, gateway_order], ids=["stock", "Razorpay order"])
 def test_a_locked_row_keeps_no_other_checkout_from_expiring(gateway, services, now, row):
     blocked, other = (make_payable(make_checkout(now=now), gateway, now=now) for _ in range(2))
-    over = blocked.expires_at + steps.LAST_QUESTION_GRACE
+    over = blocked.expires_at + FINAL_POLL_GRACE
 
     with locked(services, row(blocked)):
-        run(steps.EXPIRE, now=blocked.expires_at)  # has Razorpay asked
-        run(steps.EXPIRE, now=over)
+        run(EXPIRE, now=blocked.expires_at)  # schedules the final poll
+        run(EXPIRE, now=over)
     assert reload(other).state == State.EXPIRED
 
-    run(steps.EXPIRE, now=over + SOON)
+    run(EXPIRE, now=over + SOON)
 
     assert reload(blocked).state == State.EXPIRED
 
@@ -152,7 +156,7 @@ def test_a_locked_stock_row_keeps_no_other_checkout_from_being_given_up(services
     over = now + timedelta(seconds=settings.HOLD_SECONDS)
 
     with locked(services, stock_row(blocked)):
-        run(payable.GIVE_UP, now=over)
+        run(create_razorpay_order.GIVE_UP, now=over)
 
     assert (reload(blocked).state, reload(other).state) == (State.ORDERED, State.FAILED)
 
@@ -170,7 +174,7 @@ ROWS_OF_A_CHECKOUT = {
 
 @pytest.fixture(params=ROWS_OF_A_CHECKOUT.values(), ids=ROWS_OF_A_CHECKOUT)
 def row_of(request):
-    """A row that settling the money of a checkout needs."""
+    """A row that `settle` needs."""
     return request.param
 
 
@@ -194,7 +198,7 @@ def test_webhooks_about_other_checkouts_are_settled(gateway, standin, services, 
 def test_a_row_that_only_a_foreign_key_needs_holds_up_no_other_webhook(
     gateway, standin, services, now
 ):
-    """Postgres looks for it at the commit, unless it is told to look before."""
+    """Postgres checks foreign keys at the commit, unless told to check earlier."""
     blocked, other = (make_payable(make_checkout(now=now), gateway, now=now) for _ in range(2))
     deliver(standin.pay(gateway_order(blocked).gateway_order_id, "failed"), now=now)
     deliver(standin.pay(gateway_order(other).gateway_order_id), now=now)
@@ -247,77 +251,80 @@ def test_a_locked_row_keeps_no_other_checkout_from_becoming_payable(gateway, ser
     blocked, other = (place_order(make_checkout(now=now), now=now) for _ in range(2))
 
     with locked(services, row(blocked)):
-        run_remote(payable.CreateRazorpayOrder(), gateway, now=now)
+        run_remote(create_razorpay_order.CreateRazorpayOrder(), gateway, now=now)
     assert reload(other).state == State.AWAITING_PAYMENT
 
-    run_remote(payable.CreateRazorpayOrder(), gateway, now=now + timedelta(minutes=2))
+    run_remote(create_razorpay_order.CreateRazorpayOrder(), gateway, now=now + timedelta(minutes=2))
 
     assert reload(blocked).state == State.AWAITING_PAYMENT
 
 
 def test_buyers_are_told_of_an_outage_though_one_checkout_is_locked(gateway, services, now):
     blocked, other = (place_order(make_checkout(now=now), now=now) for _ in range(2))
-    pressure.learn([(str(n), OutcomeUnknown("no answer")) for n in range(9)], now=now)
+    circuit_breaker.record_results(
+        [(str(n), OutcomeUnknown("no answer")) for n in range(9)], now=now
+    )
 
     with locked(services, reload(blocked)):
-        run_remote(payable.CreateRazorpayOrder(), gateway, now=now)
+        run_remote(create_razorpay_order.CreateRazorpayOrder(), gateway, now=now)
 
-    assert reload(other).waiting_for == payable.BUSY
+    assert reload(other).waiting_for == create_razorpay_order.BUSY
 
 
 # --- the sweeper ---------------------------------------------------------------------------------
 
 
-def test_a_locked_stock_row_keeps_the_sweeper_from_nothing(gateway, redis, services, now):
-    """It ends the other checkout and notifies every step that has work."""
+def test_a_locked_stock_row_does_not_stop_the_sweeper(gateway, redis, services, now):
+    """It expires the other checkout and notifies every step with due rows."""
     blocked, other = (make_payable(make_checkout(now=now), gateway, now=now) for _ in range(2))
-    over = blocked.expires_at + steps.LAST_QUESTION_GRACE
+    over = blocked.expires_at + FINAL_POLL_GRACE
     make_checkout(now=now)
     deliver({"id": "pay_1", "status": "captured"}, now=now)
 
     with locked(services, stock_row(blocked)):
-        rung = sweeper.sweep(now=over)
+        notified = sweeper.sweep(now=over)
 
     assert reload(other).state == State.EXPIRED
-    assert {"checkout.validate_cart", "payments.reconcile_webhook"} <= set(rung)
+    assert {"checkout.validate_cart", "payments.reconcile_webhook"} <= set(notified)
 
 
-@pytest.mark.parametrize("part", [part.__name__ for part in sweeper.PARTS])
+@pytest.mark.parametrize("part", sweeper.PARTS)
 def test_a_part_of_the_sweep_that_fails_keeps_no_other_from_running(redis, monkeypatch, now, part):
     make_checkout(now=now)
     deliver({"id": "pay_1", "status": "captured"}, now=now)
     ran = []
 
-    def stands_in(work):
+    def replaced(name, work):
         def run_part(**given):
-            ran.append(work.__name__)
-            if work.__name__ == part:
+            ran.append(name)
+            if name == part:
                 raise ZeroDivisionError("a bug")
             return work(**given)
 
         return run_part
 
-    monkeypatch.setattr(sweeper, "PARTS", tuple(stands_in(work) for work in sweeper.PARTS))
+    parts = {name: replaced(name, work) for name, work in sweeper.PARTS.items()}
+    monkeypatch.setattr(sweeper, "PARTS", parts)
 
     with pytest.raises(ExceptionGroup):
         sweeper.sweep(now=now + timedelta(seconds=2))
 
-    assert len(ran) == len(sweeper.PARTS)
-    kept = {"overdue_checkouts", "overdue_webhooks"} - {part}
-    assert redis.llen("checkout") == ("overdue_checkouts" in kept)
-    assert redis.llen("webhooks") == ("overdue_webhooks" in kept)
+    assert ran == list(parts)
+    kept = {registry.VALIDATE_CART, registry.RECONCILE_WEBHOOK} - {part}
+    assert redis.llen("checkout") == (registry.VALIDATE_CART in kept)
+    assert redis.llen("webhooks") == (registry.RECONCILE_WEBHOOK in kept)
 
 
-def test_a_chore_that_fails_keeps_no_other_from_its_turn(monkeypatch, now):
+def test_a_periodic_job_that_fails_keeps_no_other_from_running(monkeypatch, now):
     turns = []
 
     def fails(**_given):
         raise ZeroDivisionError("a bug")
 
     every = timedelta(seconds=1)
-    chores = ((every, fails), (every, lambda **_: turns.append("next")))
-    monkeypatch.setattr(sweeper, "CHORES", chores)
+    periodic_jobs = ((every, fails), (every, lambda **_: turns.append("next")))
+    monkeypatch.setattr(sweeper, "PERIODIC_JOBS", periodic_jobs)
 
-    sweeper.Rota().work(now=now)
+    sweeper.Schedule().work(now=now)
 
     assert turns == ["next"]

@@ -1,4 +1,4 @@
-"""The log: one line of JSON each, whose it is, and nothing that must not be read."""
+"""The log: one JSON object a line, with its ids, and without secrets or personal data."""
 
 from __future__ import annotations
 
@@ -11,15 +11,17 @@ import pytest
 from django.conf import settings as shop_settings
 from django.db import IntegrityError
 
-from shop import logs, redaction
 from shop.api import checkouts
-from shop.checkout import steps
 from shop.checkout.jobs import CheckoutJob
-from shop.payments import calls
+from shop.checkout.steps import base
 from shop.payments.gateway import Declined
+from shop.payments.razorpay import instrumentation
+from shop.telemetry import logs, redaction
 from tasks import checkout as checkout_tasks
-from tasks import payments, watching
-from tasks.app import ring
+from tasks import payments, signals
+from tasks import run as runs
+from tasks.notify import notify
+from tasks.registry import CREATE_RAZORPAY_ORDER
 from tests.support import environment
 from tests.support.api import Caller
 from tests.support.events import deliver
@@ -35,8 +37,12 @@ TOKEN = "a-token-that-somebody-left-lying-about"
 
 @pytest.fixture
 def written(monkeypatch) -> Iterator[io.StringIO]:
-    """All that is logged, as it is written in production."""
-    [handler] = [it for it in logging.getLogger().handlers if type(it) is logging.StreamHandler]
+    """Everything that is logged, in the format of production."""
+    [handler] = [
+        handler
+        for handler in logging.getLogger().handlers
+        if type(handler) is logging.StreamHandler
+    ]
     text = io.StringIO()
     before = handler.setStream(text)
     monkeypatch.setattr(logging.getLogger(), "level", logging.INFO)
@@ -58,13 +64,13 @@ def lines(written: io.StringIO) -> Lines:
     return lambda: [json.loads(line) for line in written.getvalue().splitlines()]
 
 
-# --- whose line it is ---
+# --- ids ---
 
 
-def test_a_request_has_a_line_and_its_answer_the_same_id(client, lines):
+def test_a_request_logs_a_line_with_the_id_of_its_response(client, lines):
     answer = client.get("/api/products/", HTTP_X_REQUEST_ID="from-the-proxy.1")
 
-    [line] = [it for it in lines() if it["event"] == "request"]
+    [line] = [line for line in lines() if line["event"] == "request"]
     assert answer["X-Request-Id"] == line["request_id"] == "from-the-proxy.1"
     assert (line["method"], line["route"], line["status"]) == ("GET", "api/products/", 200)
     assert line["duration_ms"] > 0
@@ -72,27 +78,27 @@ def test_a_request_has_a_line_and_its_answer_the_same_id(client, lines):
 
 
 @pytest.mark.parametrize("given", ["", "a b", "x" * 65, "ü", 'a"b', "a\u2028b"])
-def test_an_id_that_is_not_fit_is_replaced(client, lines, given):
+def test_an_invalid_request_id_is_replaced(client, lines, given):
     answer = client.get("/", HTTP_X_REQUEST_ID=given)
 
     assert len(answer["X-Request-Id"]) == 32
     assert answer["X-Request-Id"] != given
 
 
-def test_answers_of_other_middleware_have_an_id_too(client):
+def test_responses_of_other_middleware_have_an_id_too(client):
     answer = client.post("/api/cart/add/", b"x" * 70_000, content_type="application/json")
 
     assert answer.status_code == 413
     assert answer["X-Request-Id"]
 
 
-def test_probes_leave_no_lines(client, lines):
+def test_probes_are_not_logged(client, lines):
     client.get("/health/live")
 
     assert lines() == []
 
 
-def test_who_called_and_which_checkout_it_was_about(lines):
+def test_a_line_names_the_user_and_the_checkout(lines):
     caller = Caller.guest()
     checkout_id = "00000000-0000-0000-0000-000000000000"
     caller.get(f"/api/checkouts/{checkout_id}/")
@@ -102,12 +108,12 @@ def test_who_called_and_which_checkout_it_was_about(lines):
     assert line["user_id"]
 
 
-def test_a_ring_carries_the_request_into_the_task_and_the_task_into_its_calls(
+def test_a_message_carries_the_request_id_into_the_task_and_its_calls(
     redis, lines, gateway, standin, monkeypatch, now
 ):
     job = make_checkout(now=now)
     logs.begin(request_id="req-1")
-    ring(checkout_tasks.CREATE_RAZORPAY_ORDER, checkout_id=str(job.pk))
+    notify(CREATE_RAZORPAY_ORDER, checkout_id=str(job.pk))
     [message] = redis.lrange("gateway", 0, -1)
     headers = json.loads(message)["headers"]
     assert headers["request_id"] == "req-1"
@@ -116,12 +122,12 @@ def test_a_ring_carries_the_request_into_the_task_and_the_task_into_its_calls(
     task = checkout_tasks.create_razorpay_order
     task.push_request(id="task-1", request_id=headers["request_id"])
     try:
-        watching._begin(task=task, task_id="task-1", kwargs={"checkout_id": str(job.pk)})
-        future = checkout_tasks._threads().submit(
+        signals._begin(task=task, task_id="task-1", kwargs={"checkout_id": str(job.pk)})
+        future = runs._threads().submit(
             gateway.create_order, receipt="r-1", amount_paise=100, currency="INR"
         )
         order = future.result(timeout=30)
-        watching._end(task=task, state="SUCCESS", retval="advanced 1")
+        signals._end(task=task, state="SUCCESS", retval="advanced 1")
     finally:
         task.pop_request()
     logging.getLogger("elsewhere").info("afterwards")
@@ -135,7 +141,7 @@ def test_a_ring_carries_the_request_into_the_task_and_the_task_into_its_calls(
     assert "request_id" not in afterwards
 
 
-def test_a_call_that_is_refused_says_so(lines, gateway):
+def test_a_declined_call_is_logged_as_declined(lines, gateway):
     with pytest.raises(Declined):
         gateway.create_order(receipt="r", amount_paise=1, currency="INR")
 
@@ -144,7 +150,7 @@ def test_a_call_that_is_refused_says_so(lines, gateway):
     assert "error" in line
 
 
-# --- what no line shows ---
+# --- secrets and personal data ---
 
 
 def assert_nothing_planted_is_in(text: str) -> None:
@@ -178,7 +184,7 @@ def test_requests_with_secrets_in_every_place_leave_none_in_the_log(written):
     assert_nothing_planted_is_in(written.getvalue())
 
 
-def test_a_crash_shows_where_and_nothing_of_what_was_at_hand(written, monkeypatch):
+def test_a_traceback_shows_the_place_and_no_values(written, monkeypatch):
     def crash(*_arguments, **_more):
         card = CARD  # what stands in variables is never shown
         raise IntegrityError(
@@ -201,7 +207,7 @@ def test_a_task_that_raises_keeps_no_secret_in_the_log_or_in_the_row(written, mo
     def crash(*_arguments, **_more):
         raise ValueError(f"{environment.KEY_SECRET} {EMAIL} {CARD} Bearer {TOKEN}")
 
-    monkeypatch.setattr(steps.JobStep, "carry", crash)
+    monkeypatch.setattr(base.JobStep, "process", crash)
 
     checkout_tasks.validate_cart(checkout_id=str(job.pk))
 
@@ -212,7 +218,7 @@ def test_a_task_that_raises_keeps_no_secret_in_the_log_or_in_the_row(written, mo
         assert_nothing_planted_is_in(text)
 
 
-def test_what_a_webhook_holds_is_not_written_when_it_cannot_be_handled(written, now):
+def test_a_webhook_that_cannot_be_handled_leaves_no_content_in_the_log(written, now):
     deliver({"id": "pay_1", "status": "captured", "email": EMAIL, "contact": PHONE}, now=now)
 
     payments.reconcile_webhook(event_id="evt")
@@ -220,15 +226,15 @@ def test_what_a_webhook_holds_is_not_written_when_it_cannot_be_handled(written, 
     assert_nothing_planted_is_in(written.getvalue())
 
 
-def test_the_settings_teach_the_log_their_secrets():
+def test_the_settings_give_their_secrets_to_the_redaction():
     assert {environment.KEY_SECRET, environment.WEBHOOK_SECRET, shop_settings.SECRET_KEY} <= set(
         redaction._secrets
     )
 
 
-def test_a_bug_in_a_call_is_told_with_its_kind(lines):
+def test_a_bug_in_a_call_is_logged_as_a_bug(lines):
     class Broken:
-        @calls.told
+        @instrumentation.instrumented
         def refund(self, *, gateway_payment_id: str) -> None:
             raise KeyError(gateway_payment_id)
 

@@ -1,4 +1,4 @@
-"""What Prometheus reads: the rows as they stand, and what processes have counted."""
+"""What Prometheus reads: the current state of the rows, and the counts of the processes."""
 
 from __future__ import annotations
 
@@ -14,16 +14,19 @@ from django.utils import timezone
 from prometheus_client.parser import text_string_to_metric_families
 from prometheus_client.registry import CollectorRegistry
 
-from shop import carts, heartbeats, metricfiles, metrics, redis_client
+from shop import cart_sync
 from shop.accounts import User
-from shop.checkout import accept
+from shop.checkout import start
 from shop.checkout.jobs import CheckoutJob
-from shop.checkout.questions import CheckPayments
 from shop.checkout.states import State
-from shop.checkout.webhooks import ReconcileWebhook
-from shop.payments import cases, inbox, pressure, reconcile
+from shop.checkout.steps.check_payments import CheckPayments
+from shop.checkout.steps.reconcile_webhook import ReconcileWebhook
+from shop.db import redis_client
+from shop.ops import cache, current, metrics
+from shop.payments import cases, circuit_breaker, inbox, polling
 from shop.payments.gateway import OutcomeUnknown
 from shop.payments.ledger import GatewayOrder, Payment
+from shop.telemetry import heartbeats, metric_files
 from tasks import checkout as checkout_tasks
 from tests.support.events import deliver
 from tests.support.shop import (
@@ -46,9 +49,9 @@ Samples = dict[tuple[str, tuple[str, ...]], float]
 
 @pytest.fixture
 def fresh():
-    metrics.forget()
+    cache.forget()
     yield
-    metrics.forget()
+    cache.forget()
 
 
 def samples(text: str) -> Samples:
@@ -64,10 +67,10 @@ def scrape(now=None) -> Samples:
     return samples(metrics.exposition(now=now or timezone.now()).decode())
 
 
-# --- who may see them ---
+# --- access ---
 
 
-def test_without_a_token_they_are_for_developers(client, settings):
+def test_without_a_token_metrics_are_for_developers(client, settings):
     settings.METRICS_TOKEN, settings.DEBUG = "", True
     assert client.get("/metrics").status_code == 200
 
@@ -86,16 +89,16 @@ def test_without_a_token_they_are_for_developers(client, settings):
         ("", 403),
     ],
 )
-def test_with_a_token_they_are_for_whoever_has_it(client, settings, given, status):
+def test_with_a_token_set_metrics_require_it(client, settings, given, status):
     settings.METRICS_TOKEN, settings.DEBUG = "the-token-of-prometheus", True
 
     assert client.get("/metrics", HTTP_AUTHORIZATION=given).status_code == status
 
 
-# --- what stands in the database ---
+# --- the current state ---
 
 
-def test_checkouts_are_counted_by_state_and_a_quiet_shop_has_none_that_are_stuck(now):
+def test_checkouts_are_counted_by_state_and_none_is_stuck(now):
     make_checkout(now=now)
     place_order(make_checkout(now=now), now=now)
 
@@ -104,10 +107,10 @@ def test_checkouts_are_counted_by_state_and_a_quiet_shop_has_none_that_are_stuck
     assert seen["pakka_checkouts", ("ordered",)] == 2
     assert seen["pakka_checkouts", ("queued",)] == 0
     assert seen["pakka_checkout_overdue_seconds", ("ordered",)] == 3
-    assert sum(it for (name, _), it in seen.items() if name == "pakka_checkouts_stuck") == 0
+    assert sum(value for (name, _), value in seen.items() if name == "pakka_checkouts_stuck") == 0
 
 
-def test_a_checkout_that_nobody_moves_is_stuck_and_so_is_one_that_is_tried_in_vain(now):
+def test_overdue_and_retrying_checkouts_are_stuck(now):
     for attempts in (0, 0, 5):
         job = make_checkout(now=now)
         CheckoutJob.objects.filter(pk=job.pk).update(
@@ -120,19 +123,19 @@ def test_a_checkout_that_nobody_moves_is_stuck_and_so_is_one_that_is_tried_in_va
     assert seen["pakka_checkouts_stuck", ("retrying", "queued")] == 1
 
 
-def test_units_are_held_and_lapse(gateway, now):
+def test_held_and_lapsed_units_are_counted(gateway, now):
     mug = make_variant()
     job = make_payable(make_checkout(mug, now=now, quantity=3), gateway, now=now)
 
     seen = scrape(now=now)
     assert (seen["pakka_stock_held_units", ()], seen["pakka_stock_lapsed_units", ()]) == (3, 0)
 
-    metrics.forget()
+    cache.forget()
     seen = scrape(now=job.expires_at + timedelta(minutes=2))
     assert seen["pakka_stock_lapsed_units", ()] == 3
 
 
-def test_money_that_waits_for_a_person_is_counted(gateway, now):
+def test_open_cases_and_reviews_are_counted(gateway, now):
     job = make_payable(make_checkout(now=now), gateway, now=now)
     case = cases.Open(job.order_id, cases.CaseKind.DISPUTE, "disp_1", "a bank wants it back")
     cases.open_cases([case], now=now)
@@ -145,7 +148,7 @@ def test_money_that_waits_for_a_person_is_counted(gateway, now):
     assert seen["pakka_checkouts", ("in_review",)] == 1
 
 
-def test_refunds_have_an_age(gateway, standin, now):
+def test_unconfirmed_refunds_have_an_age(gateway, standin, now):
     job = make_payable(make_checkout(now=now), gateway, now=now)
     payment = Payment.objects.create(
         gateway_payment_id="pay_1",
@@ -153,7 +156,7 @@ def test_refunds_have_an_age(gateway, standin, now):
         amount_paise=100,
         currency="INR",
         status="captured",
-        first_seen_via="fetch",
+        first_reported_via="fetch",
         created_at=now,
         updated_at=now,
     )
@@ -165,10 +168,11 @@ def test_refunds_have_an_age(gateway, standin, now):
     assert seen["pakka_refund_oldest_seconds", ("due",)] == 7200
 
 
-def test_webhooks_wait_and_die(now):
+def test_waiting_and_dead_webhooks_are_counted(now):
     for number in range(3):
         deliver({"id": f"pay_{number}", "status": "captured"}, now=now)
-    inbox.postpone(inbox.InboxEvent.objects.all()[0], until=None, last_error="a bug")
+    event = inbox.InboxEvent.objects.all()[0]
+    inbox.postpone(event, until=None, last_error="a bug", gateway_order_id="")
 
     seen = scrape(now=now + timedelta(seconds=7))
 
@@ -176,11 +180,11 @@ def test_webhooks_wait_and_die(now):
     assert seen["pakka_webhook_oldest_seconds", ()] == 7
 
 
-def test_money_of_which_no_webhook_tells_is_an_alarm(gateway, standin, now):
+def test_captures_without_webhooks_raise_an_alert(gateway, standin, now):
     jobs = [make_payable(make_checkout(now=now), gateway, now=now) for _ in range(3)]
     for job in jobs:
         standin.pay(GatewayOrder.objects.get(order=job.order).gateway_order_id)
-        reconcile.ask_now([job.order_id], now=now)
+        polling.poll_now([job.order_id], now=now)
     run_remote(CheckPayments(), gateway, now=now)
 
     seen = scrape(now=now)
@@ -190,14 +194,18 @@ def test_money_of_which_no_webhook_tells_is_an_alarm(gateway, standin, now):
 
 
 def test_the_breaker_is_in_one_state(now):
-    pressure.learn([(str(n), OutcomeUnknown("no answer")) for n in range(9)], now=now)
+    circuit_breaker.record_results(
+        [(str(n), OutcomeUnknown("no answer")) for n in range(9)], now=now
+    )
 
-    breaker = {labels: it for (name, labels), it in scrape(now=now).items() if "breaker" in name}
+    breaker = {
+        labels: value for (name, labels), value in scrape(now=now).items() if "breaker" in name
+    }
 
-    assert breaker == {("closed",): 0, ("resting",): 1, ("probing",): 0}
+    assert breaker == {("closed",): 0, ("open",): 1, ("half_open",): 0}
 
 
-def test_who_was_never_heard_of_is_as_old_as_time(now):
+def test_a_missing_heartbeat_has_an_infinite_age(now):
     heartbeats.beat(heartbeats.SWEEPER, now=now)
 
     seen = scrape(now=now + timedelta(seconds=4))
@@ -206,7 +214,7 @@ def test_who_was_never_heard_of_is_as_old_as_time(now):
     assert seen["pakka_canary_age_seconds", ("gateway",)] == float("inf")
 
 
-def test_queues_and_forgeries_are_counted_in_redis(redis, client):
+def test_queued_messages_and_forged_webhooks_are_counted(redis, client):
     redis.lpush("gateway", "a", "b")
     client.post("/api/webhooks/razorpay/", b"{}", content_type="application/json")
 
@@ -216,7 +224,7 @@ def test_queues_and_forgeries_are_counted_in_redis(redis, client):
     assert (seen["pakka_redis_up", ()], seen["pakka_webhooks_forged_total", ()]) == (1, 1)
 
 
-def test_without_redis_the_rest_is_still_told(redis):
+def test_without_redis_the_other_metrics_are_shown(redis):
     redis_client.avoid(ConnectionError("gone"))
     try:
         seen = scrape()
@@ -227,20 +235,20 @@ def test_without_redis_the_rest_is_still_told(redis):
     assert seen["pakka_postgres_up", ()] == 1
 
 
-def test_without_postgres_the_rest_is_still_told(monkeypatch):
+def test_without_postgres_the_other_metrics_are_shown(monkeypatch):
     from django.db import OperationalError
 
-    def away(**_):
+    def fail(**_):
         raise OperationalError("gone")
 
-    monkeypatch.setattr(metrics, "_stock", away)
+    monkeypatch.setattr(current, "stock", fail)
 
     seen = scrape()
 
     assert (seen["pakka_postgres_up", ()], seen["pakka_redis_up", ()]) == (0, 1)
 
 
-def test_two_scrapes_in_a_row_ask_postgres_once(now):
+def test_two_scrapes_in_a_row_query_postgres_once(now):
     scrape(now=now)
 
     with CaptureQueriesContext(connection) as queries:
@@ -249,11 +257,11 @@ def test_two_scrapes_in_a_row_ask_postgres_once(now):
     assert not queries.captured_queries
 
 
-def test_what_is_done_is_not_read(now):
-    """Whatever the size of the tables: each of our own queries can be served by an index."""
-    metrics.forget()
+def test_a_scrape_reads_no_finished_rows(now):
+    """An index can serve each of our own queries, so the size of the tables does not matter."""
+    cache.forget()
     with CaptureQueriesContext(connection) as queries:
-        metrics.standing(now=now)
+        list(metrics.gauges(now=now))
 
     with connection.cursor() as cursor:
         cursor.execute("SET LOCAL enable_seqscan = off")
@@ -266,18 +274,18 @@ def test_what_is_done_is_not_read(now):
                 assert f"Seq Scan on shop_{table}" not in plan, plan
 
 
-# --- what processes count ---
+# --- counts of the processes ---
 
 
 @pytest.mark.django_db(transaction=True)
-def test_moves_and_the_time_to_get_there_are_counted(gateway, now):
+def test_transitions_and_their_times_are_counted(gateway, now):
     before = scrape()
     job = make_payable(make_checkout(now=now), gateway, now=now + timedelta(seconds=0))
 
     after = scrape()
 
     assert reload(job).state == "awaiting_payment"
-    for name in ("pakka_checkout_moves_total", "pakka_checkout_reached_seconds_count"):
+    for name in ("pakka_checkout_transitions_total", "pakka_checkout_reached_seconds_count"):
         key = (name, ("awaiting_payment",))
         assert after[key] - before.get(key, 0) == 1
 
@@ -303,7 +311,7 @@ def test_gateway_calls_are_counted_by_operation_and_outcome(gateway, standin, no
     assert scrape()[key] - before.get(key, 0) == 1
 
 
-def test_carts_in_use_are_counted_by_whose_they_are(now):
+def test_carts_in_use_are_counted_by_kind_of_owner(now):
     fill_cart(make_buyer(now=now), make_variant(), now=now)
     fill_cart(make_buyer(now=now), make_variant(), now=now - timedelta(hours=2))
     account = User.objects.create(email="asha@example.com", created_at=now)
@@ -315,14 +323,14 @@ def test_carts_in_use_are_counted_by_whose_they_are(now):
     assert found["pakka_carts_used_1h", ("account",)] == 1
 
 
-def test_carts_out_of_step_are_counted_by_words_of_ours_alone(now):
+def test_stale_carts_are_counted_with_our_own_labels_only(now):
     before = scrape()
     buyer = make_buyer(now=now)
     for kind in ("reloaded", "a_word_of_theirs"):
-        carts.report_stale(
+        cart_sync.report_stale(
             buyer.pk, kind=kind, cart_id_seen=None, cart_version_seen=None, detail="", now=now
         )
-    with pytest.raises(accept.CartEmpty):
+    with pytest.raises(start.CartEmpty):
         post_checkout(buyer, now=now)
 
     grown = {
@@ -336,7 +344,7 @@ def test_carts_out_of_step_are_counted_by_words_of_ours_alone(now):
 
 
 @pytest.mark.django_db(transaction=True)
-def test_the_lag_of_webhooks_is_counted_when_they_are_handled(now):
+def test_the_delay_of_webhooks_is_measured_when_they_are_handled(now):
     before = scrape()
     deliver({"id": "pay_1", "status": "captured"}, now=now)
 
@@ -366,7 +374,7 @@ Histogram("h", "text", ["label"], buckets=(1, 2)).labels("a").observe(1.5)
 """
 
 
-def test_the_counts_of_the_dead_stay_and_their_files_do_not(tmp_path: Path):
+def test_counts_of_ended_processes_stay_and_their_files_do_not(tmp_path: Path):
     for _ in range(3):
         subprocess.run([sys.executable, "-c", COUNT, tmp_path], check=True)
     assert len(list(tmp_path.glob("*.db"))) == 6
@@ -379,7 +387,7 @@ def test_the_counts_of_the_dead_stay_and_their_files_do_not(tmp_path: Path):
     assert {file.name for file in tmp_path.glob("*.db")} == {"counter_gone.db", "histogram_gone.db"}
 
 
-def test_the_counts_of_the_living_stay_in_their_files(tmp_path: Path):
+def test_counts_of_running_processes_stay_in_their_files(tmp_path: Path):
     living = subprocess.Popen(
         [sys.executable, "-c", f"{COUNT}\nprint(flush=True); input()", tmp_path],
         stdin=subprocess.PIPE,
@@ -396,5 +404,5 @@ def test_the_counts_of_the_living_stay_in_their_files(tmp_path: Path):
 
 def read(directory: Path) -> Samples:
     registry = CollectorRegistry()
-    registry.register(metrics._Fixed(list(metricfiles.read(directory))))
+    registry.register(metrics._Fixed(list(metric_files.read(directory))))
     return samples(metrics.generate_latest(registry).decode())

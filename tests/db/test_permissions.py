@@ -1,7 +1,7 @@
 """
-Who may do what: the table in docs/decisions/permissions.md, tried cell by cell on the real routes.
+Permissions: the table in docs/decisions/permissions.md, tried cell by cell on the real routes.
 
-A route or a method that the table does not have is an error, and so is a row without a route.
+A route or a method without a row is an error, and so is a row without a route.
 """
 
 from __future__ import annotations
@@ -24,23 +24,25 @@ from django.utils import timezone
 
 from shop import carts, roles
 from shop.accounts import User, create_guest
-from shop.api.auth import tokens
-from shop.carts import CartItem, SyncEvent
-from shop.checkout import mending
+from shop.addresses import REPOSITORY
+from shop.api.auth import issue_tokens
+from shop.cart_sync import SyncEvent
+from shop.carts import CartItem
 from shop.checkout.jobs import CheckoutJob
-from shop.checkout.trail import Instruction
-from shop.checkout.webhooks import ReconcileWebhook
-from shop.heartbeats import Heartbeat
-from shop.payments import cases, signatures
+from shop.checkout.steps.reconcile_webhook import ReconcileWebhook
+from shop.operations import actions
+from shop.operations.audit_log import ActionRequest
+from shop.payments import cases
 from shop.payments.cases import CaseKind
 from shop.payments.inbox import InboxEvent
 from shop.payments.ledger import GatewayOrder, Payment
+from shop.payments.razorpay import signatures
 from shop.payments.refunds import Refund, RefundStatus
+from shop.telemetry.heartbeats import Heartbeat
 from tests.support.api import order_form
 from tests.support.environment import KEY_SECRET
 from tests.support.events import deliver
 from tests.support.shop import fill_cart, make_payable, make_variant, post_checkout, run
-from workers.addresses import REPOSITORY
 
 pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("redis", "unhurried")]
 
@@ -57,7 +59,7 @@ class Row:
 
 
 def table() -> list[Row]:
-    """The rows of the document; one for each table that a word in braces stands for."""
+    """The rows of the document; a word in braces gives one for each table that it stands for."""
     words = {
         word: names.split(", ")
         for word, names in re.findall(r"^- `\{(\w+)\}`: (.+)$", DOCUMENT, re.MULTILINE)
@@ -76,7 +78,7 @@ TABLE = table()
 
 
 def routes(patterns: Any, before: str = "") -> Iterator[tuple[str, set[str]]]:
-    """Every route, and the methods it says it has; views that do not say are asked by GET."""
+    """Every route with the methods that its view declares; none for views that declare none."""
     for pattern in patterns:
         route = before + str(pattern.pattern)
         if not isinstance(pattern, URLPattern):
@@ -105,7 +107,7 @@ def test_every_row_has_a_cell_for_everybody():
 
 @dataclass
 class World:
-    """A buyer with a paid order, an open checkout and a full cart, and everybody else."""
+    """A buyer with a paid order, an open checkout and a cart, and all other callers."""
 
     people: dict[str, User]
     sessions: dict[str, str]
@@ -113,11 +115,11 @@ class World:
     paid: CheckoutJob
     rows: dict[str, Any]  # one of each table in the admin
 
-    def ask(self, caller: str, row: Row) -> HttpResponse:
+    def send(self, caller: str, row: Row) -> HttpResponse:
         client, headers = Client(raise_request_exception=False), {}
         if caller != "nobody":
             client.cookies["sessionid"] = self.sessions[caller]
-            headers["Authorization"] = f"Bearer {tokens(self.people[caller])['access']}"
+            headers["Authorization"] = f"Bearer {issue_tokens(self.people[caller])['access']}"
         path, body = self.path(row.route), self.body(row.route)
         if row.route.startswith("api/"):
             sent = json.dumps(body) if row.method in ("POST", "PATCH") else ""
@@ -135,8 +137,8 @@ class World:
             "<int:item_id>": CartItem.objects.get(cart__owner=self.people["owner"]).pk,
             "<int:pk>": self.rows["product"].pk,
             "<slug:name>": "stuck",
-            "<slug:slug>": MENDS[found[1]]
-            if row and "mend" in route
+            "<slug:slug>": ACTIONS[found[1]]
+            if row and "action" in route
             else self.rows["product"].slug,
             "<path:object_id>": row.pk if row else 1,
             "<path:content_type_id>": 1,
@@ -154,8 +156,8 @@ class World:
         bodies: dict[str, dict[str, Any]] = {
             "auth/register/": {"email": "new@example.com", "password": "long enough 1"},
             "auth/token/": {"email": "owner@example.com", "password": "owner's own"},
-            "auth/sign-out/": {"refresh": tokens(self.people["owner"])["refresh"]},
-            "auth/token/refresh/": {"refresh": tokens(self.people["owner"])["refresh"]},
+            "auth/sign-out/": {"refresh": issue_tokens(self.people["owner"])["refresh"]},
+            "auth/token/refresh/": {"refresh": issue_tokens(self.people["owner"])["refresh"]},
             "cart/add/": {"product_id": product_id},
             "cart/items/<int:item_id>/": {"quantity": 2},
             "cart/sync-events/": {"kind": "reload"},
@@ -171,13 +173,12 @@ class World:
         return bodies.get(route.removeprefix("api/"), {})
 
 
-MENDS = {
+ACTIONS = {
     "checkoutjob": "cancel",
     "payment": "capture",
     "refund": "resend",
     "case": "close",
     "inboxevent": "replay",
-    "heartbeat": "restart",
 }
 
 
@@ -194,7 +195,7 @@ def person(name: str) -> User:
 
 
 def session_of(user: User) -> str:
-    """Also for buyers, who can come by none."""
+    """Also for buyers, who cannot get one in the shop."""
     client = Client()
     client.force_login(user)
     return client.cookies["sessionid"].value
@@ -209,8 +210,8 @@ def world(gateway, standin, now) -> World:
     deliver(standin.pay(GatewayOrder.objects.get(order=paid.order).gateway_order_id), now=now)
     run(ReconcileWebhook(), now=now)
     paid.refresh_from_db()
-    by = Instruction(people["superuser"].pk, "a chipped rim", now)
-    refund = mending.refund(paid.order, amount_paise=100, by=by)
+    by = ActionRequest(people["superuser"].pk, "a chipped rim", now)
+    refund = actions.refund(paid.order, amount_paise=100, by=by)
     Refund.objects.update(status=RefundStatus.FAILED)
     cases.open_cases([cases.Open(paid.order_id, CaseKind.DISPUTE, "disp_1", "a bank")], now=now)
     for buyer in people.values():
@@ -243,20 +244,20 @@ def world(gateway, standin, now) -> World:
 
 
 def outcome(response: HttpResponse) -> str:
-    """In the words of the table."""
+    """The word that the table uses for this response."""
     if response.status_code == 302 and response["Location"].startswith("/admin/login/"):
         return "sign in"
     return "yes" if response.status_code < 400 else str(response.status_code)
 
 
-def try_all(world: World, rows: list[Row]) -> None:
-    """Each as if it were the first: what a cell does is undone."""
+def check(world: World, rows: list[Row]) -> None:
+    """Try each cell; a savepoint undoes what it did."""
     wrong = []
     for row in rows:
         found = []
         for caller in CALLERS:
             before = transaction.savepoint()
-            found.append(outcome(world.ask(caller, row)))
+            found.append(outcome(world.send(caller, row)))
             transaction.savepoint_rollback(before)
         if tuple(found) != row.outcomes:
             wrong.append(f"{row.method} {row.route}: {' | '.join(found)}")
@@ -265,18 +266,18 @@ def try_all(world: World, rows: list[Row]) -> None:
 
 
 def test_the_api_is_as_the_table_says(world):
-    try_all(world, [row for row in TABLE if row.route.startswith("api/")])
+    check(world, [row for row in TABLE if row.route.startswith("api/")])
 
 
 def test_the_pages_are_as_the_table_says(world):
-    try_all(world, [row for row in TABLE if not row.route.startswith(("api/", "admin/"))])
+    check(world, [row for row in TABLE if not row.route.startswith(("api/", "admin/"))])
 
 
 def test_the_admin_is_as_the_table_says(world):
-    try_all(world, [row for row in TABLE if row.route.startswith("admin/")])
+    check(world, [row for row in TABLE if row.route.startswith("admin/")])
 
 
-# --- another's and none ---------------------------------------------------------------------------
+# --- another buyer's row, and no row --------------------------------------------------------------
 
 NOBODYS = "00000000-0000-4000-8000-000000000000"
 PRIVATE = [
@@ -290,13 +291,13 @@ PRIVATE = [
 ]
 
 
-REFUNDING = "/api/orders/{number}/refunds/"  # the superuser and the refunder may, on any order
+REFUNDING = "/api/orders/{number}/refunds/"  # allowed for superuser and refunder, on any order
 
 
 def answer(world: World, caller: str, method: str, path: str, **more: Any) -> tuple[Any, ...]:
-    """All that a caller can tell answers apart by; the number of queries stands for the time."""
+    """Everything by which a caller could distinguish answers; queries stand for the time."""
     body = json.dumps(world.body("api/checkouts/<uuid:job_id>/confirm/") | more)
-    headers = {"Authorization": f"Bearer {tokens(world.people[caller])['access']}"}
+    headers = {"Authorization": f"Bearer {issue_tokens(world.people[caller])['access']}"}
     with CaptureQueriesContext(connection) as queries:
         response = Client(raise_request_exception=False).generic(
             method, path, body, "application/json", headers=headers
@@ -307,7 +308,7 @@ def answer(world: World, caller: str, method: str, path: str, **more: Any) -> tu
 
 @pytest.mark.parametrize("caller", ["another", "guest", "viewer", "superuser"])
 @pytest.mark.parametrize(("method", "theirs", "none"), PRIVATE)
-def test_another_s_and_none_are_alike(world, caller, method, theirs, none):
+def test_another_buyers_row_and_no_row_get_the_same_answer(world, caller, method, theirs, none):
     if (theirs, caller) == (REFUNDING, "superuser"):
         caller = "operator"
     path = theirs.format(
@@ -323,11 +324,11 @@ def test_another_s_and_none_are_alike(world, caller, method, theirs, none):
     assert found[0] == (403 if theirs == REFUNDING else 404)
 
 
-def test_another_s_cart_and_none_are_alike(world):
+def test_another_buyers_cart_and_no_cart_get_the_same_answer(world):
     theirs = carts.Cart.objects.get(owner=world.people["owner"]).pk
     path, form = "/api/payments/create-from-cart/", order_form()
 
-    answer(world, "another", "GET", "/api/cart/")  # the first look of a minute is written down
+    answer(world, "another", "GET", "/api/cart/")  # the first read of a minute writes `updated_at`
     found = answer(world, "another", "POST", path, **form, cart_id=theirs)
 
     assert found == answer(world, "another", "POST", path, **form, cart_id=999999999)
@@ -335,11 +336,11 @@ def test_another_s_cart_and_none_are_alike(world):
     assert b"cart_not_found" in found[1]
 
 
-def test_the_number_of_a_cart_reads_none(world):
-    """Carts are numbered in a row; nothing is asked for by such a number."""
+def test_the_number_of_a_cart_opens_nothing(world):
+    """Carts have consecutive numbers; no route takes one."""
     theirs = carts.Cart.objects.get(owner=world.people["owner"]).pk
     own = carts.Cart.objects.get(owner=world.people["another"]).pk
-    headers = {"Authorization": f"Bearer {tokens(world.people['another'])['access']}"}
+    headers = {"Authorization": f"Bearer {issue_tokens(world.people['another'])['access']}"}
 
     for path in (f"/api/cart/?id={theirs}", f"/api/cart/?cart_id={theirs}"):
         assert Client().get(path, headers=headers).json()["id"] == own

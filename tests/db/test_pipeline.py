@@ -2,10 +2,10 @@
 
 import pytest
 
-from shop.checkout.payable import CreateRazorpayOrder
-from shop.checkout.questions import CheckPayments
 from shop.checkout.states import State
-from shop.payments import reconcile
+from shop.checkout.steps.check_payments import CheckPayments
+from shop.checkout.steps.create_razorpay_order import CreateRazorpayOrder
+from shop.payments import polling
 from shop.payments.ledger import GatewayOrder
 from tests.support.shop import (
     make_checkout,
@@ -30,11 +30,11 @@ def test_a_checkout_becomes_payable(gateway, standin, now):
     assert GatewayOrder.objects.get().gateway_order_id == order["id"]
 
 
-def test_a_paid_order_is_found_by_asking(gateway, standin, now):
+def test_a_paid_order_is_found_by_polling(gateway, standin, now):
     variant = make_variant(on_hand=3)
     job = make_payable(make_checkout(variant, now=now, quantity=2), gateway, now=now)
     standin.pay(GatewayOrder.objects.get().gateway_order_id)
-    reconcile.ask_now([job.order_id], now=now)
+    polling.poll_now([job.order_id], now=now)
 
     run_remote(CheckPayments(), gateway, now=now)
 
@@ -44,10 +44,10 @@ def test_a_paid_order_is_found_by_asking(gateway, standin, now):
     assert job.order.paid_at == now
 
 
-def test_each_move_is_a_row(gateway, now):
+def test_each_transition_is_a_row(gateway, now):
     job = make_payable(make_checkout(now=now), gateway, now=now)
 
-    assert [(move.old, move.new) for move in job.moves.all()] == [
+    assert [(move.old, move.new) for move in job.transitions.all()] == [
         ("queued", "validated"),
         ("validated", "ordered"),
         ("ordered", "awaiting_payment"),

@@ -1,23 +1,20 @@
-"""Money back: each once, never more than came, and nobody forgets it on the way."""
+"""Refunds: each is sent once, never more than was paid, and none is lost."""
 
 from datetime import timedelta
-from importlib import import_module
 
 import pytest
-from django.db import connection
-from django.utils import timezone
 
 from shop.accounts import User
-from shop.checkout import accept, snapshots, status
-from shop.checkout.questions import CheckPayments
-from shop.checkout.sending import SendRefunds
+from shop.checkout import snapshots, start, status
 from shop.checkout.states import State
-from shop.checkout.webhooks import ReconcileWebhook
-from shop.payments import reconcile, refunds
+from shop.checkout.steps.check_payments import CheckPayments
+from shop.checkout.steps.reconcile_webhook import ReconcileWebhook
+from shop.checkout.steps.send_refunds import SendRefunds
+from shop.payments import polling, refunds
 from shop.payments.cases import Case
-from shop.payments.ledger import GatewayOrder
 from shop.payments.refunds import Refund, RefundReason, RefundStatus
 from tests.support.events import deliver
+from tests.support.payments import pay_and_poll
 from tests.support.shop import make_checkout, make_payable, reload, run, run_remote
 
 pytestmark = pytest.mark.django_db
@@ -30,38 +27,30 @@ def staff():
     return User.objects.create_superuser("staff@example.com", "x")
 
 
-def pay_and_hear(job, gateway, standin, *, now):
-    gateway_order_id = GatewayOrder.objects.get(order=job.order).gateway_order_id
-    payment = standin.pay(gateway_order_id)
-    reconcile.ask_now([job.order_id], now=now)
-    run_remote(CheckPayments(), gateway, now=now)
-    return payment
-
-
 @pytest.fixture
 def paid(gateway, standin, now):
     job = make_payable(make_checkout(now=now), gateway, now=now)
-    pay_and_hear(job, gateway, standin, now=now)
+    pay_and_poll(job, gateway, standin, now=now)
     return reload(job)
 
 
 @pytest.fixture
 def late(gateway, standin, settings, now):
-    """Paid after it was cancelled, in a shop that serves no late money."""
+    """Paid after it was cancelled, in a shop that refunds late payments."""
     settings.LATE_PAYMENT = "refund"
     job = make_payable(make_checkout(now=now), gateway, now=now)
-    accept.cancel(owner_id=job.owner_id, job_id=job.pk, now=now)
-    pay_and_hear(job, gateway, standin, now=now)
+    start.cancel(owner_id=job.owner_id, job_id=job.pk, now=now)
+    pay_and_poll(job, gateway, standin, now=now)
     return reload(job)
 
 
 def request(job, staff, *, amount_paise=None, now):
-    return refunds.request(
+    return refunds.create_by_staff(
         job.order, amount_paise=amount_paise, note="broken", by_id=staff.pk, now=now
     )
 
 
-def test_late_money_goes_back_whole(late, gateway, standin, now):
+def test_a_late_payment_is_refunded_in_full(late, gateway, standin, now):
     assert late.state == State.REFUNDING
 
     run_remote(STEP, gateway, now=now)
@@ -70,7 +59,7 @@ def test_late_money_goes_back_whole(late, gateway, standin, now):
     assert standin.ledger()["totals"]["refunded_paise"] == late.amount_paise
 
 
-def test_the_buyer_is_told_how_much_and_by_which_reference(late, gateway, standin, now):
+def test_the_status_shows_the_refunded_amount_and_its_reference(late, gateway, standin, now):
     run_remote(STEP, gateway, now=now)
 
     job = reload(late)
@@ -83,8 +72,8 @@ def test_the_buyer_is_told_how_much_and_by_which_reference(late, gateway, standi
     assert "₹22,488.96 was sent back" in shown["message"]
 
 
-def test_the_same_news_again_wants_no_second_refund(late, gateway, standin, now):
-    reconcile.ask_now([late.order_id], now=now)
+def test_the_same_report_again_creates_no_second_refund(late, gateway, standin, now):
+    polling.poll_now([late.order_id], now=now)
     run_remote(CheckPayments(), gateway, now=now)
 
     assert Refund.objects.count() == 1
@@ -102,16 +91,16 @@ def test_a_refund_whose_answer_was_lost_is_not_sent_twice(kind, late, gateway, s
     assert len(standin.refunds()) == 1
 
 
-def test_a_refund_by_rule_that_failed_is_left_to_people_and_not_begun_again(late, now):
+def test_a_failed_automatic_refund_is_left_to_staff_and_not_created_again(late, now):
     [refund] = Refund.objects.all()
     Refund.objects.update(status=RefundStatus.FAILED)
 
-    refunds.want([refunds.Wanted(refund.payment, RefundReason.LATE)], now=now)
+    refunds.create_automatic([refunds.AutomaticRefund(refund.payment, RefundReason.LATE)], now=now)
 
     assert Refund.objects.count() == 1
 
 
-def test_what_razorpay_has_is_looked_up_before_it_is_asked_again(late, gateway, standin, now):
+def test_a_refund_is_looked_up_before_it_is_sent_again(late, gateway, standin, now):
     standin.set_faults({"kind": "reset", "route": "payments.refund", "when": "after"})
     run_remote(STEP, gateway, now=now)
 
@@ -120,7 +109,7 @@ def test_what_razorpay_has_is_looked_up_before_it_is_asked_again(late, gateway, 
     assert sum(standin.requests()["payments.refund"].values()) == 1
 
 
-def test_the_same_key_asks_for_the_same_refund(paid, gateway, standin):
+def test_the_same_key_gives_the_same_refund(paid, gateway, standin):
     payment_id = standin.payments()[0]["id"]
 
     for _ in range(2):
@@ -142,35 +131,20 @@ def test_a_pending_refund_is_refunding_until_razorpay_says_otherwise(late, gatew
     assert reload(late).state == State.REFUNDED
 
 
-def test_a_pending_refund_is_asked_about_should_its_webhook_be_lost(late, gateway, standin, now):
+def test_a_pending_refund_is_polled_in_case_its_webhook_is_lost(late, gateway, standin, now):
     standin.settings(refund_status="pending")
     run_remote(STEP, gateway, now=now)
     [refund] = standin.refunds()
     standin.move_refund(refund["id"], "process")
 
-    run_remote(STEP, gateway, now=now + refunds.LOOK_AFTER)
+    run_remote(STEP, gateway, now=now + refunds.POLL_PENDING_AFTER)
 
     assert reload(late).state == State.REFUNDED
     assert Refund.objects.get().due_at is None
     assert sum(standin.requests()["payments.refund"].values()) == 1
 
 
-def test_refunds_pending_from_an_older_version_are_asked_about(late, gateway, standin, now):
-    standin.settings(refund_status="pending")
-    run_remote(STEP, gateway, now=now)
-    Refund.objects.update(due_at=None)  # as older code left them
-    with connection.cursor() as cursor:
-        cursor.execute(
-            import_module("shop.migrations.0010_pending_refunds_are_asked_about").MAKE_DUE
-        )
-    standin.move_refund(standin.refunds()[0]["id"], "process")
-
-    run_remote(STEP, gateway, now=timezone.now())
-
-    assert reload(late).state == State.REFUNDED
-
-
-def test_a_refund_that_stays_pending_is_asked_about_ever_more_seldom(late, gateway, standin, now):
+def test_a_refund_that_stays_pending_is_polled_less_and_less_often(late, gateway, standin, now):
     standin.settings(refund_status="pending")
     pauses = []
     for _ in range(7):
@@ -183,7 +157,7 @@ def test_a_refund_that_stays_pending_is_asked_about_ever_more_seldom(late, gatew
     assert len(standin.refunds()) == 1
 
 
-def test_a_pending_refund_made_elsewhere_is_asked_about_and_never_sent(paid, gateway, standin, now):
+def test_a_pending_refund_made_elsewhere_is_polled_and_never_sent(paid, gateway, standin, now):
     standin.settings(refund_status="pending")
     [payment] = standin.payments()
     refund = standin.move_payment(payment["id"], "refund", amount=100)
@@ -191,7 +165,7 @@ def test_a_pending_refund_made_elsewhere_is_asked_about_and_never_sent(paid, gat
     run(ReconcileWebhook(), now=now)
     standin.move_refund(refund["id"], "process")
 
-    run_remote(STEP, gateway, now=now + refunds.LOOK_AFTER)
+    run_remote(STEP, gateway, now=now + refunds.POLL_PENDING_AFTER)
 
     [kept] = Refund.objects.all()
     assert (kept.reason, kept.status) == (RefundReason.ELSEWHERE, RefundStatus.PROCESSED)
@@ -200,7 +174,7 @@ def test_a_pending_refund_made_elsewhere_is_asked_about_and_never_sent(paid, gat
 
 @pytest.mark.parametrize("words", [("failed", "processed"), ("processed", "failed")])
 @pytest.mark.parametrize("truth", ["fail", "process"])
-def test_whether_a_refund_failed_is_what_a_fetch_says_in_whatever_order_it_was_told(
+def test_a_fetch_decides_whether_a_refund_failed_whatever_the_order_of_webhooks(
     truth, words, late, gateway, standin, now
 ):
     standin.settings(refund_status="pending")
@@ -237,7 +211,7 @@ def test_a_refund_that_fails_is_a_case(late, gateway, standin, now):
     assert Case.objects.get().kind == "refund_failed"
 
 
-def test_a_second_payment_goes_back_and_the_order_stays_paid(paid, gateway, standin, now):
+def test_a_second_payment_is_refunded_and_the_order_stays_paid(paid, gateway, standin, now):
     first = standin.payments()[0]
     deliver(first, id="pay_second", now=now)
     run(ReconcileWebhook(), now=now)
@@ -247,7 +221,7 @@ def test_a_second_payment_goes_back_and_the_order_stays_paid(paid, gateway, stan
     assert reload(paid).state == State.PAID
 
 
-def test_money_that_razorpay_gave_back_itself_is_not_given_twice(paid, gateway, standin, now):
+def test_money_that_razorpay_refunded_itself_is_not_refunded_twice(paid, gateway, standin, now):
     first = standin.payments()[0]
     deliver(first, id="pay_second", now=now)
     run(ReconcileWebhook(), now=now)
@@ -266,7 +240,7 @@ def test_money_that_razorpay_gave_back_itself_is_not_given_twice(paid, gateway, 
     assert not STEP.claim(limit=1, now=now + timedelta(days=1))
 
 
-def test_staff_can_give_back_a_part_and_then_the_rest(paid, staff, gateway, standin, now):
+def test_staff_can_refund_a_part_and_then_the_rest(paid, staff, gateway, standin, now):
     request(paid, staff, amount_paise=10_000, now=now)
     request(paid, staff, now=now)
 
@@ -277,14 +251,14 @@ def test_staff_can_give_back_a_part_and_then_the_rest(paid, staff, gateway, stan
 
 
 @pytest.mark.parametrize("amount_paise", [0, -1, 2248897])
-def test_nobody_can_give_back_more_than_came(amount_paise, paid, staff, now):
+def test_no_one_can_refund_more_than_was_paid(amount_paise, paid, staff, now):
     with pytest.raises(refunds.RefundRefused):
         request(paid, staff, amount_paise=amount_paise, now=now)
 
     assert not Refund.objects.exists()
 
 
-def test_what_is_promised_already_is_not_left(paid, staff, now):
+def test_an_amount_that_is_being_refunded_is_not_refundable(paid, staff, now):
     request(paid, staff, amount_paise=2248896, now=now)
 
     with pytest.raises(refunds.RefundRefused) as refused:
@@ -293,7 +267,7 @@ def test_what_is_promised_already_is_not_left(paid, staff, now):
     assert refused.value.left_paise == 0
 
 
-def test_an_empty_balance_is_asked_again_later(late, gateway, standin, now):
+def test_a_refund_refused_for_an_empty_balance_is_retried(late, gateway, standin, now):
     standin.settings(balance_paise=0)
     run_remote(STEP, gateway, now=now)
     assert Refund.objects.get().status == RefundStatus.DUE
@@ -304,9 +278,9 @@ def test_an_empty_balance_is_asked_again_later(late, gateway, standin, now):
     assert reload(late).state == State.REFUNDED
 
 
-def test_a_refusal_that_lasts_becomes_a_case(late, gateway, standin, now):
+def test_a_lasting_refusal_opens_a_case(late, gateway, standin, now):
     standin.settings(balance_paise=0)
-    Refund.objects.update(attempts=refunds.MOST_ATTEMPTS - 1)
+    Refund.objects.update(attempts=refunds.MAX_ATTEMPTS - 1)
 
     run_remote(STEP, gateway, now=now)
 
@@ -315,7 +289,7 @@ def test_a_refusal_that_lasts_becomes_a_case(late, gateway, standin, now):
     assert reload(late).state == State.IN_REVIEW
 
 
-def test_what_went_back_in_parts_without_us_is_not_asked_for_for_ever(late, gateway, standin, now):
+def test_a_refund_made_needless_by_refunds_elsewhere_is_given_up(late, gateway, standin, now):
     [payment] = standin.payments()
     for amount in (100, late.amount_paise - 100):
         standin.move_payment(payment["id"], "refund", amount=amount)
@@ -328,7 +302,7 @@ def test_what_went_back_in_parts_without_us_is_not_asked_for_for_ever(late, gate
     assert reload(late).state == State.REFUNDED
 
 
-def test_what_is_left_when_a_part_went_back_without_us_is_for_people(late, gateway, standin, now):
+def test_the_rest_after_a_partial_refund_elsewhere_is_left_to_staff(late, gateway, standin, now):
     [payment] = standin.payments()
     standin.move_payment(payment["id"], "refund", amount=100)
 
@@ -338,20 +312,20 @@ def test_what_is_left_when_a_part_went_back_without_us_is_for_people(late, gatew
     ours, elsewhere = Refund.objects.all()
     assert (ours.status, elsewhere.amount_paise) == (RefundStatus.FAILED, 100)
     assert reload(late).state == State.IN_REVIEW
-    assert refunds.left_of([ours.payment]) == {ours.payment_id: late.amount_paise - 100}
+    assert refunds.refundable_paise([ours.payment]) == {ours.payment_id: late.amount_paise - 100}
 
 
-def test_wrong_money_that_is_only_authorised_is_not_refunded(late, standin, now):
+def test_an_authorised_payment_of_a_wrong_amount_is_not_refunded(late, standin, now):
     [payment] = standin.payments()
     other = {"id": "pay_second", "amount": 5, "status": "authorized", "captured": False}
 
     deliver(payment | other, now=now)
     run(ReconcileWebhook(), now=now)
 
-    assert [it.payment.gateway_payment_id for it in Refund.objects.all()] == [payment["id"]]
+    assert [refund.payment.gateway_payment_id for refund in Refund.objects.all()] == [payment["id"]]
 
 
-def test_a_worker_whose_claim_lapsed_cannot_put_a_refund_off(late, now):
+def test_a_worker_whose_claim_lapsed_cannot_postpone_a_refund(late, now):
     [slow] = STEP.claim(limit=1, now=now)
     [taken_over] = STEP.claim(limit=1, now=now + timedelta(hours=1))
 

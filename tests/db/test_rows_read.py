@@ -1,4 +1,4 @@
-"""What a checkout reads does not grow with the tables: nobody looks through old rows."""
+"""The rows that a checkout reads do not grow with the tables: no old rows are scanned."""
 
 from __future__ import annotations
 
@@ -14,16 +14,17 @@ from psycopg.conninfo import make_conninfo
 
 from shop.accounts import User
 from shop.catalogue import Variant
-from shop.checkout import steps
 from shop.checkout.jobs import CheckoutJob
-from shop.checkout.payable import CreateRazorpayOrder
-from shop.checkout.webhooks import ReconcileWebhook
+from shop.checkout.steps.create_order import CREATE_ORDER
+from shop.checkout.steps.create_razorpay_order import CreateRazorpayOrder
+from shop.checkout.steps.reconcile_webhook import ReconcileWebhook
+from shop.checkout.steps.validate_cart import VALIDATE_CART
 from shop.payments import inbox
 from shop.payments.ledger import GatewayOrder
-from shop.payments.razorpay import RazorpayGateway
-from tests.bench.grown import grow
+from shop.payments.razorpay.client import RazorpayGateway
 from tests.support.api import Caller, granted
 from tests.support.events import event_body
+from tests.support.old_rows import grow
 from tests.support.shop import (
     fill_cart,
     make_buyer,
@@ -39,11 +40,11 @@ from tests.support.standin import StandIn
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("redis")]
 
 OLD = 5_000
-# Those that grow with every checkout and stay; what is bought leaves its cart.
+# The tables that grow with every checkout. Cart lines are deleted when they are bought.
 TABLES = [
     f"shop_{name}"
     for name in (
-        *("user", "cart", "checkoutjob", "idempotencykey", "move"),
+        *("user", "cart", "checkoutjob", "idempotencykey", "transition"),
         *("order", "orderline", "gatewayorder", "payment", "inboxevent"),
     )
 ]
@@ -54,8 +55,8 @@ def buy(gateway: RazorpayGateway, standin: StandIn, *, now: datetime) -> None:
     buyer = make_buyer(now=now)
     fill_cart(buyer, make_variant(), nearly_held_by_guests(now), now=now)
     job = post_checkout(buyer, key=new_key(), now=now, address_key=-1)
-    run(steps.VALIDATE_CART, now=now)
-    run(steps.CREATE_ORDER, now=now)
+    run(VALIDATE_CART, now=now)
+    run(CREATE_ORDER, now=now)
     run_remote(CreateRazorpayOrder(), gateway, now=now)
     remote = GatewayOrder.objects.get(order__checkout=job.pk)
     payment = standin.pay(remote.gateway_order_id)
@@ -66,7 +67,7 @@ def buy(gateway: RazorpayGateway, standin: StandIn, *, now: datetime) -> None:
 
 
 def nearly_held_by_guests(now: datetime) -> Variant:
-    """As many units are held as make `create_order` count those of guests."""
+    """Hold so many units that `create_order` counts those of guests."""
     variant = make_variant(on_hand=20)
     account = User.objects.create(email=f"{variant.sku}@example.com", created_at=now)
     for buyer in (account, make_buyer(now=now)):
@@ -82,18 +83,18 @@ def old_rows(services, gateway, standin, now) -> None:
     of_tests = make_conninfo(services.superuser_url, dbname=connection.settings_dict["NAME"])
     grow(of_tests, checkouts=OLD)
     with connection.cursor() as cursor:
-        cursor.execute("ANALYZE")  # what autovacuum does in time
+        cursor.execute("ANALYZE")  # as autovacuum does
 
 
 @contextmanager
-def nobody_looks_through_a_table() -> Iterator[None]:
+def no_table_is_scanned() -> Iterator[None]:
     before = scanned()
     yield
     assert scanned() == before
 
 
 def scanned() -> dict[str, int]:
-    """How many rows were read by looking through a table whole."""
+    """Rows read by sequential scans, by table."""
     with connection.cursor() as cursor:
         cursor.execute("SELECT pg_stat_force_next_flush()")
         cursor.execute(
@@ -109,15 +110,15 @@ def test_a_post(old_rows):
     buyer = Caller.guest()
     buyer.add(make_variant())
 
-    with nobody_looks_through_a_table():
+    with no_table_is_scanned():
         granted(buyer.post_checkout(key=new_key()), 202)
 
 
-def test_a_look(old_rows):
+def test_a_status_read(old_rows):
     buyer = Caller.guest()
     checkout = buyer.check_out()
 
-    with nobody_looks_through_a_table():
+    with no_table_is_scanned():
         buyer.status(checkout)
 
 
@@ -126,7 +127,7 @@ def test_workers(old_rows, gateway, standin, now):
         for setting in re.findall(r"-c (\S+)", settings.PLANS_OF_WORKERS):
             cursor.execute(f"SET {setting}")
     try:
-        with nobody_looks_through_a_table():
+        with no_table_is_scanned():
             buy(gateway, standin, now=now)
     finally:
         connection.close()

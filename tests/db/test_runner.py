@@ -1,4 +1,4 @@
-"""One bad row must not stop its neighbours, and a worker that lost its claim must not finish."""
+"""A row that raises does not stop others; a worker that lost its claim changes nothing."""
 
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -7,23 +7,26 @@ from datetime import datetime, timedelta
 import pytest
 from django.db import OperationalError, transaction
 
-from shop.checkout import jobs, runner, steps
-from shop.checkout.jobs import MOST_ATTEMPTS, Advance, CheckoutJob, Wait
-from shop.checkout.states import ForbiddenMove, State
+from shop.checkout import jobs
+from shop.checkout.jobs import MAX_ATTEMPTS, CheckoutJob
+from shop.checkout.outcomes import Advance, Counted, RunReport, Wait
+from shop.checkout.states import InvalidTransition, State
+from shop.checkout.steps import base, runner, validate_cart
+from shop.checkout.steps.validate_cart import VALIDATE_CART
 from tests.support.shop import make_checkout, place_order, reload, run
 
 pytestmark = pytest.mark.django_db
 
 
-def broken_for(bad: CheckoutJob) -> steps.JobStep:
-    """`validate_cart` with a fault in it that one job brings out."""
+def broken_for(bad: CheckoutJob) -> base.JobStep:
+    """`validate_cart`, with an injected error for one job."""
 
     def decide(batch, now):
         if bad.pk in {job.pk for job in batch}:
             raise ZeroDivisionError("a bug")
-        return steps.validate_cart(batch, now)
+        return validate_cart.validate_cart(batch, now)
 
-    return steps.JobStep("validate_cart", State.QUEUED, decide)
+    return base.JobStep("validate_cart", State.QUEUED, decide)
 
 
 def test_a_job_that_raises_does_not_stop_its_neighbours(now):
@@ -50,7 +53,7 @@ def test_a_job_that_raises_counts_an_attempt_and_backs_off(now):
 def test_a_job_that_keeps_raising_fails_with_its_traceback_kept(now):
     bad = make_checkout(now=now)
 
-    for attempt in range(MOST_ATTEMPTS):
+    for attempt in range(MAX_ATTEMPTS):
         run(broken_for(bad), now=now + attempt * timedelta(minutes=2))
 
     bad = reload(bad)
@@ -59,39 +62,39 @@ def test_a_job_that_keeps_raising_fails_with_its_traceback_kept(now):
     assert "a bug" not in bad.error_message
 
 
-def test_a_database_that_is_away_is_nobodys_fault(now):
+def test_an_unavailable_database_counts_no_attempt(now):
     job = make_checkout(now=now)
 
-    def away(batch, now):
+    def unavailable(batch, now):
         raise OperationalError("gone")
 
     with pytest.raises(OperationalError):
-        run(steps.JobStep("validate_cart", State.QUEUED, away), now=now)
+        run(base.JobStep("validate_cart", State.QUEUED, unavailable), now=now)
 
     assert (reload(job).attempts, reload(job).due_at) == (0, now)
 
 
-def test_help_is_called_for_when_the_batch_is_full(now, settings):
+def test_a_full_batch_notifies_again(now, settings):
     settings.BATCH_SIZE = 2
     for _ in range(3):
         make_checkout(now=now)
     calls = []
 
-    runner.run_local(steps.VALIDATE_CART, now=now, ask_for_help=lambda: calls.append(1))
-    runner.run_local(steps.VALIDATE_CART, now=now, ask_for_help=lambda: calls.append(1))
+    runner.run_local(VALIDATE_CART, now=now, on_full_batch=lambda: calls.append(1))
+    runner.run_local(VALIDATE_CART, now=now, on_full_batch=lambda: calls.append(1))
 
     assert calls == [1]
 
 
-def test_what_is_not_due_yet_is_left_alone(now):
+def test_a_job_that_is_not_due_yet_is_not_processed(now):
     job = make_checkout(now=now)
 
-    run(steps.VALIDATE_CART, now=now - timedelta(seconds=1))
+    run(VALIDATE_CART, now=now - timedelta(seconds=1))
 
     assert reload(job).state == State.QUEUED
 
 
-def test_a_worker_whose_claim_lapsed_cannot_move_the_job(now):
+def test_a_worker_whose_claim_lapsed_cannot_change_the_job(now):
     place_order(make_checkout(now=now), now=now)
     [slow] = jobs.claim_due(State.ORDERED, limit=1, now=now)
     after_lapse = now + timedelta(hours=1)
@@ -99,20 +102,20 @@ def test_a_worker_whose_claim_lapsed_cannot_move_the_job(now):
 
     report = jobs.apply([(slow, Advance(State.AWAITING_PAYMENT, "woke up late"))], now=after_lapse)
 
-    assert report.counts["lost"] == 1
+    assert report.counts[Counted.LOST] == 1
     assert reload(slow).state == State.ORDERED
     assert reload(slow).claim == taken_over.claim
 
 
-def test_a_worker_cannot_move_a_job_that_left_the_state_it_read(now):
+def test_a_worker_cannot_change_a_job_that_left_the_state_it_read(now):
     job = make_checkout(now=now)
     CheckoutJob.objects.filter(pk=job.pk).update(state=State.CANCELLED)
 
     report = jobs.apply([(job, Advance(State.VALIDATED, "too late"))], now=now)
 
-    assert report.counts["lost"] == 1
+    assert report.counts[Counted.LOST] == 1
     assert reload(job).state == State.CANCELLED
-    assert not job.moves.exists()
+    assert not job.transitions.exists()
 
 
 def test_a_claimed_job_is_due_again_when_the_claim_ends(now, settings):
@@ -124,10 +127,10 @@ def test_a_claimed_job_is_due_again_when_the_claim_ends(now, settings):
     assert jobs.lock_due(State.ORDERED, limit=1, now=lapse)
 
 
-def test_a_move_the_table_does_not_have_is_refused(now):
+def test_a_transition_the_table_does_not_have_is_refused(now):
     job = make_checkout(now=now)
 
-    with pytest.raises(ForbiddenMove), transaction.atomic():
+    with pytest.raises(InvalidTransition), transaction.atomic():
         jobs.apply([(job, Advance(State.PAID, "for free"))], now=now)
 
 
@@ -141,21 +144,21 @@ def test_waiting_shows_the_buyer_a_sentence_and_a_new_version(now):
     assert after.version == job.version + 1
 
 
-def test_the_result_line_names_what_moved_and_which(now):
+def test_the_result_line_names_the_checkouts_and_what_became_of_them(now):
     job = make_checkout(now=now)
 
-    report = run(steps.VALIDATE_CART, now=now)
+    report = run(VALIDATE_CART, now=now)
 
     assert report.summary() == f"advanced 1: {job.pk}"
 
 
 class TwoCalls(runner.RemoteStep):
-    """A remote step whose second answer comes well after the first; what is recorded is kept."""
+    """A remote step whose second answer comes well after the first."""
 
     name = "two_calls"
 
-    def __init__(self, *, tries_in_vain: int) -> None:
-        self.tries_in_vain = tries_in_vain  # to record the first answer
+    def __init__(self, *, failing_tries: int) -> None:
+        self.failing_tries = failing_tries  # to record the first answer
         self.recorded: list[str] = []
 
     def claim(self, *, limit, now):
@@ -168,27 +171,27 @@ class TwoCalls(runner.RemoteStep):
     def order_of(self, work):
         return 1 if work == "first" else 2
 
-    def excuse(self, *, now):
+    def on_gateway_unavailable(self, *, now):
         raise AssertionError("the gateway is well")
 
     def record(self, answers, *, now):
-        if answers[0][0] == "first" and self.tries_in_vain:
-            self.tries_in_vain -= 1
+        if answers[0][0] == "first" and self.failing_tries:
+            self.failing_tries -= 1
             raise OperationalError("deadlock detected")
         self.recorded += [answer for _, answer in answers]
-        return runner.Report()
+        return RunReport()
 
 
 def run_two_calls(step: TwoCalls, *, now: datetime) -> None:
     with ThreadPoolExecutor(2) as threads:
         runner.run_remote(
-            step, gateway=None, threads=threads, clock=lambda: now, ask_for_help=lambda: None
+            step, gateway=None, threads=threads, clock=lambda: now, on_full_batch=lambda: None
         )
 
 
 @pytest.mark.django_db(transaction=True)
 def test_an_answer_that_could_not_be_recorded_is_recorded_again(now):
-    step = TwoCalls(tries_in_vain=1)
+    step = TwoCalls(failing_tries=1)
 
     run_two_calls(step, now=now)
 
@@ -196,8 +199,8 @@ def test_an_answer_that_could_not_be_recorded_is_recorded_again(now):
 
 
 @pytest.mark.django_db(transaction=True)
-def test_answers_that_cannot_be_recorded_do_not_take_others_with_them(now):
-    step = TwoCalls(tries_in_vain=2)
+def test_answers_that_cannot_be_recorded_do_not_lose_others(now):
+    step = TwoCalls(failing_tries=2)
 
     with pytest.raises(OperationalError, match="deadlock"):
         run_two_calls(step, now=now)

@@ -22,8 +22,8 @@ from schemathesis.specs.openapi.checks import (
 
 from shop.api import idempotency
 from shop.checkout.jobs import CheckoutJob
-from shop.checkout.questions import CheckPayments
-from shop.payments import reconcile
+from shop.checkout.steps.check_payments import CheckPayments
+from shop.payments import polling
 from shop.payments.gateway import Gateway
 from shop.payments.ledger import GatewayOrder
 from shop.stock import StockLevel
@@ -50,7 +50,7 @@ FEW = settings(
 )
 
 
-def test_the_schema_is_valid_and_nothing_in_it_is_guessed():
+def test_the_schema_is_valid_without_warnings():
     call_command("spectacular", validate=True, fail_on_warn=True, stdout=StringIO())
 
 
@@ -74,11 +74,11 @@ def call(buyer: Caller, operation: str, **path: object) -> None:
 def pay(job: CheckoutJob, gateway: Gateway, standin: StandIn, outcome: str) -> None:
     standin.pay(GatewayOrder.objects.get(order=job.order).gateway_order_id, outcome)
     now = timezone.now()
-    reconcile.ask_now([job.order_id], now=now)
+    polling.poll_now([job.order_id], now=now)
     run_remote(CheckPayments(), gateway, now=now)
 
 
-def test_every_stage_of_a_checkout_reads_as_the_schema_says(buyer, gateway, standin):
+def test_every_state_of_a_checkout_matches_the_schema(buyer, gateway, standin):
     checkout = granted(buyer.get("/api/checkouts/"))["results"][0]
     product_id = buyer.cart()["items"][0]["product_id"]
 
@@ -139,7 +139,7 @@ def test_what_the_api_refuses_the_schema_refuses(buyer, path, body):
 
 
 @pytest.mark.parametrize("typed", ["+91 98450-12345", "098450 12345", "(98450) 12345"])
-def test_what_people_type_the_schema_takes(buyer, typed):
+def test_the_schema_accepts_typed_addresses(buyer, typed):
     form = order_form(shipping_address=ADDRESS | {"phone": typed, "postal_code": " 560 001"})
 
     assert accepts("/api/checkouts/", "post", form)
@@ -148,7 +148,7 @@ def test_what_people_type_the_schema_takes(buyer, typed):
 
 @pytest.mark.parametrize("key", ["x" * 256, " x", "ä"])
 @pytest.mark.parametrize("path", ["/api/checkouts/", "/api/orders/{number}/refunds/"])
-def test_a_key_is_what_the_schema_says(path, key):
+def test_the_schema_describes_valid_keys(path, key):
     [said] = [
         parameter["schema"]
         for parameter in SCHEMA.raw_schema["paths"][path]["post"]["parameters"]
@@ -159,7 +159,7 @@ def test_a_key_is_what_the_schema_says(path, key):
     assert not re.fullmatch(idempotency.PATTERN, key)
 
 
-def test_refusals_say_their_headers():
+def test_error_responses_declare_their_headers():
     for operations in SCHEMA.raw_schema["paths"].values():
         for operation in operations.values():
             answers = operation["responses"]
@@ -182,6 +182,6 @@ def accepts(path: str, method: str, body: object) -> bool:
 @pytest.mark.django_db
 @SCHEMA.parametrize()
 @FEW
-def test_whatever_is_sent_the_answer_is_one_that_the_schema_knows(buyer, case):
+def test_every_response_matches_the_schema(buyer, case):
     with one_connection():
         case.call_and_validate(headers={"Authorization": f"Bearer {buyer.access}"}, checks=CHECKS)

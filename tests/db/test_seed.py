@@ -1,4 +1,4 @@
-"""`manage.py seed` makes a shop to try: goods, and people for the admin where DEBUG is on."""
+"""`manage.py seed` creates a catalogue, a superuser and, with DEBUG, a user of each role."""
 
 import pytest
 from django.core.management import call_command
@@ -23,30 +23,30 @@ def seeded():
     return set(User.objects.values_list("email", flat=True))
 
 
-def test_there_is_somebody_of_each_role_to_try_it_as(password, settings):
+def test_with_debug_there_is_a_user_of_each_role(password, settings):
     settings.DEBUG = True
 
     assert seeded() == PEOPLE | {"admin@pakka.local"}
     for email, granted in (
         ("viewer@pakka.local", set()),
-        ("operator@pakka.local", {roles.MEND}),
-        ("refunder@pakka.local", {roles.MEND, roles.REFUND}),
+        ("operator@pakka.local", {roles.OPERATE}),
+        ("refunder@pakka.local", {roles.OPERATE, roles.REFUND}),
     ):
         person = User.objects.get(email=email)
         assert (person.is_staff, person.is_superuser) == (True, False)
         assert person.check_password("open sesame")
-        assert person.get_all_permissions() & {roles.MEND, roles.REFUND} == granted
+        assert person.get_all_permissions() & {roles.OPERATE, roles.REFUND} == granted
         assert person.has_perm("shop.view_checkoutjob")
 
 
-def test_a_real_shop_gets_an_administrator_alone(password, settings):
+def test_without_debug_there_is_a_superuser_only(password, settings):
     settings.DEBUG = False
 
     assert seeded() == {"admin@pakka.local"}
 
 
 def seed_again(*options: str) -> User:
-    """After the administrator has changed what `seed` had given them."""
+    """Run it after the superuser has changed their account."""
     call_command("seed")
     person = User.objects.get(email="admin@pakka.local")
     person.set_password("of their own")
@@ -56,7 +56,7 @@ def seed_again(*options: str) -> User:
     return User.objects.get(pk=person.pk)
 
 
-def test_what_people_changed_stays(password, settings):
+def test_changed_users_stay_as_they_are(password, settings):
     settings.DEBUG = True
     call_command("seed")
     viewer = User.objects.get(email="viewer@pakka.local")
@@ -69,11 +69,11 @@ def test_what_people_changed_stays(password, settings):
     assert not viewer.groups.exists()
 
 
-def test_passwords_are_set_back_on_request(password):
+def test_passwords_are_reset_on_request(password):
     assert seed_again("--reset-passwords").check_password("open sesame")
 
 
-def test_without_a_password_nobody_is_made(monkeypatch):
+def test_without_a_password_no_user_is_created(monkeypatch):
     monkeypatch.delenv("ADMIN_PASSWORD", raising=False)
 
     assert seeded() == set()

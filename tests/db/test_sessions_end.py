@@ -1,4 +1,4 @@
-"""What ends a session, and what the tokens of an ended session still open."""
+"""Events that end a session, and the rights of tokens of an ended session."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def assert_opens_nothing(guest: Caller, checkout: dict) -> None:
 
 @pytest.mark.parametrize("joins", ["registers", "signs in"])
 @pytest.mark.parametrize("is_open", [True, False])
-def test_the_tokens_of_a_guest_end_with_the_visit(joins, is_open):
+def test_the_tokens_of_a_merged_guest_are_refused(joins, is_open):
     if joins == "signs in":
         Caller.account(EMAIL).add(make_variant())
     guest, token = fresh_guest()
@@ -126,7 +126,7 @@ def test_signing_out_ends_every_session_of_the_user():
     refresh(granted(Caller().post(SIGN_IN, ASHA))["refresh"])
 
 
-def test_an_ended_token_signs_nobody_out():
+def test_an_ended_token_ends_no_session():
     old = granted(Caller().post(REGISTER, ASHA), 201)["refresh"]
     Caller().post(SIGN_OUT, {"refresh": old})
     new = granted(Caller().post(SIGN_IN, ASHA))["refresh"]

@@ -1,19 +1,25 @@
-"""What the buyer paid becomes what the shop believes: from the inbox to the checkout."""
+"""Settle: from a webhook in the inbox to the state of the checkout."""
 
 from datetime import timedelta
+from types import SimpleNamespace
 
 import pytest
 
+import tasks.payments
+import tasks.run
 from shop import carts
-from shop.checkout import accept, snapshots, status
+from shop.checkout import snapshots, start, status
+from shop.checkout.outcomes import Counted
 from shop.checkout.states import State
-from shop.checkout.unknown_orders import ResolveOrders
-from shop.checkout.webhooks import ReconcileWebhook
+from shop.checkout.steps.reconcile_webhook import ReconcileWebhook
+from shop.checkout.steps.resolve_orders import ResolveOrders
 from shop.payments import inbox
 from shop.payments.cases import Case
-from shop.payments.inbox import InboxEvent
+from shop.payments.inbox import EventOutcome, InboxEvent
 from shop.payments.ledger import GatewayOrder, Payment
+from shop.payments.razorpay import webhooks
 from shop.payments.refunds import Refund
+from shop.telemetry.instruments import BATCHES
 from tests.support.events import deliver
 from tests.support.shop import (
     fill_cart,
@@ -44,7 +50,7 @@ def job(variant, gateway, now):
 
 
 def order_id(job) -> str:
-    return GatewayOrder.objects.get(order=job.order, is_alias=False).gateway_order_id
+    return GatewayOrder.objects.get(order=job.order, is_duplicate=False).gateway_order_id
 
 
 def test_a_captured_payment_pays_the_order(job, variant, standin, now):
@@ -93,10 +99,27 @@ def test_three_events_of_one_payment_in_one_batch_pay_once(job, variant, standin
 
     report = run(STEP, now=now)
 
-    assert report.counts["advanced"] == 1
-    assert report.counts["handled"] == 3
+    assert report.counts[Counted.ADVANCED] == 1
+    assert report.counts[Counted.HANDLED] == 3
     assert Payment.objects.get().status == "captured"
     assert stock_of(variant) == (1, 0)
+
+
+def test_fifty_paying_webhooks_are_a_batch_of_fifty_rows(gateway, standin, now, monkeypatch):
+    mug, observed = make_variant(on_hand=100), []
+    jobs = [make_checkout(mug, now=now) for _ in range(50)]
+    make_payable(jobs[-1], gateway, now=now)
+    for row in GatewayOrder.objects.all():
+        deliver(standin.pay(row.gateway_order_id), now=now)
+    monkeypatch.setattr(
+        tasks.run, "set_batch_delay", lambda task, rows, limit: observed.append(rows)
+    )
+    monkeypatch.setattr(BATCHES, "labels", lambda task: SimpleNamespace(observe=observed.append))
+
+    line = tasks.payments.reconcile_webhook()
+
+    assert line.startswith("advanced 50, handled 50: ")
+    assert observed == [50, 50]  # for the batch delay and for the metric
 
 
 def test_an_older_report_does_not_turn_a_payment_back(job, standin, now):
@@ -124,7 +147,7 @@ def test_a_failed_payment_shows_why_and_may_still_be_captured(job, standin, now)
     assert reload(job).state == State.PAID
 
 
-def test_authorised_is_not_paid(job, standin, now):
+def test_an_authorised_payment_does_not_pay(job, standin, now):
     deliver(standin.pay(order_id(job)), status="authorized", captured=False, now=now)
 
     run(STEP, now=now)
@@ -142,7 +165,7 @@ def test_money_that_is_not_what_was_asked_for_goes_to_review(wrong, job, variant
 
     assert reload(job).state == State.IN_REVIEW
     assert stock_of(variant) == (3, 2)
-    assert "not ₹44,977.92" in job.moves.last().because
+    assert "not ₹44,977.92" in job.transitions.last().because
     assert Case.objects.get().kind == "conflict"
 
 
@@ -156,12 +179,12 @@ def test_each_payment_that_does_not_fit_has_a_case(job, standin, now):
     run(STEP, now=now)
 
     assert reload(job).state == State.IN_REVIEW
-    told = sorted(Case.objects.values_list("reference", flat=True))
-    assert told == ["pay_1", "pay_2", "pay_3"]
+    references = sorted(Case.objects.values_list("reference", flat=True))
+    assert references == ["pay_1", "pay_2", "pay_3"]
 
 
 def test_money_after_the_end_is_served_if_units_are_free(job, variant, standin, now):
-    accept.cancel(owner_id=job.owner_id, job_id=job.pk, now=now)
+    start.cancel(owner_id=job.owner_id, job_id=job.pk, now=now)
     assert stock_of(variant) == (3, 0)
     deliver(standin.pay(order_id(job)), now=now)
 
@@ -172,7 +195,7 @@ def test_money_after_the_end_is_served_if_units_are_free(job, variant, standin, 
 
 
 def test_the_timeline_of_late_money_ends_well(job, standin, now):
-    accept.cancel(owner_id=job.owner_id, job_id=job.pk, now=now)
+    start.cancel(owner_id=job.owner_id, job_id=job.pk, now=now)
     deliver(standin.pay(order_id(job)), now=now)
     run(STEP, now=now)
 
@@ -185,7 +208,7 @@ def test_the_timeline_of_late_money_ends_well(job, standin, now):
 def test_money_after_the_end_goes_back_if_others_have_the_units(
     job, variant, gateway, standin, now
 ):
-    accept.cancel(owner_id=job.owner_id, job_id=job.pk, now=now)
+    start.cancel(owner_id=job.owner_id, job_id=job.pk, now=now)
     make_payable(make_checkout(variant, quantity=2, now=now), gateway, now=now)
     deliver(standin.pay(order_id(job)), now=now)
 
@@ -200,7 +223,7 @@ def test_by_policy_late_money_goes_back_even_if_units_are_free(
     job, variant, standin, settings, now
 ):
     settings.LATE_PAYMENT = "refund"
-    accept.cancel(owner_id=job.owner_id, job_id=job.pk, now=now)
+    start.cancel(owner_id=job.owner_id, job_id=job.pk, now=now)
     deliver(standin.pay(order_id(job)), now=now)
 
     run(STEP, now=now)
@@ -222,24 +245,24 @@ def test_a_dispute_is_a_case_and_the_order_stays_paid(job, standin, now):
     assert "disputed: ₹5.00" in Case.objects.get().text
 
 
-def test_money_on_an_alias_pays_the_order(job, gateway, standin, now):
-    twin = gateway.create_order(
+def test_money_on_a_duplicate_pays_the_order(job, gateway, standin, now):
+    duplicate = gateway.create_order(
         receipt=job.order.number, amount_paise=job.amount_paise, currency="INR"
     )
     GatewayOrder.objects.create(
         order=job.order,
-        gateway_order_id=twin.id,
-        is_alias=True,
-        amount_paise=twin.amount_paise,
+        gateway_order_id=duplicate.id,
+        is_duplicate=True,
+        amount_paise=duplicate.amount_paise,
         currency="INR",
         created_at=now,
     )
-    deliver(standin.pay(twin.id), now=now)
+    deliver(standin.pay(duplicate.id), now=now)
 
     run(STEP, now=now)
 
     assert reload(job).state == State.PAID
-    assert GatewayOrder.objects.get(is_alias=False).check_at is not None  # it could be paid too
+    assert GatewayOrder.objects.get(is_duplicate=False).poll_at is not None  # it could be paid too
 
 
 def test_an_event_that_overtakes_our_own_record_is_read_again(job, gateway, standin, now):
@@ -249,7 +272,7 @@ def test_an_event_that_overtakes_our_own_record_is_read_again(job, gateway, stan
     run(STEP, now=now)
     GatewayOrder.objects.update(gateway_order_id=row.gateway_order_id)
 
-    later = now + inbox.ASK_AFTER
+    later = now + inbox.RESOLVE_AFTER
     run_remote(ResolveOrders(), gateway, now=later)
     run(STEP, now=later)
 
@@ -257,14 +280,14 @@ def test_an_event_that_overtakes_our_own_record_is_read_again(job, gateway, stan
     assert "orders.fetch" not in standin.requests()
 
 
-def test_an_order_we_never_knew_belongs_to_another_shop(job, gateway, standin, now):
+def test_an_unknown_order_belongs_to_another_shop(job, gateway, standin, now):
     deliver(standin.pay(order_id(job)), order_id="order_OfAnotherShop", now=now)
 
     run(STEP, now=now)
-    run_remote(ResolveOrders(), gateway, now=now + inbox.ASK_AFTER)
+    run_remote(ResolveOrders(), gateway, now=now + inbox.RESOLVE_AFTER)
 
     event = InboxEvent.objects.get()
-    assert (event.result, event.due_at) == ("not ours", None)
+    assert (event.outcome, event.due_at) == (EventOutcome.NOT_OURS, None)
     assert not Payment.objects.exists()
 
 
@@ -283,28 +306,28 @@ def test_an_order_we_never_knew_belongs_to_another_shop(job, gateway, standin, n
         b"\xff\xfe",
     ],
 )
-def test_what_cannot_be_read_is_kept_and_done_with(body, now):
+def test_an_unreadable_event_is_kept_and_handled(body, now):
     inbox.receive(event_id="Nonsense", body=body, now=now)
 
     run(STEP, now=now)
 
     event = InboxEvent.objects.get()
     assert event.handled_at == now
-    assert event.result
+    assert event.outcome
     assert bytes(event.body) == body
 
 
-def test_an_event_over_which_we_stumble_does_not_stop_the_others(job, standin, monkeypatch, now):
+def test_an_event_that_raises_does_not_stop_the_others(job, standin, monkeypatch, now):
     inbox.receive(event_id="Trap", body=b'{"event": "trap"}', now=now)
     deliver(standin.pay(order_id(job)), now=now)
-    read = inbox.read
+    read = webhooks.read
 
-    def stumble(body):
+    def fail(body):
         if b"trap" in body:
             raise ZeroDivisionError
         return read(body)
 
-    monkeypatch.setattr(inbox, "read", stumble)  # an injected fault
+    monkeypatch.setattr(webhooks, "read", fail)  # an injected fault
     run(STEP, now=now)
 
     assert reload(job).state == State.PAID
@@ -314,7 +337,7 @@ def test_an_event_over_which_we_stumble_does_not_stop_the_others(job, standin, m
 
 
 def test_cancelling_frees_the_units(job, variant, now):
-    accept.cancel(owner_id=job.owner_id, job_id=job.pk, now=now)
+    start.cancel(owner_id=job.owner_id, job_id=job.pk, now=now)
 
     assert reload(job).state == State.CANCELLED
     assert stock_of(variant) == (3, 0)
@@ -325,7 +348,7 @@ def test_a_newer_checkout_waits_for_money_that_is_on_its_way(job, standin, now):
     run(STEP, now=now)
     carts.add(job.owner_id, variant_id=make_variant().pk, quantity=1, now=now)
 
-    with pytest.raises(accept.PaymentInProgress):
+    with pytest.raises(start.PaymentInProgress):
         post_checkout(job.owner, now=now)
 
     assert reload(job).state == State.AWAITING_PAYMENT
@@ -335,5 +358,5 @@ def test_nobody_can_cancel_once_money_is_known(job, standin, now):
     deliver(standin.pay(order_id(job)), status="authorized", captured=False, now=now)
     run(STEP, now=now)
 
-    with pytest.raises(accept.CannotCancel):
-        accept.cancel(owner_id=job.owner_id, job_id=job.pk, now=now)
+    with pytest.raises(start.CannotCancel):
+        start.cancel(owner_id=job.owner_id, job_id=job.pk, now=now)

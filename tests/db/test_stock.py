@@ -1,4 +1,4 @@
-"""The books of units: each order's units move once, whoever asks how often."""
+"""The units of an order are held, sold and released once."""
 
 import pytest
 
@@ -16,7 +16,7 @@ def variant():
 
 @pytest.fixture
 def order(variant, now):
-    place_order(make_checkout(variant, quantity=2, now=now), now=now)  # another's units beside it
+    place_order(make_checkout(variant, quantity=2, now=now), now=now)  # units of another order
     return place_order(make_checkout(variant, quantity=2, now=now), now=now).order
 
 
@@ -52,7 +52,7 @@ def test_released_units_are_held_again_if_all_are_free(order, variant):
     assert stock_of(variant) == (5, 4)
 
 
-def test_units_that_others_have_are_not_held_again(order, variant, now):
+def test_units_that_another_order_took_are_not_held_again(order, variant, now):
     stock.release([order.pk])
     place_order(make_checkout(variant, quantity=2, now=now), now=now)
 

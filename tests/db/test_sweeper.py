@@ -1,12 +1,13 @@
-"""The net under the ringing: what is overdue is found by its row."""
+"""The sweeper finds overdue rows, and runs the periodic jobs."""
 
 import json
 from datetime import timedelta
 
 import pytest
 
-from shop import redis_client
-from tasks.app import QUEUES, ring
+from shop.db import redis_client
+from tasks.notify import notify
+from tasks.registry import QUEUES
 from tests.support.events import deliver
 from tests.support.shop import make_checkout, make_payable, place_order, reload
 from workers import sweeper
@@ -17,26 +18,26 @@ pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("redis")]
 LATER = timedelta(seconds=2)
 
 
-def test_a_quiet_shop_is_left_alone(now):
+def test_nothing_is_notified_while_nothing_is_due(now):
     assert sweep(now=now) == []
 
 
-def test_a_checkout_whose_ring_was_lost_is_rung_for(now, redis):
+def test_a_checkout_whose_message_was_lost_is_notified(now, redis):
     make_checkout(now=now)
-    ring("checkout.validate_cart")
-    redis.delete("checkout")  # its message: its flag lives on
+    notify("checkout.validate_cart")
+    redis.delete("checkout")  # the message; its flag stays
 
     assert sweep(now=now + LATER) == ["checkout.validate_cart"]
     assert redis.llen("checkout") == 1
 
 
-def test_what_has_only_just_fallen_due_is_left_to_its_own_ring(now):
+def test_a_checkout_that_has_just_fallen_due_is_left_to_its_own_message(now):
     make_checkout(now=now)
 
     assert sweep(now=now) == []
 
 
-def test_a_claim_that_lapsed_is_rung_for(now, settings):
+def test_a_lapsed_claim_is_notified(now, settings):
     from shop.checkout import jobs
     from shop.checkout.states import State
 
@@ -48,19 +49,19 @@ def test_a_claim_that_lapsed_is_rung_for(now, settings):
     assert sweep(now=lapsed) == ["checkout.create_razorpay_order"]
 
 
-def test_a_webhook_whose_ring_was_lost_is_rung_for(now):
+def test_a_webhook_whose_message_was_lost_is_notified(now):
     deliver({"id": "pay_1", "status": "captured"}, now=now)
 
     assert sweep(now=now + LATER) == ["payments.reconcile_webhook"]
 
 
-def test_an_order_to_be_asked_about_is_rung_for(gateway, now):
+def test_an_order_that_is_due_for_a_poll_is_notified(gateway, now):
     make_payable(make_checkout(now=now), gateway, now=now)
 
     assert sweep(now=now + timedelta(minutes=1)) == ["payments.check_payments"]
 
 
-def test_the_end_of_the_hold_is_the_sweepers_own_business(gateway, now):
+def test_the_sweeper_itself_handles_the_end_of_a_hold(gateway, now):
     job = make_payable(make_checkout(now=now), gateway, now=now)
 
     sweep(now=job.expires_at)
@@ -69,27 +70,27 @@ def test_the_end_of_the_hold_is_the_sweepers_own_business(gateway, now):
     assert "asking the bank" in job.waiting_for
 
 
-@pytest.mark.parametrize(("most_batches", "asked_about"), [(10, 5), (2, 4)])
-def test_full_batches_of_ended_holds_follow_each_other_up_to_a_bound(
-    gateway, now, settings, monkeypatch, most_batches, asked_about
+@pytest.mark.parametrize(("max_batches", "polled"), [(10, 5), (2, 4)])
+def test_full_batches_of_ended_holds_follow_each_other_up_to_a_limit(
+    gateway, now, settings, monkeypatch, max_batches, polled
 ):
     jobs = [make_payable(make_checkout(now=now), gateway, now=now) for _ in range(5)]
     settings.BATCH_SIZE = 2
-    monkeypatch.setattr(sweeper, "EXPIRY_BATCHES", most_batches)
+    monkeypatch.setattr(sweeper, "EXPIRY_BATCHES", max_batches)
 
     sweep(now=jobs[-1].expires_at)
 
-    assert sum("asking the bank" in reload(job).waiting_for for job in jobs) == asked_about
+    assert sum("asking the bank" in reload(job).waiting_for for job in jobs) == polled
 
 
-# --- what it does beside sweeping ---
+# --- periodic jobs ---
 
 
 def canaries(redis) -> dict[str, int]:
     return {queue: redis.llen(queue) for queue in QUEUES}
 
 
-def test_canaries_go_through_every_queue_once_however_many_sweepers_send_them(redis, now):
+def test_canaries_go_through_every_queue_once_for_all_sweepers(redis, now):
     for _ in range(3):
         send_canaries(now=now)
 
@@ -97,10 +98,10 @@ def test_canaries_go_through_every_queue_once_however_many_sweepers_send_them(re
     [message] = redis.lrange("gateway", 0, -1)
     headers = json.loads(message)["headers"]
     assert headers["task"] == "workers.canary"
-    assert headers["expires"]  # they do not pile up before a worker that is away
+    assert headers["expires"]  # they do not pile up while no worker takes them
 
 
-def test_a_canary_without_redis_is_left_unsent(now):
+def test_without_redis_no_canary_is_sent(now):
     redis_client.avoid(ConnectionError("gone"))
     try:
         send_canaries(now=now)
@@ -108,19 +109,19 @@ def test_a_canary_without_redis_is_left_unsent(now):
         redis_client.try_again()
 
 
-def test_every_chore_has_its_turn_at_first_and_then_after_its_period(monkeypatch, now):
-    turns = []
+def test_every_periodic_job_runs_at_first_and_then_after_its_period(monkeypatch, now):
+    ran = []
     monkeypatch.setattr(
         sweeper,
-        "CHORES",
+        "PERIODIC_JOBS",
         (
-            (timedelta(seconds=9), lambda **_: turns.append("seldom")),
-            (timedelta(seconds=2), lambda **_: turns.append("often")),
+            (timedelta(seconds=9), lambda **_: ran.append("seldom")),
+            (timedelta(seconds=2), lambda **_: ran.append("often")),
         ),
     )
-    rota = sweeper.Rota()
+    schedule = sweeper.Schedule()
 
     for second in range(5):
-        rota.work(now=now + timedelta(seconds=second))
+        schedule.work(now=now + timedelta(seconds=second))
 
-    assert turns == ["seldom", "often", "often", "often"]
+    assert ran == ["seldom", "often", "often", "often"]

@@ -1,17 +1,17 @@
-"""An item of a list that we cannot read hides none of the others, and people hear of it."""
+"""An unreadable item of a list hides none of the others, and staff see it."""
 
 import json
 from datetime import timedelta
 
 import pytest
 
-from shop import audit
-from shop.checkout.payable import CreateRazorpayOrder
-from shop.checkout.questions import CheckPayments
-from shop.checkout.sending import SendRefunds
 from shop.checkout.states import State
-from shop.checkout.webhooks import ReconcileWebhook
-from shop.payments import hearing, inbox, reconcile, refunds
+from shop.checkout.steps.check_payments import CheckPayments
+from shop.checkout.steps.create_razorpay_order import CreateRazorpayOrder
+from shop.checkout.steps.reconcile_webhook import ReconcileWebhook
+from shop.checkout.steps.send_refunds import SendRefunds
+from shop.operations import books
+from shop.payments import inbox, polling, refunds, webhook_health
 from shop.payments.cases import Case, CaseKind
 from shop.payments.inbox import InboxEvent
 from shop.payments.ledger import GatewayOrder, Payment
@@ -53,33 +53,33 @@ def test_a_captured_payment_beside_it_pays(job, gateway, standin, now):
     assert "asha" not in case.text
 
 
-def test_it_is_kept_as_it_came_once(job, gateway, standin, now):
+def test_it_is_kept_unchanged_and_once(job, gateway, standin, now):
     pay_beside_a_strange_payment(job, standin)
     for seconds in (30, 40):
         now += timedelta(seconds=seconds)
-        reconcile.ask_now([job.order_id], now=now)
+        polling.poll_now([job.order_id], now=now)
         run_remote(CheckPayments(), gateway, now=now)
 
     run(ReconcileWebhook(), now=now)
 
-    [kept] = inbox.unreadable(now=now)
+    [kept] = inbox.for_staff(now=now)
     assert json.loads(bytes(kept.body))["payload"]["payment"]["entity"] == STRANGE
     assert InboxEvent.objects.count() == Case.objects.count() == 1
 
 
-def test_that_a_poll_found_it_is_not_taken_for_a_webhook(job, gateway, standin, now):
+def test_an_event_made_by_a_poll_does_not_count_as_a_webhook(job, gateway, standin, now):
     pay_beside_a_strange_payment(job, standin)
 
     run_remote(CheckPayments(), gateway, now=now + timedelta(seconds=30))
 
     assert InboxEvent.objects.exists()
-    assert hearing.hearing(now=now).last_event_at is None
+    assert webhook_health.webhook_health(now=now).last_event_at is None
 
 
 @pytest.mark.parametrize("receipt", ["ours", None, 7])
 def test_no_second_order_is_made_while_one_cannot_be_read(receipt, gateway, standin, now):
     job = place_order(make_checkout(now=now), now=now)
-    GatewayOrder.objects.update(asked_at=now - timedelta(minutes=2))
+    GatewayOrder.objects.update(create_sent_at=now - timedelta(minutes=2))
     receipt = job.order.number if receipt == "ours" else receipt
     answer(standin, "orders.list", {"id": "order_Strange", "receipt": receipt})
 
@@ -89,9 +89,9 @@ def test_no_second_order_is_made_while_one_cannot_be_read(receipt, gateway, stan
     assert not standin.orders()
 
 
-def test_an_order_of_others_that_cannot_be_read_is_passed_over(gateway, standin, now):
+def test_an_unreadable_order_of_another_shop_is_ignored(gateway, standin, now):
     job = place_order(make_checkout(now=now), now=now)
-    GatewayOrder.objects.update(asked_at=now - timedelta(minutes=2))
+    GatewayOrder.objects.update(create_sent_at=now - timedelta(minutes=2))
     answer(standin, "orders.list", {"id": "order_Strange", "receipt": "theirs"})
 
     run_remote(CreateRazorpayOrder(), gateway, now=now)
@@ -104,7 +104,9 @@ def refund(job, gateway, standin, now) -> Refund:
     """Due to be sent for the second time."""
     standin.pay(GatewayOrder.objects.get().gateway_order_id)
     run_remote(CheckPayments(), gateway, now=now + timedelta(seconds=30))
-    refunds.want([refunds.Wanted(Payment.objects.get(), RefundReason.LATE)], now=now)
+    refunds.create_automatic(
+        [refunds.AutomaticRefund(Payment.objects.get(), RefundReason.LATE)], now=now
+    )
     Refund.objects.update(attempts=1)
     return Refund.objects.get()
 
@@ -137,6 +139,6 @@ def test_our_refund_is_found_beside_it(refund, gateway, standin, now):
 def test_the_audit_names_it_and_goes_on(gateway, standin, now):
     answer(standin, "payments.list", STRANGE)
 
-    [found] = audit.gateway_list(gateway, since=now - timedelta(days=1), now=now)
+    [found] = books.gateway_differences(gateway, since=now - timedelta(days=1), now=now)
 
-    assert (found.subject, found.text[:14]) == ("pay_Strange", "cannot be read")
+    assert (found.subject, found.text[:10]) == ("pay_Strange", "unreadable")

@@ -1,8 +1,9 @@
 import pytest
 
 from shop.catalogue import Product, Variant
-from shop.checkout import steps
 from shop.checkout.states import State
+from shop.checkout.steps.create_order import CREATE_ORDER
+from shop.checkout.steps.validate_cart import VALIDATE_CART
 from shop.stock import StockLevel
 from tests.support.shop import make_checkout, make_variant, reload, run
 
@@ -12,7 +13,7 @@ pytestmark = pytest.mark.django_db
 def test_a_cart_that_the_shop_still_sells_is_valid(now):
     job = make_checkout(now=now)
 
-    run(steps.VALIDATE_CART, now=now)
+    run(VALIDATE_CART, now=now)
 
     assert reload(job).state == State.VALIDATED
 
@@ -22,7 +23,7 @@ def test_a_changed_price_fails_with_both_prices(now):
     job = make_checkout(variant, now=now)
     Variant.objects.filter(pk=variant.pk).update(price_paise=12000)
 
-    run(steps.VALIDATE_CART, now=now)
+    run(VALIDATE_CART, now=now)
 
     job = reload(job)
     assert (job.state, job.error_code) == (State.FAILED, "price_changed")
@@ -31,12 +32,12 @@ def test_a_changed_price_fails_with_both_prices(now):
 
 
 @pytest.mark.parametrize("table", [Variant, Product])
-def test_what_is_no_longer_sold_fails(table, now):
+def test_an_item_that_is_no_longer_sold_fails(table, now):
     variant = make_variant()
     job = make_checkout(variant, now=now)
     table.objects.update(is_active=False)
 
-    run(steps.VALIDATE_CART, now=now)
+    run(VALIDATE_CART, now=now)
 
     assert reload(job).error_code == "product_unavailable"
 
@@ -46,7 +47,7 @@ def test_too_few_units_fail_with_how_many_are_left(now):
     job = make_checkout(variant, quantity=5, now=now)
     StockLevel.objects.update(on_hand=2)
 
-    run(steps.VALIDATE_CART, now=now)
+    run(VALIDATE_CART, now=now)
 
     job = reload(job)
     assert job.error_code == "out_of_stock"
@@ -56,7 +57,7 @@ def test_too_few_units_fail_with_how_many_are_left(now):
 def test_less_than_one_rupee_cannot_be_charged(now):
     job = make_checkout(make_variant(price_paise=99), now=now)
 
-    run(steps.VALIDATE_CART, now=now)
+    run(VALIDATE_CART, now=now)
 
     assert reload(job).error_code == "amount_too_small"
 
@@ -64,9 +65,9 @@ def test_less_than_one_rupee_cannot_be_charged(now):
 def test_a_price_change_after_validation_does_not_reach_the_order(now):
     variant = make_variant(price_paise=10000)
     job = make_checkout(variant, now=now)
-    run(steps.VALIDATE_CART, now=now)
+    run(VALIDATE_CART, now=now)
     Variant.objects.filter(pk=variant.pk).update(price_paise=12000)
 
-    run(steps.CREATE_ORDER, now=now)
+    run(CREATE_ORDER, now=now)
 
     assert reload(job).order.amount_paise == 10000

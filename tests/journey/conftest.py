@@ -5,47 +5,23 @@ from collections.abc import Iterator
 import psycopg
 import pytest
 
-from tests.support.shopfloor import ShopFloor
-from workers.stack import Stack
-
-# What the tests' own environment sets for Django must not reach the stack: it chooses for itself.
-UNSET = (
-    "DATA_DIR",
-    "RAZORPAY_BASE_URL",
-    "LOG_LEVEL",
-    "SECRET_KEY",
-    "PORT",
-    "FLOWER_PORT",
-    "STANDIN_PORT",
-)
-CANARY_SECONDS = 2
-QUICK = {
-    "CANARY_SECONDS": str(CANARY_SECONDS),
-    "GATEWAY_TIMEOUT_SECONDS": "2",
-    "CLAIM_SECONDS": "6",
-    "RECEIPT_LAG_SECONDS": "2",
-    "STANDIN_RECEIPT_LAG_SECONDS": "0",
-    "STANDIN_LIST_LAG_SECONDS": "0",
-}
-UNHURRIED = {
-    f"THROTTLE_{scope}": "1000000/min"
-    for scope in ("SIGN_IN", "GUEST", "CART", "CHECKOUT", "CONFIRM")
-}
-# All buyers are guests, and one sale is for them alone.
-UNHURRIED["HELD_PERCENT_BY_GUESTS"] = "100"
+from tests.support.process_settings import FAST_STACK, GUESTS_ONLY
+from tests.support.running_shop import RunningShop
+from workers.stack.stack import Stack
 
 
 @pytest.fixture(scope="session")
 def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
-    """The real processes, as `make up` starts them; what a test kills, the test restarts."""
-    environment = dict.fromkeys(UNSET, "") | QUICK | UNHURRIED
-    with Stack(tmp_path_factory.mktemp("stack"), environment, supervise=False) as running:
+    """The real processes, as `make up` starts them. A test restarts what it kills."""
+    with Stack(
+        tmp_path_factory.mktemp("stack"), FAST_STACK | GUESTS_ONLY, supervise=False
+    ) as running:
         with psycopg.connect(running.services.superuser_url, autocommit=True) as database:
             database.execute("UPDATE shop_stocklevel SET on_hand = 100000")
         yield running
 
 
 @pytest.fixture
-def floor(stack: Stack) -> Iterator[ShopFloor]:
-    with ShopFloor(stack) as floor:
-        yield floor
+def running_shop(stack: Stack) -> Iterator[RunningShop]:
+    with RunningShop(stack) as running_shop:
+        yield running_shop

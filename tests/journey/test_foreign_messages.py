@@ -1,4 +1,4 @@
-"""Messages in the broker that no process of ours has sent, taken by the real worker."""
+"""The real worker drops messages that the shop has not sent."""
 
 from __future__ import annotations
 
@@ -9,9 +9,8 @@ from typing import Any
 
 from redis import Redis
 
-from tests.journey.test_signals import metrics
 from tests.support.buyers import until
-from tests.support.shopfloor import ShopFloor
+from tests.support.running_shop import RunningShop
 
 QUEUE = "checkout"
 TASK = "checkout.validate_cart"
@@ -19,7 +18,7 @@ GOOD = [[], {}, {}]
 
 
 def message(body: Any, task: Any = TASK, **changes: Any) -> bytes:
-    """As kombu writes one into a list of Redis, with some fields changed."""
+    """A message as kombu writes it to a list in Redis, with some fields changed."""
     raw = body if isinstance(body, bytes) else json.dumps(body).encode()
     delivery = {"exchange": "", "routing_key": QUEUE}
     envelope = {
@@ -41,8 +40,8 @@ def with_headers(**headers: Any) -> bytes:
 
 
 def with_properties(**properties: Any) -> bytes:
-    sound = json.loads(message(GOOD))["properties"]
-    return message(GOOD, properties=sound | properties)
+    valid = json.loads(message(GOOD))["properties"]
+    return message(GOOD, properties=valid | properties)
 
 
 FOREIGN = {
@@ -63,7 +62,7 @@ FOREIGN = {
     ),
     "bytes that are not text": message(b"\xff\xfe", headers={}),
     "pickle": message(b"\x80\x04N.", **{"content-type": "application/x-python-serialize"}),
-    "a body compressed by nobody": message(
+    "a body that is not compressed as its header says": message(
         GOOD, headers={"task": TASK, "id": "1", "compression": "zip"}
     ),
     "no content type": message(GOOD, headers={}, **{"content-type": None}),
@@ -76,22 +75,24 @@ FOREIGN = {
     "a body that is not JSON": message(b"not json"),
     "keyword arguments that are a list": message([[], [1], {}]),
     "arguments by position": message([[1], {}, {}]),
-    "a time to run that is none": with_headers(eta="yesterday"),
-    "a time to run far off": with_headers(eta="2999-01-01T00:00:00+00:00"),
-    "an end that is none": with_headers(expires="yesterday"),
+    "a time to run that is no time": with_headers(eta="yesterday"),
+    "a time to run in the far future": with_headers(eta="2999-01-01T00:00:00+00:00"),
+    "an expiry that is no time": with_headers(expires="yesterday"),
     "an id that is a number": with_headers(id=5),
-    "a task of Celery's own": message(GOOD, "celery.accumulate"),
-    "tasks to come after it": message([[], {}, {"chain": [{"task": TASK}], "errbacks": [1]}]),
+    "a task of Celery itself": message(GOOD, "celery.accumulate"),
+    "tasks that follow": message([[], {}, {"chain": [{"task": TASK}], "errbacks": [1]}]),
     "options that are a list": message([[], {}, [1]]),
     "options that are text": message([[], {}, "x"]),
     "no options": message([[], {}, None]),
-    "the first protocol": message({"task": TASK, "id": "1", "args": [], "kwargs": {}}, headers={}),
+    "the first protocol of Celery": message(
+        {"task": TASK, "id": "1", "args": [], "kwargs": {}}, headers={}
+    ),
 }
 STRANGE = {
     "an argument of a later version": message([[], {"added_later": 1}, {}]),
     "an argument of another type": message([[], {"checkout_id": {"a": [1]}}, {}]),
     "an argument with a zero byte": message([[], {"checkout_id": "\0"}, {}]),
-    "a limit that is none": with_headers(timelimit="x"),
+    "a time limit that is no number": with_headers(timelimit="x"),
     "another name that is an object": with_headers(shadow={"x": 1}),
     "another name that is a list": with_headers(shadow=[1]),
     "another name that is a number": with_headers(shadow=5),
@@ -101,12 +102,14 @@ STRANGE = {
 }
 
 
-def test_a_message_that_is_not_ours_is_dropped_and_counted_and_ends_no_worker(floor: ShopFloor):
-    redis = Redis.from_url(floor.stack.services.redis_url)
-    worker = floor.stack.pids("worker")
+def test_a_message_that_is_not_ours_is_dropped_and_counted_and_ends_no_worker(
+    running_shop: RunningShop,
+):
+    redis = Redis.from_url(running_shop.stack.services.redis_url)
+    worker = running_shop.stack.pids("worker")
 
     def counted() -> float:
-        return metrics(floor)["pakka_foreign_messages_total", ""]
+        return running_shop.metrics()["pakka_foreign_messages_total", ""]
 
     def is_drained() -> bool:
         return not redis.llen(QUEUE) and not redis.hlen("unacked")
@@ -118,7 +121,7 @@ def test_a_message_that_is_not_ours_is_dropped_and_counted_and_ends_no_worker(fl
         redis.lpush(QUEUE, strange)
 
     until(is_drained)
-    assert floor.stack.pids("worker") == worker
+    assert running_shop.stack.pids("worker") == worker
     assert counted() == before + len(FOREIGN)
-    [buyer] = floor.arrive(1)
+    [buyer] = running_shop.arrive(1)
     buyer.wait(buyer.post(), "awaiting_payment")

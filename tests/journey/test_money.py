@@ -1,6 +1,6 @@
 """
-The truth about the money, with the real processes: whatever becomes of webhooks, all who paid have
-their order, and our books are Razorpay's to the paisa.
+Money in the real processes: whatever happens to webhooks, every payment gives its order, and the
+shop's tables agree with Razorpay's ledger to the paisa.
 """
 
 from __future__ import annotations
@@ -12,18 +12,18 @@ from contextlib import contextmanager
 from typing import Any
 
 from tests.support.buyers import Buyer, Json, together, until
-from tests.support.shopfloor import MUG, ShopFloor
+from tests.support.running_shop import MUG, RunningShop
 
-CLIENTS = 12  # buyers who do something at the same moment
-PATIENCE_SECONDS = 240  # for a busy machine; what is waited for takes a fraction of it
+CLIENTS = 12  # concurrent buyers
+MAX_WAIT_SECONDS = 240  # for a busy machine; usually a fraction
 
 BOOKS = """
     SELECT row.gateway_order_id, job.state, job.amount_paise, orders.stock_state,
-        (SELECT count(*) FROM shop_move WHERE job_id = job.id AND new = 'paid'),
+        (SELECT count(*) FROM shop_transition WHERE job_id = job.id AND new = 'paid'),
         array_agg(payment.amount_paise) FILTER (WHERE payment.status = 'captured'),
         array_agg(payment.captured_via),
         (SELECT count(*) FROM shop_case WHERE order_id = orders.id),
-        (SELECT count(*) FROM shop_gatewayorder twin WHERE twin.order_id = orders.id)
+        (SELECT count(*) FROM shop_gatewayorder other WHERE other.order_id = orders.id)
     FROM shop_checkoutjob job
     JOIN shop_order orders ON orders.id = job.order_id
     JOIN shop_gatewayorder row ON row.order_id = orders.id
@@ -33,111 +33,115 @@ BOOKS = """
 """
 
 
-def test_a_thousand_pay_and_every_webhook_is_lost(floor: ShopFloor):
-    """A quarter of the browsers come back and say so; of the others we learn by asking alone."""
-    crowd = Crowd(floor, 1000)
+def test_a_thousand_pay_and_every_webhook_is_lost(running_shop: RunningShop):
+    """A quarter of the browsers return with a signature; polls find the other payments."""
+    crowd = Crowd(running_shop, 1000)
 
-    with webhooks(floor, drop_all=True):
+    with webhooks(running_shop, drop_all=True):
         crowd.pay(coming_back=250)
         crowd.wait_until_all_are_paid()
 
     assert crowd.compare_the_books() == {"fetch": 1000}
 
 
-def test_every_webhook_comes_three_times_in_any_order_after_eight_seconds(floor: ShopFloor):
-    crowd = Crowd(floor, 60)
+def test_every_webhook_comes_three_times_in_any_order_after_eight_seconds(
+    running_shop: RunningShop,
+):
+    crowd = Crowd(running_shop, 60)
 
-    with webhooks(floor, copies=3, order="shuffled", hold_seconds=8):
+    with webhooks(running_shop, copies=3, order="shuffled", hold_seconds=8):
         crowd.pay()
         crowd.wait_until_all_are_paid()
-        until(lambda: crowd.deliveries() == 60 * 3 * 3, seconds=PATIENCE_SECONDS)
+        until(lambda: crowd.deliveries() == 60 * 3 * 3, seconds=MAX_WAIT_SECONDS)
 
     assert crowd.compare_the_books()["webhook"] > 0
 
 
 @contextmanager
-def webhooks(floor: ShopFloor, **script: Any) -> Iterator[None]:
-    """What befalls each webhook that is sent meanwhile."""
-    floor.standin("PATCH", "script", script)
+def webhooks(running_shop: RunningShop, **script: Any) -> Iterator[None]:
+    """Apply this script to each webhook sent inside the block."""
+    running_shop.standin("PATCH", "script", script)
     try:
         yield
     finally:
-        floor.standin("DELETE", "script")
+        running_shop.standin("DELETE", "script")
 
 
 class Crowd:
-    """So many buyers with a mug each, all of them at Razorpay's form."""
+    """`count` buyers with a mug each, all of whom can pay."""
 
-    def __init__(self, floor: ShopFloor, count: int) -> None:
-        self.floor = floor
+    def __init__(self, running_shop: RunningShop, count: int) -> None:
+        self.running_shop = running_shop
         self.on_hand = self._on_hand()
-        self.mug = Buyer(floor.stack.base_url).find(MUG)
+        self.mug = Buyer(running_shop.stack.base_url).find(MUG)
         arrived = together(self._arrive, range(count), threads=CLIENTS)
         self.buyers = [buyer for buyer, _ in arrived]
         self.checkouts = [checkout for _, checkout in arrived]
         self.ids = [checkout["id"] for checkout in self.checkouts]
-        until(lambda: len(self._payable()) == count, seconds=PATIENCE_SECONDS)
+        until(lambda: len(self._payable()) == count, seconds=MAX_WAIT_SECONDS)
         self.order_ids = self._payable()
 
     def _arrive(self, _: int) -> tuple[Buyer, Json]:
-        buyer = Buyer.arrive(self.floor.stack.base_url, sku=MUG, found=self.mug)
+        buyer = Buyer.arrive(self.running_shop.stack.base_url, sku=MUG, found=self.mug)
         checkout = buyer.post()
-        buyer.http.close()  # nobody keeps a thousand connections open while people pay
+        buyer.http.close()  # not a thousand open connections
         return buyer, checkout
 
     def _payable(self) -> dict[str, str]:
-        """The Razorpay order that each checkout's buyer is shown."""
-        return dict(self.floor.payable_orders(self.checkouts))
+        """{checkout id: payable Razorpay order id}."""
+        return dict(self.running_shop.payable_orders(self.checkouts))
 
     def pay(self, *, coming_back: int = 0) -> None:
-        """All pay, and the browsers of so many tell the shop what the form told them."""
+        """All pay. The browsers of the first `coming_back` post the result of the form."""
         pairs = list(enumerate(zip(self.buyers, self.checkouts, strict=True)))
         together(
-            lambda it: self._pay(*it[1], comes_back=it[0] < coming_back), pairs, threads=CLIENTS
+            lambda pair: self._pay(*pair[1], comes_back=pair[0] < coming_back),
+            pairs,
+            threads=CLIENTS,
         )
 
     def _pay(self, buyer: Buyer, checkout: Json, *, comes_back: bool) -> None:
         payment = {"order_id": self.order_ids[checkout["id"]], "outcome": "captured"}
-        told = self.floor.standin("POST", "payments", payment)["checkout"]
+        told = self.running_shop.standin("POST", "payments", payment)["checkout"]
         if comes_back:
             buyer.call("POST", checkout["links"]["confirm"], told, expect=202)
 
     def wait_until_all_are_paid(self) -> None:
         def waiting() -> list[tuple[Any, ...]]:
-            return self.floor.rows(
+            return self.running_shop.rows(
                 "SELECT id FROM shop_checkoutjob WHERE id::text = ANY(%s) AND state <> 'paid'",
                 self.ids,
             )
 
-        until(lambda: not waiting(), seconds=PATIENCE_SECONDS)
+        until(lambda: not waiting(), seconds=MAX_WAIT_SECONDS)
 
     def deliveries(self) -> int:
-        """How many webhooks about these orders have reached the shop, repeats included."""
+        """The number of webhook deliveries about these orders, repeats included."""
         ours = set(self.order_ids.values())
         return sum(
             len(delivery["attempts"])
-            for delivery in self.floor.standin("GET", "deliveries?state=delivered")
+            for delivery in self.running_shop.standin("GET", "deliveries?state=delivered")
             if json.loads(delivery["body"])["payload"]["payment"]["entity"]["order_id"] in ours
         )
 
     def compare_the_books(self) -> dict[str, int]:
         """
-        What each buyer is shown, our tables and Razorpay's ledger say the same: paid once, whole.
+        Compare status, tables and Razorpay's ledger: each order is paid once, in full.
 
-        How many payments we first heard of in which way.
+        Returns how many payments were first reported in which way.
         """
         pairs = list(zip(self.buyers, self.checkouts, strict=True))
-        shown = together(lambda it: it[0].status(it[1]), pairs, threads=CLIENTS)
-        asked = {self.order_ids[it["id"]]: it["amount_paise"] for it in shown}
-        assert {it["status"] for it in shown} == {"paid"}
+        shown = together(lambda pair: pair[0].status(pair[1]), pairs, threads=CLIENTS)
+        asked = {self.order_ids[status["id"]]: status["amount_paise"] for status in shown}
+        assert {status["status"] for status in shown} == {"paid"}
 
-        ledger = self.floor.standin("GET", "ledger")
+        ledger = self.running_shop.standin("GET", "ledger")
         moved = {order_id: ledger["orders"][order_id] for order_id in asked}
-        assert {it: row["captured_paise"] for it, row in moved.items()} == asked
-        assert {it: row["net_paise"] for it, row in moved.items()} == asked
+        assert {order: row["captured_paise"] for order, row in moved.items()} == asked
+        assert {order: row["net_paise"] for order, row in moved.items()} == asked
         assert {ledger["receipts"][row["receipt"]] for row in moved.values()} == {1}
 
-        books = self.floor.rows(BOOKS, self.ids)
+        books = self.running_shop.rows(BOOKS, self.ids)
         told_by = Counter(via for row in books for via in row[6])
         assert sorted((*row[:6], *row[7:]) for row in books) == sorted(
             (order_id, "paid", paise, "sold", 1, [paise], 0, 1) for order_id, paise in asked.items()
@@ -146,7 +150,7 @@ class Crowd:
         return told_by
 
     def _on_hand(self) -> int:
-        [(on_hand,)] = self.floor.rows(
+        [(on_hand,)] = self.running_shop.rows(
             "SELECT on_hand FROM shop_stocklevel stock JOIN shop_variant variant"
             " ON variant.id = stock.variant_id WHERE sku = %s",
             MUG,

@@ -28,7 +28,7 @@ const says = (cart) => () => answer(200, cart, { ETag: `"${cart.version}"` });
 const unchanged = () => new Response(null, { status: 304 });
 const accepted = () => answer(202, checkoutOf("queued"));
 
-test("a cart is asked for once in thirty seconds, unless it must be fresh", async () => {
+test("a cart is fetched once in thirty seconds, unless a refresh is forced", async () => {
   const { session, server, clock } = open();
   server.answers["GET cart/"] = says(cartOf(3, PLANTER));
   const cart = CartManager.of(session);
@@ -44,7 +44,7 @@ test("a cart is asked for once in thirty seconds, unless it must be fresh", asyn
   assert.equal(server.requests.length, 3);
 });
 
-test("a copy is revalidated by its tag, and kept when it is still true", async () => {
+test("a copy is revalidated by its ETag, and kept after a 304", async () => {
   const { session, server } = open();
   server.answers["GET cart/"] = inTurn(says(cartOf(3, PLANTER)), unchanged);
   await getUserActiveCart(session);
@@ -67,7 +67,7 @@ test("another buyer's cart is never shown from the copy", async () => {
   assert.equal(server.requests[1].headers.get("If-None-Match"), null);
 });
 
-test("an answer that was overtaken does not bring the old cart back", async () => {
+test("an overtaken response does not restore the old cart", async () => {
   const { session, server } = open();
   let release = () => {};
   server.answers["GET cart/"] = () =>
@@ -100,7 +100,7 @@ test("a checkout posts the version and the total that the page shows, and no car
   assert.ok(![...storage.kept.values()].some((kept) => /cart_?id/i.test(kept)));
 });
 
-test("a page with a stale cart gets the true one, and posts nothing", async () => {
+test("a page with a stale cart gets the server's cart, and posts nothing", async () => {
   const { session, server } = open();
   const now = cartOf(4, PLANTER, { ...PLANTER, id: 2 });
   server.answers["GET cart/"] = inTurn(says(cartOf(3, PLANTER)), says(now));
@@ -122,7 +122,7 @@ test("an empty cart is not posted", async () => {
   assert.equal(server.to(POST).length, 0);
 });
 
-test("setting a quantity to nothing takes the line out", async () => {
+test("setting a quantity to zero removes the line", async () => {
   const { session, server } = open();
   server.answers["DELETE cart/items/1/"] = says(cartOf(5));
 
@@ -131,11 +131,11 @@ test("setting a quantity to nothing takes the line out", async () => {
   assert.deepEqual(cart.items, []);
 });
 
-test("other tabs hear of a change and fetch it", async () => {
+test("other tabs are notified of a change and fetch it", async () => {
   const browser = { hub: new Hub(), storage: new Storage() };
-  const here = open(browser);
+  const first = open(browser);
   const there = open(browser);
-  here.server.answers["POST cart/add/"] = () => answer(200, { cart: cartOf(4, PLANTER) });
+  first.server.answers["POST cart/add/"] = () => answer(200, { cart: cartOf(4, PLANTER) });
   there.server.answers["GET cart/"] = inTurn(says(cartOf(3)), says(cartOf(4, PLANTER)));
   const theirs = CartManager.of(there.session);
   await theirs.getCart();
@@ -143,12 +143,12 @@ test("other tabs hear of a change and fetch it", async () => {
     theirs.addEventListener("change", ({ detail }) => resolve(detail));
   });
 
-  await CartManager.of(here.session).addItem(4, 8);
+  await CartManager.of(first.session).addItem(4, 8);
 
   assert.equal((await heard).version, 4);
 });
 
-test("recovery forgets every copy, older storefronts' too, and reports what was seen", async () => {
+test("recovery deletes every copy, also of older storefronts, and reports the version seen", async () => {
   const { session, server, storage } = open();
   server.answers["GET cart/"] = inTurn(says(cartOf(3, PLANTER)), says(cartOf(9)));
   server.answers["POST cart/sync-events/"] = () => answer(202);
@@ -176,7 +176,7 @@ test("a report that fails does not spoil the recovery", async () => {
   assert.equal((await recoverCartSync("stale_copy", session)).version, 9);
 });
 
-test("a cart error is recovered from once a minute, so that no page goes round in circles", async () => {
+test("recovery from a cart error runs once a minute, so that no page loops", async () => {
   const { session, server, clock } = open();
   server.answers["GET cart/"] = says(cartOf(9));
   server.answers["POST cart/sync-events/"] = () => answer(202);
@@ -192,7 +192,7 @@ test("a cart error is recovered from once a minute, so that no page goes round i
   assert.equal(server.to("POST cart/sync-events/").length, 2);
 });
 
-test("what is not about the cart is not recovered from", async () => {
+test("other errors start no recovery", async () => {
   const { session, server } = open();
 
   const refused = new StorefrontError({ code: "address_invalid", message: "No." });
@@ -203,7 +203,7 @@ test("what is not about the cart is not recovered from", async () => {
   assert.equal(server.requests.length, 0);
 });
 
-test("a cart that changed is told to the buyer, not posted again unasked", async () => {
+test("a changed cart is shown to the buyer, not posted again automatically", async () => {
   const { session, server } = open();
   server.answers["GET cart/"] = says(cartOf(3, PLANTER));
   server.answers["POST cart/sync-events/"] = () => answer(202);

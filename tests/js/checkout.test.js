@@ -31,7 +31,7 @@ test("the key is stored before the request leaves", async () => {
   assert.deepEqual(keys(server), [storedKey]);
 });
 
-test("a reply lost on the way is asked for again with the same key", async () => {
+test("after a lost response the POST is repeated with the same key", async () => {
   const { session, server, clock } = open();
   server.answers[POST] = inTurn(lost, () => refusal(503, "unavailable"), accepted);
 
@@ -43,7 +43,7 @@ test("a reply lost on the way is asked for again with the same key", async () =>
   assert.equal(keys(server).length, 3);
 });
 
-test("a page that was reloaded without an answer sends the key of before", async () => {
+test("a page reloaded before the response sends the same key", async () => {
   const first = open();
   first.server.answers[POST] = lost;
   const failed = assert.rejects(startCheckout(ORDER, first.session), { retryable: true });
@@ -57,7 +57,7 @@ test("a page that was reloaded without an answer sends the key of before", async
   assert.equal(keys(reloaded.server)[0], keys(first.server)[0]);
 });
 
-test("a buyer is told at once when the shop wants a minute's rest", async () => {
+test("a long Retry-After is reported to the buyer at once", async () => {
   const { session, server } = open();
   server.answers[POST] = () => refusal(429, "throttled", {}, { "Retry-After": "60" });
 
@@ -66,7 +66,7 @@ test("a buyer is told at once when the shop wants a minute's rest", async () => 
   assert.equal(server.to(POST).length, 1);
 });
 
-test("a double click sends one key twice", async () => {
+test("a double click sends the same key twice", async () => {
   const { session, server } = open();
   server.answers[POST] = accepted;
 
@@ -86,7 +86,7 @@ test("another order has another key: to another address, or of another cart", as
   assert.equal(new Set(keys(server)).size, 3);
 });
 
-test("a refusal leaves nothing behind, so the next try is a new one", async () => {
+test("after a refusal the next POST has a new key", async () => {
   const { session, server } = open();
   server.answers[POST] = inTurn(() => refusal(409, "cart_changed"), accepted);
   await assert.rejects(startCheckout(ORDER, session), { code: "cart_changed" });
@@ -96,7 +96,7 @@ test("a refusal leaves nothing behind, so the next try is a new one", async () =
   assert.notEqual(keys(server)[0], keys(server)[1]);
 });
 
-test("an earlier try that has ended is not handed out for a new one", async () => {
+test("a replayed checkout that has ended is replaced by a new one", async () => {
   const { session, server } = open();
   server.answers[POST] = inTurn(accepted, replayed("expired"), accepted);
   await startCheckout(ORDER, session);
@@ -108,7 +108,7 @@ test("an earlier try that has ended is not handed out for a new one", async () =
   assert.notEqual(keys(server)[1], keys(server)[2]);
 });
 
-test("a key older than the server may remember is not used", async () => {
+test("a key older than the server keeps keys is not used", async () => {
   const { session, server, clock } = open();
   server.answers[POST] = accepted;
   await startCheckout(ORDER, session);
@@ -119,7 +119,7 @@ test("a key older than the server may remember is not used", async () => {
   assert.notEqual(keys(server)[0], keys(server)[1]);
 });
 
-test("no address lies in storage", async () => {
+test("storage holds no address", async () => {
   const { session, server, storage } = open();
   server.answers[POST] = accepted;
 
@@ -130,20 +130,20 @@ test("no address lies in storage", async () => {
 
 // --- following ---------------------------------------------------------------------------------
 
-/** Watch, and keep what is told. */
+/** Watch a checkout, and collect its statuses and errors. */
 function watched(parts) {
-  const told = [];
-  const troubles = [];
+  const statuses = [];
+  const errors = [];
   const watch = watchCheckout(
     "c-1",
-    ({ status }) => told.push(status),
-    { onTrouble: (error) => troubles.push(error?.code ?? null) },
+    ({ status }) => statuses.push(status),
+    { onTrouble: (error) => errors.push(error?.code ?? null) },
     parts.session,
   );
-  return { ...watch, told, troubles };
+  return { ...watch, statuses, errors };
 }
 
-test("looks come at the server's pace, a little later and never sooner", async () => {
+test("polls follow the server's interval, a little later and never sooner", async () => {
   const parts = open();
   parts.server.answers[LOOK] = inTurn(
     found("queued", { afterMs: 100 }),
@@ -154,44 +154,44 @@ test("looks come at the server's pace, a little later and never sooner", async (
   await settled();
 
   await parts.clock.advance(100);
-  assert.deepEqual(watch.told, ["queued"]);
+  assert.deepEqual(watch.statuses, ["queued"]);
   await parts.clock.advance(100 * JITTER - 100);
-  assert.deepEqual(watch.told, ["queued", "awaiting_payment"]);
+  assert.deepEqual(watch.statuses, ["queued", "awaiting_payment"]);
   await parts.clock.advance(3000);
-  assert.equal(watch.told.length, 2);
+  assert.equal(watch.statuses.length, 2);
   await parts.clock.advance(3000 * JITTER - 3000);
   assert.equal((await watch.done).status, "paid");
 });
 
-test("an unchanged checkout costs no body, and is looked at less often, up to Retry-After", async () => {
+test("an unchanged checkout has no body and is polled less often, up to Retry-After", async () => {
   const parts = open();
   parts.server.answers[LOOK] = inTurn(found("queued", { afterMs: 1000 }), unchanged);
   const watch = watched(parts);
 
   await parts.clock.advance(20_000);
 
-  assert.deepEqual(watch.told, ["queued"]);
+  assert.deepEqual(watch.statuses, ["queued"]);
   assert.equal(parts.server.to(LOOK)[1].headers.get("If-None-Match"), '"queued"');
   // After 0, 1.1, 3.3, 6.6, 9.9, 13.2, 16.5 and 19.8 seconds.
   assert.equal(parts.server.to(LOOK).length, 8);
   watch.stop();
 });
 
-test("a look that fails is not a checkout that failed", async () => {
+test("a failed poll is not a failed checkout", async () => {
   const parts = open();
   parts.server.answers[LOOK] = inTurn(lost, () => refusal(500, "x"), found("queued"));
   const watch = watched(parts);
 
   await parts.clock.advance(1000 * JITTER);
-  assert.deepEqual(watch.troubles, ["no_connection", "x"]);
+  assert.deepEqual(watch.errors, ["no_connection", "x"]);
   await parts.clock.advance(2000 * JITTER);
 
-  assert.deepEqual(watch.troubles, ["no_connection", "x", null]);
-  assert.deepEqual(watch.told, ["queued"]);
+  assert.deepEqual(watch.errors, ["no_connection", "x", null]);
+  assert.deepEqual(watch.statuses, ["queued"]);
   watch.stop();
 });
 
-test("pauses after failures double, up to half a minute", async () => {
+test("pauses after failed polls double, up to half a minute", async () => {
   const parts = open();
   parts.server.answers[LOOK] = lost;
   const watch = watched(parts);
@@ -202,7 +202,7 @@ test("pauses after failures double, up to half a minute", async () => {
   watch.stop();
 });
 
-test("a server that says when to come back is not asked before", async () => {
+test("Retry-After of an error is respected", async () => {
   const parts = open();
   const busy = () => refusal(429, "throttled", {}, { "Retry-After": "20" });
   parts.server.answers[LOOK] = inTurn(busy, found("queued"));
@@ -215,7 +215,7 @@ test("a server that says when to come back is not asked before", async () => {
   watch.stop();
 });
 
-test("a page that is looked at again looks at once", async () => {
+test("a page that becomes visible polls at once", async () => {
   const parts = open();
   parts.server.answers[LOOK] = inTurn(
     found("awaiting_payment", { afterMs: 10_000 }),
@@ -234,7 +234,7 @@ test("a page that is looked at again looks at once", async () => {
   assert.equal((await watch.done).status, "paid");
 });
 
-test("a network that is back is used at once", async () => {
+test("polling resumes at once when the network is back", async () => {
   const parts = open();
   parts.server.answers[LOOK] = inTurn(lost, found("paid", { done: true }));
   const watch = watched(parts);
@@ -245,7 +245,7 @@ test("a network that is back is used at once", async () => {
   assert.equal((await watch.done).status, "paid");
 });
 
-test("a look asked for while one is under way is made after it", async () => {
+test("a poll requested during another one follows it", async () => {
   const parts = open();
   let release = () => {};
   parts.server.answers[LOOK] = inTurn(
@@ -255,13 +255,13 @@ test("a look asked for while one is under way is made after it", async () => {
   const watch = watched(parts);
   await settled();
 
-  watch.look();
+  watch.pollNow();
   release();
 
   assert.equal((await watch.done).status, "paid");
 });
 
-test("a checkout of somebody else ends the watch", async () => {
+test("a 404 ends the watch", async () => {
   const parts = open();
   parts.server.answers[LOOK] = () => refusal(404, "not_found");
 
@@ -271,7 +271,7 @@ test("a checkout of somebody else ends the watch", async () => {
   assert.equal(parts.server.to(LOOK).length, 1);
 });
 
-test("after stop there is silence", async () => {
+test("after stop there are no requests and no callbacks", async () => {
   const parts = open();
   parts.server.answers[LOOK] = found("queued");
   const watch = watched(parts);
@@ -284,7 +284,7 @@ test("after stop there is silence", async () => {
   assert.equal(parts.server.to(LOOK).length, 1);
 });
 
-test("once a checkout has ended, the next order has a key of its own", async () => {
+test("after a checkout has ended, the next order has a new key", async () => {
   const parts = open();
   parts.server.answers[POST] = accepted;
   parts.server.answers[LOOK] = found("failed", { done: true });

@@ -1,15 +1,13 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 
-import { SignedOut, ask } from "../../shop/static/shop/ops/ask.js";
-import * as drawings from "../../shop/static/shop/ops/drawings.js";
-import { EVERY_MS, follow } from "../../shop/static/shop/ops/follow.js";
-import { floored, stacked } from "../../shop/static/shop/ops/stacks.js";
-import { age, clocks, count, duration, percent, perBucket } from "../../shop/static/shop/ops/words.js";
+import * as chartData from "../../shop/static/shop/ops/chart_data.js";
+import { age, clocks, count, duration, percent, perBucket } from "../../shop/static/shop/ops/format.js";
+import { EVERY_MS, SignedOut, fetchFigures, poll } from "../../shop/static/shop/ops/polling.js";
 
-// --- words -----------------------------------------------------------------------------------------
+// --- figures as text -------------------------------------------------------------------------------
 
-test("a share is never said to be all or nothing when it is not", () => {
+test("a percentage is 0% or 100% only when it is exact", () => {
   assert.equal(percent(1), "100%");
   assert.equal(percent(0), "0%");
   assert.equal(percent(0.99999), ">99.9%");
@@ -19,17 +17,17 @@ test("a share is never said to be all or nothing when it is not", () => {
   assert.equal(percent(null), "–");
 });
 
-test("a duration has the unit that fits it", () => {
-  const said = [0, 0.0123, 0.999, 1.04, 59.9, 60, 3599, 3600, 86_400, 1_000_000].map(duration);
+test("a duration has a fitting unit", () => {
+  const shown = [0, 0.0123, 0.999, 1.04, 59.9, 60, 3599, 3600, 86_400, 1_000_000].map(duration);
 
-  assert.deepEqual(said, [
+  assert.deepEqual(shown, [
     ...["0 ms", "12 ms", "999 ms", "1.0 s", "59 s"],
     ...["1 min", "59 min", "1.0 h", "1.0 d", "11 d"],
   ]);
   assert.equal(duration(undefined), "–");
 });
 
-test("an age is counted from now, and never lies in the future", () => {
+test("an age counts from now, and is never negative", () => {
   const at = "2026-11-22T06:30:00Z";
 
   assert.equal(age(at, Date.parse(at) + 90_000), "1 min");
@@ -40,22 +38,22 @@ test("an age is counted from now, and never lies in the future", () => {
 test("numbers are grouped as in India, times are on the shop's clock", () => {
   assert.equal(count(1234567), "12,34,567");
   assert.equal(clocks("Asia/Kolkata").exact(Date.UTC(2026, 10, 22, 18, 35, 9)), "00:05:09");
-  assert.equal(perBucket(60), "a minute");
-  assert.equal(perBucket(900), "every 15 min");
+  assert.equal(perBucket(60), "per minute");
+  assert.equal(perBucket(900), "per 15 min");
 });
 
-// --- what is drawn -----------------------------------------------------------------------------------
+// --- chart data -----------------------------------------------------------------------------------------
 
-test("a pile is drawn from its top, each with all below it", () => {
-  assert.deepEqual(stacked([[1, 2], [10, null], [100, 200]]), [[111, 202], [11, 2], [1, 2]]);
-  assert.deepEqual(stacked([]), []);
+test("stacked bars are drawn from the top, each with the sum of those below", () => {
+  assert.deepEqual(chartData.stacked([[1, 2], [10, null], [100, 200]]), [[111, 202], [11, 2], [1, 2]]);
+  assert.deepEqual(chartData.stacked([]), []);
 });
 
-test("on a logarithmic axis nothing is 0 and nothing known stays unknown", () => {
-  assert.deepEqual(floored([0, 0.5, null], 0.001), [0.001, 0.5, null]);
+test("a logarithmic axis gets no 0, and unknown values stay unknown", () => {
+  assert.deepEqual(chartData.floored([0, 0.5, null], 0.001), [0.001, 0.5, null]);
 });
 
-test("a pile tells its own values, not the sums that are drawn", () => {
+test("the legend of stacked bars shows their own values, not the drawn sums", () => {
   const span = {
     starts: [0, 60],
     bucket_seconds: 60,
@@ -64,7 +62,7 @@ test("a pile tells its own values, not the sums that are drawn", () => {
     },
   };
 
-  const { series } = drawings.checkouts(span);
+  const { series } = chartData.checkouts(span);
 
   const paid = series.find(({ label }) => label === "Paid");
   const cancelled = series.find(({ label }) => label === "Cancelled");
@@ -72,98 +70,98 @@ test("a pile tells its own values, not the sums that are drawn", () => {
   assert.deepEqual([cancelled.values, cancelled.raw], [[5, 4], [1, 1]]);
 });
 
-// --- following ---------------------------------------------------------------------------------------
+// --- polling ---------------------------------------------------------------------------------------
 
-/** A page, a clock, and one thing that is planned. */
-function stage(answers) {
-  const told = [];
+/** A page, a clock, and the one load that is planned. */
+function setUp(answers) {
+  const calls = [];
   const page = {
     visibilityState: "visible",
     addEventListener: (_type, listener) => (page.changed = listener),
   };
   const clock = { nowMs: 1000, planned: null, ms: 0 };
-  const parts = {
+  const browser = {
     page,
     setTimeout: (work, ms) => ((clock.planned = work), (clock.ms = ms), 1),
     clearTimeout: () => (clock.planned = null),
     now: () => clock.nowMs,
   };
-  let asked = 0;
-  const watcher = {
-    look: async () => {
-      const answer = answers[Math.min(asked, answers.length - 1)];
-      asked += 1;
+  let loads = 0;
+  const actions = {
+    load: async () => {
+      const answer = answers[Math.min(loads, answers.length - 1)];
+      loads += 1;
       if (answer instanceof Error) throw answer;
       return answer;
     },
-    show: (found) => told.push(["show", found]),
-    trouble: (error, sinceMs) => told.push(["trouble", error?.message ?? null, sinceMs]),
+    show: (figures) => calls.push(["show", figures]),
+    onError: (error, lastMs) => calls.push(["onError", error?.message ?? null, lastMs]),
   };
-  const watch = follow(watcher, parts);
-  return { told, page, clock, watch, asked: () => asked };
+  const shown = () => calls.filter(([name]) => name === "show").map(([, figures]) => figures);
+  return { calls, page, clock, shown, polling: poll(actions, browser), loads: () => loads };
 }
 
-test("what is found is shown, and the next look is planned", async () => {
-  const it = stage(["first", "second"]);
-  await it.watch.again();
-  await it.clock.planned();
+test("figures are shown, and the next load is planned", async () => {
+  const { clock, polling, shown } = setUp(["first", "second"]);
+  await polling.refresh();
+  await clock.planned();
 
-  assert.deepEqual(it.told.filter(([what]) => what === "show"), [["show", "first"], ["show", "second"]]);
-  assert.equal(it.clock.ms, EVERY_MS);
+  assert.deepEqual(shown(), ["first", "second"]);
+  assert.equal(clock.ms, EVERY_MS);
 });
 
-test("when the shop is away the page says since when its figures are stale, and goes on asking", async () => {
-  const it = stage(["first", new Error("gone"), "third"]);
-  await it.watch.again();
-  it.clock.nowMs = 9000;
-  await it.clock.planned();
-  assert.deepEqual(it.told.at(-1), ["trouble", "gone", 1000]);
+test("a failed load reports the time of the last figures, and loading goes on", async () => {
+  const { calls, clock, polling } = setUp(["first", new Error("gone"), "third"]);
+  await polling.refresh();
+  clock.nowMs = 9000;
+  await clock.planned();
+  assert.deepEqual(calls.at(-1), ["onError", "gone", 1000]);
 
-  await it.clock.planned();
+  await clock.planned();
 
-  assert.deepEqual(it.told.at(-2), ["show", "third"]);
-  assert.deepEqual(it.told.at(-1), ["trouble", null, 9000]);
+  assert.deepEqual(calls.at(-2), ["show", "third"]);
+  assert.deepEqual(calls.at(-1), ["onError", null, 9000]);
 });
 
-test("nobody asks for a page that nobody sees; seen again it asks at once", async () => {
-  const it = stage(["first"]);
-  await it.watch.again();
-  it.page.visibilityState = "hidden";
-  it.page.changed();
-  assert.equal(it.clock.planned, null);
-  assert.equal(it.asked(), 1);
+test("a hidden page loads nothing; a page that becomes visible loads at once", async () => {
+  const { clock, loads, page, polling } = setUp(["first"]);
+  await polling.refresh();
+  page.visibilityState = "hidden";
+  page.changed();
+  assert.equal(clock.planned, null);
+  assert.equal(loads(), 1);
 
-  it.page.visibilityState = "visible";
-  it.page.changed();
+  page.visibilityState = "visible";
+  page.changed();
 
-  assert.equal(it.asked(), 2);
+  assert.equal(loads(), 2);
 });
 
-test("a page hidden during a look plans no other", async () => {
-  const it = stage(["first"]);
-  const look = it.watch.again();
-  it.page.visibilityState = "hidden";
-  await look;
+test("a page that is hidden during a load plans no other", async () => {
+  const { clock, page, polling } = setUp(["first"]);
+  const load = polling.refresh();
+  page.visibilityState = "hidden";
+  await load;
 
-  assert.equal(it.clock.planned, null);
+  assert.equal(clock.planned, null);
 });
 
-test("the answer to an older question is not shown over a newer one", async () => {
-  const it = stage(["old range", "new range"]);
-  await Promise.all([it.watch.again(), it.watch.again()]);
+test("the answer to an older load is not shown over a newer one", async () => {
+  const { polling, shown } = setUp(["old range", "new range"]);
+  await Promise.all([polling.refresh(), polling.refresh()]);
 
-  assert.deepEqual(it.told.filter(([what]) => what === "show"), [["show", "new range"]]);
+  assert.deepEqual(shown(), ["new range"]);
 });
 
-// --- asking ------------------------------------------------------------------------------------------
+// --- fetching --------------------------------------------------------------------------------------
 
 const answering = (status, content) => async () =>
   new Response(JSON.stringify(content), { status, headers: { "Content-Type": "application/json" } });
 
-test("a refusal is told in the shop's words, a lost session as such", async () => {
-  await assert.rejects(ask("/x", answering(400, { error: "no such range" })), /no such range/);
-  await assert.rejects(ask("/x", answering(401, {})), SignedOut);
-  await assert.rejects(ask("/x", async () => new Response("<html>", { status: 502 })), /502/);
-  await assert.rejects(ask("/x", () => Promise.reject(new TypeError("net"))), /does not answer/);
-  assert.deepEqual(await ask("/x", answering(200, { fine: 1 })), { fine: 1 });
+test("an error has the shop's sentence, and an ended session its own error", async () => {
+  await assert.rejects(fetchFigures("/x", answering(400, { error: "no such range" })), /no such range/);
+  await assert.rejects(fetchFigures("/x", answering(401, {})), SignedOut);
+  await assert.rejects(fetchFigures("/x", async () => new Response("<html>", { status: 502 })), /502/);
+  await assert.rejects(fetchFigures("/x", () => Promise.reject(new TypeError("net"))), /does not answer/);
+  assert.deepEqual(await fetchFigures("/x", answering(200, { fine: 1 })), { fine: 1 });
 });

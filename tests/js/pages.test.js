@@ -1,8 +1,8 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 
-import { slipIn } from "../../shop/static/shop/pages/address.js";
-import { BADGES, told } from "../../shop/static/shop/pages/states.js";
+import { addressError } from "../../shop/static/shop/pages/address.js";
+import { BADGES, describe } from "../../shop/static/shop/pages/states.js";
 import { money } from "../../shop/static/shop/pages/words.js";
 import { checkoutOf } from "./parts.js";
 
@@ -21,7 +21,7 @@ for (const status of Object.keys(BADGES)) {
   test(`in the state ${status}, the buyer reads where the money is and what to do next`, () => {
     const checkout = status === "awaiting_payment" ? payable() : checkoutOf(status);
 
-    const words = told(checkout, { nowMs: AT });
+    const words = describe(checkout, { nowMs: AT });
 
     assert.ok(words.title);
     assert.match(words.money, /charged|money|received|paid/i);
@@ -30,68 +30,68 @@ for (const status of Object.keys(BADGES)) {
   });
 }
 
-test("a state of a newer shop is shown in the server's words", () => {
-  assert.equal(told(checkoutOf("on_the_moon", { message: "It flies." })).title, "It flies.");
+test("an unknown status shows the server's message", () => {
+  assert.equal(describe(checkoutOf("on_the_moon", { message: "It flies." })).title, "It flies.");
 });
 
-test("who pays after the end reads that, who pays in time does not", () => {
+test("a late payment is explained, a payment in time is not", () => {
   const message = "Your payment arrived after you cancelled; your order is confirmed.";
 
-  assert.equal(told(checkoutOf("paid", { message, paid_late: true })).lead, message);
-  assert.equal(told(checkoutOf("paid", { message, paid_late: false })).lead, null);
+  assert.equal(describe(checkoutOf("paid", { message, paid_late: true })).lead, message);
+  assert.equal(describe(checkoutOf("paid", { message, paid_late: false })).lead, null);
 });
 
-test("a refund that came back is shown in the server's words, with no promise that it was sent", () => {
-  const words = told(checkoutOf("in_review", { refund: { status: "failed" } }));
+test("a failed refund shows the server's message, without a promise that it was sent", () => {
+  const words = describe(checkoutOf("in_review", { refund: { status: "failed" } }));
 
   assert.equal(words.lead, undefined);
   assert.match(words.title, /refund/);
   assert.doesNotMatch(words.money + words.next, /sent|way back/);
 });
 
-test("only a checkout that can be paid offers to pay", () => {
+test("only a payable checkout offers the payment", () => {
   const offering = Object.keys(BADGES).filter((status) =>
-    actions(told(status === "awaiting_payment" ? payable() : checkoutOf(status), { nowMs: AT })).includes("pay"),
+    actions(describe(status === "awaiting_payment" ? payable() : checkoutOf(status), { nowMs: AT })).includes("pay"),
   );
 
   assert.deepEqual(offering, ["awaiting_payment"]);
 });
 
-test("who has paid is asked not to pay again", () => {
-  const words = told(payable(), { visit: "returned", nowMs: AT });
+test("after a payment the page asks not to pay again", () => {
+  const words = describe(payable(), { visit: "returned", nowMs: AT });
 
   assert.ok(!actions(words).includes("pay"));
   assert.match(words.next, /do not pay again/);
 });
 
-test("a payment that failed says why, and offers another try", () => {
-  const here = told(payable(), { failure: { message: "Declined by the bank." }, nowMs: AT });
-  const reloaded = told(
+test("a failed payment shows the reason and offers another try", () => {
+  const shown = describe(payable(), { failure: { message: "Declined by the bank." }, nowMs: AT });
+  const reloaded = describe(
     payable({ payment: { ...payable().payment, last_error: { message: "Declined by the bank." } } }),
     { nowMs: AT },
   );
 
-  assert.equal(here.lead, "Declined by the bank.");
-  assert.deepEqual(reloaded, here);
-  assert.equal(here.actions[0][0], "pay");
+  assert.equal(shown.lead, "Declined by the bank.");
+  assert.deepEqual(reloaded, shown);
+  assert.equal(shown.actions[0][0], "pay");
 });
 
-test("a form that was closed leaves the door open, and says that a payment would be noticed", () => {
-  const words = told(payable(), { visit: "dismissed", nowMs: AT });
+test("after the form was closed the page offers the payment, and says that a payment would be noticed", () => {
+  const words = describe(payable(), { visit: "dismissed", nowMs: AT });
 
   assert.equal(words.actions[0][0], "pay");
   assert.match(words.money, /your money is safe/);
 });
 
-test("when the time to pay is over there is nothing to pay with", () => {
-  const words = told(payable(), { nowMs: AT + 900_000 });
+test("after the time to pay the page offers no payment", () => {
+  const words = describe(payable(), { nowMs: AT + 900_000 });
 
   assert.deepEqual(words.actions, []);
   assert.match(words.next, /do not pay now/);
 });
 
-test("each failure leads to where it can be mended", () => {
-  const first = (code) => told(failed(code)).actions[0][0];
+test("each failure offers the matching action", () => {
+  const first = (code) => describe(failed(code)).actions[0][0];
 
   assert.equal(first("out_of_stock"), "cart");
   assert.equal(first("price_changed"), "cart");
@@ -99,17 +99,17 @@ test("each failure leads to where it can be mended", () => {
   assert.equal(first("a_code_of_tomorrow"), "again");
 });
 
-test("PIN codes and phones are taken as people write them", () => {
-  for (const pin of ["560001", "560 001", " 560-001 "]) assert.equal(slipIn("postal_code", pin), null);
+test("PIN codes and phone numbers may have spaces and dashes", () => {
+  for (const pin of ["560001", "560 001", " 560-001 "]) assert.equal(addressError("postal_code", pin), null);
   for (const phone of ["9845012345", "98450 12345", "+91 98450-12345", "098450 12345"])
-    assert.equal(slipIn("phone", phone), null);
+    assert.equal(addressError("phone", phone), null);
 });
 
-test("what cannot be a PIN code or a phone is told apart from what was left out", () => {
-  for (const pin of ["56001", "056001", "5600011", "abcdef"]) assert.match(slipIn("postal_code", pin), /six/);
-  for (const phone of ["12345", "1845012345", "98450123456"]) assert.match(slipIn("phone", phone), /ten/);
-  assert.match(slipIn("phone", " "), /needs/);
-  assert.equal(slipIn("line2", ""), null);
+test("invalid and missing values have different errors", () => {
+  for (const pin of ["56001", "056001", "5600011", "abcdef"]) assert.match(addressError("postal_code", pin), /six/);
+  for (const phone of ["12345", "1845012345", "98450123456"]) assert.match(addressError("phone", phone), /ten/);
+  assert.match(addressError("phone", " "), /needs/);
+  assert.equal(addressError("line2", ""), null);
 });
 
 test("money is grouped as in India", () => {

@@ -1,4 +1,4 @@
-/** A browser's parts, made for tests: a clock that is moved, a server that is told what to say. */
+/** The browser's parts for tests: a manual clock and a scripted server. */
 
 import { webcrypto } from "node:crypto";
 
@@ -26,10 +26,10 @@ export class Clock {
   };
 
   clearTimeout = (timer) => {
-    this.timers = this.timers.filter((it) => it !== timer);
+    this.timers = this.timers.filter((other) => other !== timer);
   };
 
-  /** Move on, and let what falls due happen, in order. */
+  /** Advance the clock and run the timers that fall due, in order. */
   async advance(ms) {
     const end = this.nowMs + ms;
     await settled();
@@ -45,7 +45,7 @@ export class Clock {
   }
 }
 
-/** Let promises that can go on do so. */
+/** Run the promises that are ready. */
 export const settled = async () => {
   for (let turn = 0; turn < 5; turn += 1) await new Promise((resolve) => setImmediate(resolve));
 };
@@ -57,7 +57,7 @@ export class Storage {
   removeItem = (key) => void this.kept.delete(key);
 }
 
-/** `answers["GET cart/"] = (request) => answer(…)`; requests are kept in the order they came. */
+/** `answers["GET cart/"] = (request) => answer(…)`; requests are kept in order. */
 export class Server {
   requests = [];
   answers = {};
@@ -77,7 +77,7 @@ export class Server {
     return say(request);
   };
 
-  /** The requests to one address, as `GET cart/`. */
+  /** The requests to one endpoint, such as `GET cart/`. */
   to(address) {
     return this.requests.filter(({ method, path }) => `${method} ${path}` === address);
   }
@@ -93,10 +93,10 @@ export const lost = () => {
   throw new TypeError("fetch failed");
 };
 
-/** Gives one thing after another; the last again and again. */
+/** Responds with each of `says` in turn, and then always with the last. */
 export const inTurn = (...says) => (request) => (says.length > 1 ? says.shift() : says[0])(request);
 
-/** Joins the channels of the tabs of one browser. */
+/** Connects the channels of the tabs of one browser. */
 export class Hub {
   tabs = [];
   channel() {

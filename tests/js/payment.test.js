@@ -47,7 +47,7 @@ function till() {
   return { ...parts, form, checkout: payable(parts.clock) };
 }
 
-test("the form opens with what the status gives, until the items are free again", async () => {
+test("the form opens with the payment of the status, until the hold expires", async () => {
   const { session, form, checkout } = till();
 
   pay(checkout, { name: "Pakka Bazaar" }, session);
@@ -64,7 +64,7 @@ test("the form opens with what the status gives, until the items are free again"
   });
 });
 
-test("what a successful form hands over is confirmed", async () => {
+test("the receipt of a successful form is confirmed", async () => {
   const { session, server, form, checkout } = till();
   const paying = pay(checkout, {}, session);
 
@@ -74,7 +74,7 @@ test("what a successful form hands over is confirmed", async () => {
   assert.deepEqual(server.to(CONFIRM)[0].body, RECEIPT);
 });
 
-test("a confirmation that is lost is sent again", async () => {
+test("a lost confirmation is repeated", async () => {
   const { session, server, clock, form, checkout } = till();
   server.answers[CONFIRM] = inTurn(lost, () => answer(202, {}));
   const paying = pay(checkout, {}, session);
@@ -86,7 +86,7 @@ test("a confirmation that is lost is sent again", async () => {
   assert.equal(server.to(CONFIRM).length, 2);
 });
 
-test("a shop that cannot be told is no payment that failed", async () => {
+test("an unreachable shop is not a failed payment", async () => {
   const { session, server, form, checkout } = till();
   server.answers[CONFIRM] = () => refusal(400, "signature_invalid");
   const paying = pay(checkout, {}, session);
@@ -98,7 +98,7 @@ test("a shop that cannot be told is no payment that failed", async () => {
   assert.equal(error.code, "signature_invalid");
 });
 
-test("a failed attempt is told, and the same form goes on to succeed", async () => {
+test("a failed attempt is reported, and the same form can still succeed", async () => {
   const { session, form, checkout } = till();
   const failures = [];
   const paying = pay(checkout, { onFailure: (it) => failures.push(it) }, session);
@@ -106,12 +106,12 @@ test("a failed attempt is told, and the same form goes on to succeed", async () 
   form.listeners["payment.failed"](DECLINED);
   form.options.handler(RECEIPT);
 
-  const told = { code: "BAD_REQUEST_ERROR", reason: "declined", message: "No." };
-  assert.deepEqual(failures, [told]);
+  const failure = { code: "BAD_REQUEST_ERROR", reason: "declined", message: "No." };
+  assert.deepEqual(failures, [failure]);
   assert.equal((await paying).outcome, "returned");
 });
 
-test("a form that is closed says with which failure", async () => {
+test("a closed form returns the last failure", async () => {
   const { session, form, checkout } = till();
   const paying = pay(checkout, {}, session);
 
@@ -122,7 +122,7 @@ test("a form that is closed says with which failure", async () => {
   assert.deepEqual([outcome, failure.message], ["dismissed", "No."]);
 });
 
-test("a page that learns otherwise that it is paid closes the form itself", async () => {
+test("the signal closes the form", async () => {
   const { session, form, checkout } = till();
   const controller = new AbortController();
   const paying = pay(checkout, { signal: controller.signal }, session);
@@ -134,7 +134,7 @@ test("a page that learns otherwise that it is paid closes the form itself", asyn
   assert.equal(form.isOpen, false);
 });
 
-test("without Razorpay's script there is a sentence instead of a form", async () => {
+test("without Razorpay's script there is an error instead of a form", async () => {
   const { session, clock } = open();
 
   await assert.rejects(pay(payable(clock), {}, session), {
@@ -144,7 +144,7 @@ test("without Razorpay's script there is a sentence instead of a form", async ()
   });
 });
 
-test("what is not to be paid is not offered for payment", async () => {
+test("a checkout that is not payable opens no form", async () => {
   const { session, form, checkout } = till();
   const expired = { ...checkout, status: "expired" };
 

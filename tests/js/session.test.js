@@ -10,7 +10,7 @@ const onlyNew = ({ headers }) =>
     ? answer(200, cartOf(1))
     : refusal(401, "token_not_valid");
 
-test("a buyer without an account becomes one guest, though two adds come at once", async () => {
+test("two concurrent adds without an account create one guest", async () => {
   const { session, server } = open({ signedIn: false });
   server.answers["POST auth/guest/"] = () => answer(201, { access: "a", refresh: "r" });
   server.answers["POST cart/add/"] = () => answer(200, { cart: cartOf(2, PLANTER) });
@@ -23,7 +23,7 @@ test("a buyer without an account becomes one guest, though two adds come at once
   assert.equal(session.tokens.email, null);
 });
 
-test("looking at a cart makes no guest", async () => {
+test("reading a cart creates no guest", async () => {
   const { session, server } = open({ signedIn: false });
 
   const cart = await new CartManager(session).getCart(true);
@@ -44,7 +44,7 @@ test("a 401 refreshes the tokens and repeats the call", async () => {
   assert.equal(session.tokens.refresh, "refresh");
 });
 
-test("two calls that meet a 401 together refresh once", async () => {
+test("two concurrent 401s refresh once", async () => {
   const { session, server } = open();
   server.answers["GET cart/"] = onlyNew;
   server.answers["POST auth/token/refresh/"] = fresh;
@@ -54,7 +54,7 @@ test("two calls that meet a 401 together refresh once", async () => {
   assert.equal(server.to("POST auth/token/refresh/").length, 1);
 });
 
-test("tokens that another tab has refreshed are taken as they are", async () => {
+test("tokens that another tab has refreshed are used", async () => {
   const { session, server, storage } = open();
   server.answers["GET cart/"] = (request) => {
     const theirs = { access: "new-access", refresh: "refresh", email: null };
@@ -67,7 +67,7 @@ test("tokens that another tab has refreshed are taken as they are", async () => 
   assert.equal(server.to("POST auth/token/refresh/").length, 0);
 });
 
-test("a 401 after the refresh signs out instead of trying for ever", async () => {
+test("a 401 after the refresh signs out instead of looping", async () => {
   const { session, server } = open();
   server.answers["GET cart/"] = () => refusal(401, "token_not_valid");
   server.answers["POST auth/token/refresh/"] = fresh;
@@ -88,7 +88,7 @@ test("a refused refresh signs out", async () => {
   assert.equal(session.isKnown, false);
 });
 
-test("a refresh that is lost on the way signs nobody out", async () => {
+test("a lost refresh does not sign out", async () => {
   const { session, server } = open();
   server.answers["GET cart/"] = onlyNew;
   server.answers["POST auth/token/refresh/"] = lost;
@@ -98,7 +98,7 @@ test("a refresh that is lost on the way signs nobody out", async () => {
   assert.equal(session.isKnown, true);
 });
 
-test("a guest who signs in presents a token that lives, so that the cart comes along", async () => {
+test("a guest signs in with a fresh token, so that the cart is merged", async () => {
   const { session, server } = open();
   server.answers["POST auth/token/refresh/"] = fresh;
   server.answers["POST auth/token/"] = () => answer(200, { access: "mine", refresh: "mine-too" });
@@ -114,7 +114,7 @@ test("a guest who signs in presents a token that lives, so that the cart comes a
   });
 });
 
-test("signing out forgets the tokens at once and ends the session at the server", async () => {
+test("signing out deletes the tokens at once and ends the session on the server", async () => {
   const { session, server } = open();
   const { refresh } = session.tokens;
   server.answers["POST auth/sign-out/"] = () => answer(204);
@@ -127,7 +127,7 @@ test("signing out forgets the tokens at once and ends the session at the server"
   assert.deepEqual([body, headers.get("Authorization"), keepalive], [{ refresh }, null, true]);
 });
 
-test("a buyer signs out without a network too", async () => {
+test("signing out works offline", async () => {
   const { session, server } = open();
   server.answers["POST auth/sign-out/"] = lost;
 
@@ -146,7 +146,7 @@ test("a wrong password leaves the guest a guest", async () => {
   assert.equal(session.tokens.email, null);
 });
 
-test("a refusal carries its code, its sentence, its details and whether to try again", async () => {
+test("an error has its code, message, details and whether it is retryable", async () => {
   const { session, server } = open();
   server.answers["GET cart/"] = inTurn(
     () => refusal(400, "cart_full", { lines: 100 }),
@@ -167,7 +167,7 @@ test("a refusal carries its code, its sentence, its details and whether to try a
   assert.deepEqual([broken.code, broken.retryable], ["no_answer", true]);
 });
 
-test("the time at the server is told by its answers, whatever our clock shows", async () => {
+test("the server's time is taken from its responses, whatever our clock shows", async () => {
   const { session, server, clock } = open();
   const Date_ = new Date(clock.nowMs + 3_600_000).toUTCString();
   server.answers["GET cart/"] = () => answer(200, cartOf(1), { Date: Date_ });

@@ -17,7 +17,7 @@ EMAIL = "asha@example.com"
 
 @pytest.fixture(autouse=True)
 def unhurried(redis):
-    """Throttles count in Redis: from nothing."""
+    """Empty Redis, where throttles count."""
 
 
 def test_a_double_registration_makes_one_account():
@@ -30,7 +30,7 @@ def test_a_double_registration_makes_one_account():
 
 
 def test_a_double_registration_leaves_no_address_in_the_log_of_postgres(services):
-    """The DETAIL of a violated key shows its value."""
+    """The DETAIL of a unique violation has the value."""
     log = services.postgres.log
     before = log.stat().st_size
     credentials = {"email": EMAIL, "password": PASSWORD}
@@ -57,7 +57,7 @@ def test_a_guest_who_registers_twice_at_once_keeps_one_cart():
     assert Cart.objects.count() == User.objects.filter(is_active=True).count() == 1
 
 
-def test_tabs_that_refresh_their_token_at_once_all_go_on():
+def test_tabs_can_refresh_one_token_concurrently():
     credentials = {"email": EMAIL, "password": PASSWORD}
     pair = granted(Caller().post("/api/auth/register/", credentials), 201)
     refresh = {"refresh": pair["refresh"]}

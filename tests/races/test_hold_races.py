@@ -1,4 +1,4 @@
-"""Limits on units held unpaid, with as many connections as want more than is left."""
+"""Limits on units held unpaid, with concurrent connections that want more than is left."""
 
 from __future__ import annotations
 
@@ -8,12 +8,14 @@ from datetime import UTC, datetime
 import pytest
 from django.db import transaction
 
-from shop import rows
 from shop.accounts import User
 from shop.catalogue import Variant
-from shop.checkout import accept, jobs, steps
+from shop.checkout import jobs, start
 from shop.checkout.jobs import CheckoutJob
 from shop.checkout.states import State
+from shop.checkout.steps import create_order
+from shop.checkout.steps.validate_cart import VALIDATE_CART
+from shop.db import fast
 from shop.stock import StockLevel
 from tests.support.shop import TERMS, fill_cart, make_buyer, make_variant, reload, run
 from tests.support.threads import all_at_once
@@ -29,22 +31,27 @@ def validated(
 ) -> CheckoutJob:
     buyer = buyer or make_buyer(now=NOW)
     fill_cart(buyer, variant, quantity=units, now=NOW)
-    accepted = accept.accept(
-        owner_id=buyer.pk, terms=TERMS, seen=accept.Seen(), key="", now=NOW, address_key=address_key
+    accepted = start.start(
+        owner_id=buyer.pk,
+        terms=TERMS,
+        seen=start.ClientView(),
+        key="",
+        now=NOW,
+        address_key=address_key,
     )
-    run(steps.VALIDATE_CART, now=NOW)
+    run(VALIDATE_CART, now=NOW)
     return CheckoutJob.objects.get(pk=accepted.job_id)
 
 
 def create_orders(batch: Sequence[CheckoutJob]) -> None:
-    """What one worker does that has got hold of these jobs and no others."""
+    """Run the step of a worker that has locked only these jobs."""
     with transaction.atomic():
-        locked = rows.select(
+        locked = fast.select(
             CheckoutJob,
             "WHERE id = ANY(%s) ORDER BY id FOR NO KEY UPDATE",
-            [rows.array(job.pk for job in batch)],
+            [fast.array(job.pk for job in batch)],
         )
-        jobs.apply(list(zip(locked, steps.create_order(locked, NOW), strict=True)), now=NOW)
+        jobs.apply(list(zip(locked, create_order.create_order(locked, NOW), strict=True)), now=NOW)
 
 
 def held() -> int:
@@ -109,7 +116,7 @@ def test_a_cancel_beside_a_full_address_is_no_deadlock_and_frees_units(settings)
     second = validated(variant, units=4, address_key=ADDRESS)
 
     results = all_at_once(
-        lambda: accept.cancel(owner_id=first.owner_id, job_id=first.pk, now=NOW),
+        lambda: start.cancel(owner_id=first.owner_id, job_id=first.pk, now=NOW),
         lambda: create_orders([second]),
     )
 

@@ -1,7 +1,7 @@
 """
-One buyer and the last unit, from several sides at once: tabs, the bank, staff, and signing in.
+One buyer and the last unit: tabs, the bank, staff and a sign-in act at the same moment.
 
-Each is run several times, because the threads meet at another place each time.
+Each test runs several rounds, because the threads interleave differently each time.
 """
 
 from __future__ import annotations
@@ -10,16 +10,19 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from shop import carts, merging
+from shop import carts
 from shop.accounts import User
-from shop.checkout import accept, mending, steps
+from shop.checkout import guests, start
+from shop.checkout.confirm import confirm
 from shop.checkout.jobs import CheckoutJob
-from shop.checkout.questions import CheckPayments
-from shop.checkout.returning import returned
 from shop.checkout.states import OPEN, State
-from shop.checkout.trail import Instruction
-from shop.checkout.webhooks import ReconcileWebhook
-from shop.payments import reconcile
+from shop.checkout.steps.check_payments import CheckPayments
+from shop.checkout.steps.create_order import CREATE_ORDER
+from shop.checkout.steps.reconcile_webhook import ReconcileWebhook
+from shop.checkout.steps.validate_cart import VALIDATE_CART
+from shop.operations import actions
+from shop.operations.audit_log import ActionRequest
+from shop.payments import polling
 from shop.payments.ledger import GatewayOrder
 from tests.support import environment, money_books
 from tests.support.events import deliver
@@ -62,7 +65,7 @@ def job(buyer, gateway):
 
 
 def razorpay_order_id(job: CheckoutJob) -> str:
-    return str(GatewayOrder.objects.get(order=job.order, is_alias=False).gateway_order_id)
+    return str(GatewayOrder.objects.get(order=job.order, is_duplicate=False).gateway_order_id)
 
 
 def unforeseen(results: list, *foreseen: type[Exception]) -> list[Exception]:
@@ -70,10 +73,10 @@ def unforeseen(results: list, *foreseen: type[Exception]) -> list[Exception]:
 
 
 def settle_all(gateway, *, now: datetime) -> None:
-    """Everything is asked about and carried out, until nothing is left of this moment."""
+    """Run polls and steps until nothing is due."""
     for _ in range(3):
         orders = CheckoutJob.objects.exclude(order=None).values_list("order_id", flat=True)
-        reconcile.ask_now(list(orders), now=now)
+        polling.poll_now(list(orders), now=now)
         run(ReconcileWebhook(), now=now)
         run_remote(CheckPayments(), gateway, now=now)
 
@@ -94,8 +97,8 @@ def test_eight_tabs_and_a_stranger_want_the_last_unit(buyer, last, round_):
     fill_cart(stranger, last, now=NOW)
 
     def work() -> None:
-        run(steps.VALIDATE_CART, now=NOW)
-        run(steps.CREATE_ORDER, now=NOW)
+        run(VALIDATE_CART, now=NOW)
+        run(CREATE_ORDER, now=NOW)
 
     results = all_at_once(
         *[lambda: post_checkout(buyer, key=new_key(), now=NOW)] * 8,
@@ -105,7 +108,7 @@ def test_eight_tabs_and_a_stranger_want_the_last_unit(buyer, last, round_):
     )
     work()
 
-    assert not unforeseen(results, accept.CartChanged)
+    assert not unforeseen(results, start.CartChanged)
     assert len({it.pk for it in results if isinstance(it, CheckoutJob)}) == 2
     held = CheckoutJob.objects.filter(state=State.ORDERED)
     assert (held.count(), stock_of(last)) == (1, (1, 1))
@@ -120,7 +123,7 @@ def test_a_verified_return_against_a_cancel_and_a_changed_cart(
     fill_cart(buyer, make_variant(on_hand=5), now=NOW)
 
     results = all_at_once(
-        lambda: returned(
+        lambda: confirm(
             job,
             gateway_payment_id=fields["razorpay_payment_id"],
             gateway_order_id=fields["razorpay_order_id"],
@@ -128,32 +131,32 @@ def test_a_verified_return_against_a_cancel_and_a_changed_cart(
             key_secret=environment.KEY_SECRET,
             now=LATER,
         ),
-        lambda: accept.cancel(owner_id=buyer.pk, job_id=job.pk, now=LATER),
+        lambda: start.cancel(owner_id=buyer.pk, job_id=job.pk, now=LATER),
         lambda: post_checkout(buyer, now=LATER),
     )
     was_ended_first = reload(job).state == State.CANCELLED
     settle_all(gateway, now=LATER)
 
-    assert not unforeseen(results, accept.CannotCancel, accept.PaymentInProgress)
+    assert not unforeseen(results, start.CannotCancel, start.PaymentInProgress)
     assert was_ended_first or reload(job).state == State.PAID
     assert_bought_at_most_once(last)
 
 
 @pytest.mark.parametrize("round_", ROUNDS)
 def test_late_money_against_the_same_cart_posted_again(buyer, job, last, gateway, standin, round_):
-    accept.cancel(owner_id=buyer.pk, job_id=job.pk, now=NOW)
+    start.cancel(owner_id=buyer.pk, job_id=job.pk, now=NOW)
     deliver(standin.pay(razorpay_order_id(job)), now=LATER)
 
     results = all_at_once(
         lambda: run(ReconcileWebhook(), now=LATER),
         lambda: post_checkout(buyer, key=new_key(), now=LATER),
-        lambda: run(steps.VALIDATE_CART, now=LATER),
+        lambda: run(VALIDATE_CART, now=LATER),
     )
-    run(steps.VALIDATE_CART, now=LATER)
-    run(steps.CREATE_ORDER, now=LATER)
+    run(VALIDATE_CART, now=LATER)
+    run(CREATE_ORDER, now=LATER)
     settle_all(gateway, now=LATER)
 
-    foreseen = (accept.PaymentInProgress, accept.CartEmpty, accept.CartChanged)
+    foreseen = (start.PaymentInProgress, start.CartEmpty, start.CartChanged)
     assert not unforeseen(results, *foreseen)
     assert_bought_at_most_once(last)
     assert reload(job).state in {State.PAID, State.REFUNDING}
@@ -165,13 +168,13 @@ def test_signing_in_against_a_post_and_a_payment(buyer, job, last, gateway, stan
     deliver(standin.pay(razorpay_order_id(job)), now=LATER)
 
     results = all_at_once(
-        lambda: merging.merge_guest(guest_id=buyer.pk, into_id=account.pk, now=LATER),
+        lambda: guests.merge_guest(guest_id=buyer.pk, into_id=account.pk, now=LATER),
         lambda: post_checkout(buyer, key=new_key(), now=LATER),
         lambda: run(ReconcileWebhook(), now=LATER),
     )
     settle_all(gateway, now=LATER)
 
-    foreseen = (carts.NoSuchBuyer, accept.PaymentInProgress, accept.CartEmpty)
+    foreseen = (carts.NoSuchBuyer, start.PaymentInProgress, start.CartEmpty)
     assert not unforeseen(results, *foreseen)
     assert reload(job).state == State.PAID
     assert reload(job).owner_id == account.pk
@@ -180,7 +183,7 @@ def test_signing_in_against_a_post_and_a_payment(buyer, job, last, gateway, stan
 
 
 @pytest.mark.parametrize("round_", ROUNDS)
-@pytest.mark.parametrize("decide", [mending.accept_money, mending.give_back])
+@pytest.mark.parametrize("decide", [actions.accept_money, actions.refund_all])
 def test_staff_decides_while_the_buyer_posts_again(
     decide, buyer, job, last, gateway, standin, round_
 ):
@@ -190,14 +193,14 @@ def test_staff_decides_while_the_buyer_posts_again(
     staff = User.objects.create_superuser(f"{new_key()}@example.com", "x")
 
     results = all_at_once(
-        lambda: decide(job.pk, by=Instruction(staff.pk, "looked at it", LATER)),
+        lambda: decide(job.pk, by=ActionRequest(staff.pk, "looked at it", LATER)),
         lambda: post_checkout(buyer, key=new_key(), now=LATER),
         lambda: post_checkout(buyer, now=LATER),
     )
-    run(steps.VALIDATE_CART, now=LATER)
-    run(steps.CREATE_ORDER, now=LATER)
+    run(VALIDATE_CART, now=LATER)
+    run(CREATE_ORDER, now=LATER)
 
-    foreseen = (accept.PaymentInProgress, accept.CartEmpty, accept.CartChanged)
+    foreseen = (start.PaymentInProgress, start.CartEmpty, start.CartChanged)
     assert not unforeseen(results, *foreseen)
     assert reload(job).state in {State.PAID, State.REFUNDING}
     assert_bought_at_most_once(last)

@@ -1,25 +1,23 @@
-"""Rows are taken in one order: who waits for the first of them holds none that comes later."""
+"""Rows are locked in one order: a transaction that waits for one holds none that comes later."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
-from typing import Any
 
 import pytest
-from django.db import connection, models, transaction
 
-from shop.checkout import accept, jobs
-from shop.checkout.jobs import CheckoutJob, Wait
+from shop.checkout import jobs, start
+from shop.checkout.jobs import CheckoutJob
+from shop.checkout.outcomes import Wait
 from shop.checkout.states import State
-from shop.checkout.webhooks import ReconcileWebhook
-from shop.payments import reconcile
+from shop.checkout.steps.reconcile_webhook import ReconcileWebhook
+from shop.payments import polling
 from shop.payments.gateway import OutcomeUnknown
 from shop.payments.ledger import GatewayOrder
 from shop.stock import StockLevel
-from tests.support.buyers import until
 from tests.support.events import deliver
+from tests.support.lock_order import assert_order
 from tests.support.shop import make_checkout, make_payable, make_variant, reload, run, stock_of
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -27,56 +25,12 @@ pytestmark = pytest.mark.django_db(transaction=True)
 NOW = datetime(2026, 11, 22, 6, 30, tzinfo=UTC)
 
 
-def somebody_waits() -> bool:
-    """
-    Whether a transaction waits for a row that this connection holds. Of `pg_stat_activity` a
-    transaction sees no more than at its first look.
-    """
-    with connection.cursor() as cursor:
-        cursor.execute(
-            "SELECT EXISTS (SELECT FROM pg_locks"
-            " WHERE NOT granted AND pg_backend_pid() = ANY(pg_blocking_pids(pid)))"
-        )
-        return bool(cursor.fetchone()[0])
-
-
-def plan_as_in_large_tables() -> None:
-    """There each row is found by its key, in the order in which the statement names them."""
-    with connection.cursor() as cursor:
-        for way in ("seqscan", "bitmapscan", "hashjoin", "mergejoin"):
-            cursor.execute(f"SET LOCAL enable_{way} = off")
-
-
-def take(row: models.Model, *, nowait: bool = False) -> None:
-    type(row)._default_manager.select_for_update(no_key=True, nowait=nowait).get(pk=row.pk)
-
-
-def assert_order(work: Callable[[], Any], *, first: models.Model, later: models.Model) -> None:
-    """`work` waits for `first`, which somebody else has, and has not taken `later` by then."""
-
-    def on_its_own() -> None:
-        try:
-            with transaction.atomic():
-                plan_as_in_large_tables()
-                work()
-        finally:
-            connection.close()
-
-    with ThreadPoolExecutor(1) as pool:
-        with transaction.atomic():
-            take(first)
-            done = pool.submit(on_its_own)
-            until(somebody_waits)
-            take(later, nowait=True)
-        done.result(timeout=20)
-
-
 def test_late_money_and_money_in_time_take_stock_in_one_order(gateway, standin):
     low, high = make_variant(on_hand=3), make_variant(on_hand=3)
     paid_late, in_time = (
         make_payable(make_checkout(it, now=NOW), gateway, now=NOW) for it in (high, low)
     )
-    accept.cancel(owner_id=paid_late.owner_id, job_id=paid_late.pk, now=NOW)
+    start.cancel(owner_id=paid_late.owner_id, job_id=paid_late.pk, now=NOW)
     for job in (paid_late, in_time):
         remote = GatewayOrder.objects.get(order=job.order)
         deliver(standin.pay(remote.gateway_order_id), now=NOW)
@@ -95,25 +49,25 @@ def test_late_money_and_money_in_time_take_stock_in_one_order(gateway, standin):
 def rows(gateway, standin) -> list[GatewayOrder]:
     for _ in range(2):
         make_payable(make_checkout(now=NOW), gateway, now=NOW)
-    GatewayOrder.objects.update(check_at=None)
+    GatewayOrder.objects.update(poll_at=None)
     return list(GatewayOrder.objects.order_by("id"))
 
 
 BACKWARDS: dict[str, Callable[[list[GatewayOrder]], None]] = {
-    "answered": lambda rows: reconcile.answered([(row, NOW) for row in rows], now=NOW),
-    "not_answered": lambda rows: reconcile.not_answered(
+    "answered": lambda rows: polling.poll_succeeded([(row, NOW) for row in rows], now=NOW),
+    "not_answered": lambda rows: polling.poll_failed(
         [(row, OutcomeUnknown("no answer")) for row in rows], now=NOW
     ),
-    "poll_by": lambda rows: reconcile.poll_by([row.pk for row in rows], at=NOW),
-    "ask_once_more": lambda rows: reconcile.ask_once_more([row.pk for row in rows]),
-    "ask_now": lambda rows: reconcile.ask_now([row.order_id for row in rows], now=NOW),
+    "poll_by": lambda rows: polling.poll_by([row.pk for row in rows], at=NOW),
+    "schedule_final_poll": lambda rows: polling.schedule_final_poll([row.pk for row in rows]),
+    "poll_now": lambda rows: polling.poll_now([row.order_id for row in rows], now=NOW),
 }
 
 
 @pytest.mark.parametrize("name", BACKWARDS)
 def test_razorpay_orders_are_taken_in_the_order_of_their_ids(name, rows):
     if name == "not_answered":
-        GatewayOrder.objects.update(check_at=NOW + timedelta(minutes=1))
+        GatewayOrder.objects.update(poll_at=NOW + timedelta(minutes=1))
         rows = list(GatewayOrder.objects.order_by("id"))
     first, later = rows
 

@@ -1,19 +1,21 @@
-"""The merge of a guest and the POST of a checkout take their rows in one order."""
+"""The merge of a guest and the POST of a checkout lock rows in one order."""
 
 from __future__ import annotations
 
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 
 import pytest
 
 from shop.accounts import User
 from shop.carts import Cart
+from shop.checkout.guests import merge_guest
 from shop.checkout.jobs import CheckoutJob
-from shop.merging import merge_guest
-from tests.races.test_lock_order import NOW, assert_order
+from tests.support.lock_order import assert_order
 from tests.support.shop import fill_cart, make_buyer, make_variant, post_checkout
 
 pytestmark = pytest.mark.django_db(transaction=True)
+
+NOW = datetime(2026, 11, 22, 6, 30, tzinfo=UTC)
 
 
 @pytest.fixture
@@ -33,7 +35,7 @@ def account() -> User:
     return User.objects.create(email="asha@example.com")
 
 
-def test_a_merge_takes_the_guest_before_their_checkouts(guest, account):
+def test_a_merge_locks_the_guest_before_their_checkouts(guest, account):
     assert_order(
         lambda: merge_guest(guest_id=guest.pk, into_id=account.pk, now=NOW),
         first=guest,
@@ -41,7 +43,7 @@ def test_a_merge_takes_the_guest_before_their_checkouts(guest, account):
     )
 
 
-def test_a_merge_takes_checkouts_in_the_order_of_their_ids(guest, account):
+def test_a_merge_locks_checkouts_in_id_order(guest, account):
     first, later = CheckoutJob.objects.order_by("id")
 
     assert_order(
@@ -51,7 +53,7 @@ def test_a_merge_takes_checkouts_in_the_order_of_their_ids(guest, account):
     )
 
 
-def test_a_merge_takes_checkouts_before_carts(guest, account):
+def test_a_merge_locks_checkouts_before_carts(guest, account):
     first, _ = CheckoutJob.objects.order_by("id")
 
     assert_order(
@@ -61,7 +63,7 @@ def test_a_merge_takes_checkouts_before_carts(guest, account):
     )
 
 
-def test_a_post_takes_the_buyer_before_their_checkouts(guest):
+def test_a_post_locks_the_buyer_before_their_checkouts(guest):
     fill_cart(guest, make_variant(), now=NOW)
 
     assert_order(

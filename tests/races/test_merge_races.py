@@ -13,7 +13,7 @@ from django.db import connection, transaction
 from django.http import HttpResponse
 
 from shop.accounts import User
-from shop.api.limits import Throttle
+from shop.api.throttling import Throttle
 from shop.carts import Cart, CartItem
 from shop.checkout.jobs import CheckoutJob
 from tests.support.api import PASSWORD, Caller, granted
@@ -30,10 +30,9 @@ ROUNDS = 8
 
 
 @pytest.fixture(autouse=True)
-def unhurried(monkeypatch, settings):
+def unhurried(monkeypatch):
     for scope in Throttle.THROTTLE_RATES:
         monkeypatch.setitem(Throttle.THROTTLE_RATES, scope, "100000/day")
-    settings.PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
 
 
 def on_its_own(work: Callable[[], HttpResponse]) -> HttpResponse:
@@ -88,7 +87,7 @@ def test_posts_and_a_merge_at_once_leave_nothing_with_the_guest():
         assert not CheckoutJob.objects.filter(owner_id=guest.user_id).exists()
 
 
-def test_register_and_sign_in_with_one_guest_token_at_once():
+def test_concurrent_register_and_sign_in_with_one_guest_token():
     asha, mug = Caller.account(ASHA["email"]), make_variant(on_hand=100)
     for n in range(ROUNDS):
         guest = Caller.guest()
@@ -110,7 +109,7 @@ def test_register_and_sign_in_with_one_guest_token_at_once():
         asha.delete("/api/cart/")
 
 
-def test_two_who_register_with_one_guest_token_at_once():
+def test_two_concurrent_registrations_with_one_guest_token():
     mug = make_variant(on_hand=100)
     for n in range(ROUNDS):
         guest = Caller.guest()
@@ -128,7 +127,7 @@ def test_two_who_register_with_one_guest_token_at_once():
         assert sorted(it.cart()["units_count"] for it in accounts) == [0, 3]
 
 
-def test_a_cart_that_others_change_all_the_time_is_posted_or_refused():
+def test_a_cart_under_constant_change_is_posted_or_refused():
     buyer, mug = Caller.guest(), make_variant(on_hand=1000)
     item = buyer.add(mug)["items"][0]["id"]
     posted = threading.Event()

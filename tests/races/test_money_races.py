@@ -1,4 +1,4 @@
-"""Several who have to do with the money of one order, from one starting line."""
+"""Concurrent actions on the money of one order."""
 
 from __future__ import annotations
 
@@ -8,15 +8,14 @@ import pytest
 from django.db import transaction
 
 from shop.accounts import User
-from shop.checkout import accept, steps
+from shop.checkout import confirm, start
 from shop.checkout.jobs import CheckoutJob
-from shop.checkout.questions import CheckPayments
-from shop.checkout.returning import returned
-from shop.checkout.sending import SendRefunds
 from shop.checkout.states import State
-from shop.checkout.steps import LAST_QUESTION_GRACE
-from shop.checkout.webhooks import ReconcileWebhook
-from shop.payments import reconcile, refunds
+from shop.checkout.steps.check_payments import CheckPayments
+from shop.checkout.steps.expire import EXPIRE, FINAL_POLL_GRACE
+from shop.checkout.steps.reconcile_webhook import ReconcileWebhook
+from shop.checkout.steps.send_refunds import SendRefunds
+from shop.payments import polling, refunds
 from shop.payments.ledger import GatewayOrder, Payment
 from shop.payments.refunds import Refund, RefundRefused, RefundStatus
 from tests.support import environment
@@ -57,10 +56,10 @@ def errors(results: list) -> list[Exception]:
 
 def test_expiry_against_payment_ends_as_paid(job, variant, standin):
     deliver(standin.pay(razorpay_order_id(job)), now=NOW)
-    too_late = job.expires_at + LAST_QUESTION_GRACE
+    too_late = job.expires_at + FINAL_POLL_GRACE
 
     results = all_at_once(
-        lambda: run(steps.EXPIRE, now=too_late), lambda: run(ReconcileWebhook(), now=too_late)
+        lambda: run(EXPIRE, now=too_late), lambda: run(ReconcileWebhook(), now=too_late)
     )
 
     assert not errors(results)
@@ -73,8 +72,8 @@ def test_the_browser_the_webhook_and_our_question_pay_once(job, variant, gateway
     deliver(payment, now=NOW)
     fields = payment["checkout"]
 
-    def confirm() -> None:
-        returned(
+    def come_back() -> None:
+        confirm.confirm(
             job,
             gateway_payment_id=fields["razorpay_payment_id"],
             gateway_order_id=fields["razorpay_order_id"],
@@ -84,10 +83,10 @@ def test_the_browser_the_webhook_and_our_question_pay_once(job, variant, gateway
         )
         run_remote(CheckPayments(), gateway, now=NOW)
 
-    results = all_at_once(confirm, lambda: run(ReconcileWebhook(), now=NOW), confirm)
+    results = all_at_once(come_back, lambda: run(ReconcileWebhook(), now=NOW), come_back)
 
     assert not errors(results)
-    assert reload(job).moves.filter(new=State.PAID).count() == 1
+    assert reload(job).transitions.filter(new=State.PAID).count() == 1
     assert Payment.objects.count() == 1
     assert stock_of(variant) == (4, 0)
 
@@ -95,7 +94,7 @@ def test_the_browser_the_webhook_and_our_question_pay_once(job, variant, gateway
 @pytest.fixture
 def paid(job, gateway, standin):
     standin.pay(razorpay_order_id(job))
-    reconcile.ask_now([job.order_id], now=NOW)
+    polling.poll_now([job.order_id], now=NOW)
     run_remote(CheckPayments(), gateway, now=NOW)
     return reload(job)
 
@@ -106,7 +105,7 @@ def test_two_who_give_the_same_money_back_at_once_give_it_once(paid, wanted_pais
 
     results = all_at_once(
         *[
-            lambda: refunds.request(
+            lambda: refunds.create_by_staff(
                 paid.order, amount_paise=wanted_paise, note="broken", by_id=staff.pk, now=NOW
             )
         ]
@@ -119,7 +118,7 @@ def test_two_who_give_the_same_money_back_at_once_give_it_once(paid, wanted_pais
 
 def test_two_senders_of_one_refund_send_it_once(paid, gateway, standin):
     staff = User.objects.create_superuser("staff@example.com", "x")
-    refunds.request(paid.order, amount_paise=None, note="broken", by_id=staff.pk, now=NOW)
+    refunds.create_by_staff(paid.order, amount_paise=None, note="broken", by_id=staff.pk, now=NOW)
 
     results = all_at_once(*[lambda: run_remote(SendRefunds(), gateway, now=NOW)] * 4)
 
@@ -130,7 +129,7 @@ def test_two_senders_of_one_refund_send_it_once(paid, gateway, standin):
 
 def test_a_due_refund_is_claimed_by_one_of_many(paid):
     staff = User.objects.create_superuser("staff@example.com", "x")
-    refunds.request(paid.order, amount_paise=None, note="broken", by_id=staff.pk, now=NOW)
+    refunds.create_by_staff(paid.order, amount_paise=None, note="broken", by_id=staff.pk, now=NOW)
 
     def claimed() -> list[Refund]:
         with transaction.atomic():
@@ -143,7 +142,7 @@ def test_a_due_refund_is_claimed_by_one_of_many(paid):
 
 def test_a_sender_that_slept_past_its_claim_does_not_send_again(paid, gateway, standin):
     staff = User.objects.create_superuser("staff@example.com", "x")
-    refunds.request(paid.order, amount_paise=None, note="broken", by_id=staff.pk, now=NOW)
+    refunds.create_by_staff(paid.order, amount_paise=None, note="broken", by_id=staff.pk, now=NOW)
     slow, later = SendRefunds(), NOW + timedelta(hours=1)
     with transaction.atomic():
         [sleeping] = slow.claim(limit=1, now=NOW)
@@ -167,5 +166,5 @@ def test_a_status_read_while_the_money_comes_is_one_of_the_two(job, standin):
 
     seen = {result for result in results if isinstance(result, str)}
     assert seen <= {State.AWAITING_PAYMENT, State.PAID}
-    with pytest.raises(accept.CannotCancel):
-        accept.cancel(owner_id=job.owner_id, job_id=job.pk, now=NOW)
+    with pytest.raises(start.CannotCancel):
+        start.cancel(owner_id=job.owner_id, job_id=job.pk, now=NOW)

@@ -1,4 +1,4 @@
-"""Late money and a new POST of the same buyer meet: the goods are bought once."""
+"""Late money and a concurrent POST of the same buyer buy the goods once."""
 
 from __future__ import annotations
 
@@ -10,17 +10,17 @@ from typing import Any
 import pytest
 from django.db import connection
 
-from shop import audit
-from shop.checkout import accept, purchase
-from shop.checkout.accept import CannotCancel, CartEmpty
+from shop.checkout import purchase, start
 from shop.checkout.jobs import CheckoutJob
+from shop.checkout.start import CannotCancel, CartEmpty
 from shop.checkout.states import State
-from shop.checkout.webhooks import ReconcileWebhook
+from shop.checkout.steps.reconcile_webhook import ReconcileWebhook
+from shop.operations import books
 from shop.payments.ledger import GatewayOrder
 from shop.payments.refunds import Refund
-from tests.races.test_lock_order import somebody_waits
 from tests.support.buyers import until
 from tests.support.events import deliver
+from tests.support.lock_order import somebody_waits
 from tests.support.shop import (
     fill_cart,
     make_buyer,
@@ -44,11 +44,11 @@ def mug():
 
 @pytest.fixture
 def ended(mug, gateway, standin):
-    """A cancelled checkout of one mug, and Razorpay's word that it was paid all the same."""
+    """A cancelled checkout of one mug, with a webhook that it was paid."""
     buyer = make_buyer(now=NOW)
     fill_cart(buyer, mug, now=NOW)
     job = make_payable(post_checkout(buyer, now=NOW), gateway, now=NOW)
-    accept.cancel(owner_id=buyer.pk, job_id=job.pk, now=NOW)
+    start.cancel(owner_id=buyer.pk, job_id=job.pk, now=NOW)
     remote = GatewayOrder.objects.get(order=job.order)
     deliver(standin.pay(remote.gateway_order_id), now=LATER)
     return job
@@ -59,7 +59,7 @@ def settle() -> None:
 
 
 def elsewhere(pool: ThreadPoolExecutor, work: Callable[[], Any]) -> Future[Any]:
-    """Start `work` on a connection of its own, and go on once it waits for one of our rows."""
+    """Start `work` on its own connection. Returns once it waits for a row that we hold."""
 
     def on_its_own() -> Any:
         try:
@@ -73,7 +73,7 @@ def elsewhere(pool: ThreadPoolExecutor, work: Callable[[], Any]) -> Future[Any]:
 
 
 def meanwhile(monkeypatch, name: str, work: Callable[[], Any], *, module: Any) -> list[Future[Any]]:
-    """Once, when `module.name` has done its work and before its transaction ends, start `work`."""
+    """Start `work` once, after `module.name` returns and before its transaction ends."""
     true = getattr(module, name)
     pool = ThreadPoolExecutor(1)
     begun: list[Future[Any]] = []
@@ -96,7 +96,7 @@ def test_a_post_that_comes_while_late_money_is_served_finds_its_cart_bought(
     ended, mug, monkeypatch
 ):
     begun = meanwhile(
-        monkeypatch, "make_room", lambda: post_checkout(ended.owner, now=LATER), module=purchase
+        monkeypatch, "allocate", lambda: post_checkout(ended.owner, now=LATER), module=purchase
     )
 
     settle()
@@ -108,7 +108,7 @@ def test_a_post_that_comes_while_late_money_is_served_finds_its_cart_bought(
 
 
 def test_a_checkout_that_is_made_while_late_money_is_settled_makes_way(ended, mug, monkeypatch):
-    begun = meanwhile(monkeypatch, "_find_or_insert", settle, module=accept)
+    begun = meanwhile(monkeypatch, "_find_or_insert", settle, module=start)
 
     post_checkout(ended.owner, now=LATER)
 
@@ -116,14 +116,14 @@ def test_a_checkout_that_is_made_while_late_money_is_settled_makes_way(ended, mu
     assert states() == [State.PAID, State.CANCELLED]
     assert stock_of(mug) == (2, 0)
     assert not Refund.objects.exists()
-    assert not list(audit.books())
+    assert not list(books.differences())
 
 
 def test_late_money_of_two_checkouts_settled_at_once_buys_once(
     ended, mug, gateway, standin, monkeypatch
 ):
     second = make_payable(post_checkout(ended.owner, now=NOW), gateway, now=NOW)
-    accept.cancel(owner_id=ended.owner_id, job_id=second.pk, now=NOW)
+    start.cancel(owner_id=ended.owner_id, job_id=second.pk, now=NOW)
     remote = GatewayOrder.objects.get(order=second.order)
     paid = standin.pay(remote.gateway_order_id)
 
@@ -131,13 +131,13 @@ def test_late_money_of_two_checkouts_settled_at_once_buys_once(
         deliver(paid, now=LATER)
         settle()
 
-    begun = meanwhile(monkeypatch, "make_room", settle_the_other, module=purchase)
+    begun = meanwhile(monkeypatch, "allocate", settle_the_other, module=purchase)
     settle()
     begun[0].result(timeout=20)
 
     assert sorted(states()) == [State.PAID, State.REFUNDING]
     assert stock_of(mug) == (2, 0)
-    assert not list(audit.books())
+    assert not list(books.differences())
 
 
 def test_a_cancellation_that_waits_for_the_money_is_refused(mug, gateway, standin, monkeypatch):
@@ -149,8 +149,8 @@ def test_a_cancellation_that_waits_for_the_money_is_refused(mug, gateway, standi
     deliver(payment, now=LATER, status="authorized", captured=False)
     begun = meanwhile(
         monkeypatch,
-        "make_room",
-        lambda: accept.cancel(owner_id=buyer.pk, job_id=job.pk, now=LATER),
+        "allocate",
+        lambda: start.cancel(owner_id=buyer.pk, job_id=job.pk, now=LATER),
         module=purchase,
     )
 

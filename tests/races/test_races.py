@@ -1,4 +1,4 @@
-"""Real connections, from one starting line. Each of these loses something when its guard goes."""
+"""Concurrent connections. Each test fails without its guard."""
 
 from __future__ import annotations
 
@@ -8,18 +8,22 @@ from datetime import UTC, datetime
 import pytest
 
 from shop import carts
-from shop.checkout import accept, jobs, purchase, steps
-from shop.checkout.accept import CartEmpty, Seen
+from shop.checkout import jobs, purchase, start
 from shop.checkout.jobs import CheckoutJob
-from shop.checkout.payable import CreateRazorpayOrder
+from shop.checkout.start import CartEmpty, ClientView
 from shop.checkout.states import State
-from shop.checkout.webhooks import ReconcileWebhook
+from shop.checkout.steps import create_order
+from shop.checkout.steps.create_order import CREATE_ORDER
+from shop.checkout.steps.create_razorpay_order import CreateRazorpayOrder
+from shop.checkout.steps.reconcile_webhook import ReconcileWebhook
+from shop.checkout.steps.validate_cart import VALIDATE_CART
 from shop.orders import Order
 from shop.payments import inbox
 from shop.payments.ledger import GatewayOrder, Payment, PaymentStatus
 from shop.payments.refunds import Refund
-from tasks.app import QUEUES, ring, send_canary
-from tasks.checkout import VALIDATE_CART
+from tasks import registry
+from tasks.notify import notify, send_canary
+from tasks.registry import QUEUES
 from tests.support.events import deliver, event_body
 from tests.support.shop import (
     TERMS,
@@ -44,17 +48,17 @@ NOW = datetime(2026, 11, 22, 6, 30, tzinfo=UTC)
 
 def validated(*variants, quantity: int = 1) -> CheckoutJob:
     job = make_checkout(*variants, quantity=quantity, now=NOW)
-    run(steps.VALIDATE_CART, now=NOW)
+    run(VALIDATE_CART, now=NOW)
     return job
 
 
 def create_order_alone(job: CheckoutJob) -> None:
-    """What one worker does that has got hold of this job and no other."""
+    """Run the step of a worker that has locked only this job."""
     from django.db import transaction
 
     with transaction.atomic():
         [locked] = CheckoutJob.objects.filter(pk=job.pk).select_for_update(no_key=True)
-        jobs.apply([(locked, steps.create_order([locked], NOW)[0])], now=NOW)
+        jobs.apply([(locked, create_order.create_order([locked], NOW)[0])], now=NOW)
 
 
 def test_eight_buyers_and_one_unit_make_one_order():
@@ -151,7 +155,7 @@ def test_two_workers_on_one_local_step_place_one_order():
     variant = make_variant()
     job = validated(variant)
 
-    all_at_once(*[lambda: run(steps.CREATE_ORDER, now=NOW)] * 2)
+    all_at_once(*[lambda: run(CREATE_ORDER, now=NOW)] * 2)
 
     assert reload(job).state == State.ORDERED
     assert Order.objects.count() == 1
@@ -160,7 +164,7 @@ def test_two_workers_on_one_local_step_place_one_order():
 
 def test_two_gateway_workers_on_one_job_make_one_razorpay_order(gateway, standin):
     job = validated(make_variant())
-    run(steps.CREATE_ORDER, now=NOW)
+    run(CREATE_ORDER, now=NOW)
 
     all_at_once(*[lambda: run_remote(CreateRazorpayOrder(), gateway, now=NOW)] * 4)
 
@@ -174,12 +178,12 @@ def test_cancel_against_payment_ends_in_one_of_the_two(gateway, standin):
     deliver(standin.pay(GatewayOrder.objects.get().gateway_order_id), now=NOW)
 
     cancelled, paid = all_at_once(
-        lambda: accept.cancel(owner_id=job.owner_id, job_id=job.pk, now=NOW),
+        lambda: start.cancel(owner_id=job.owner_id, job_id=job.pk, now=NOW),
         lambda: run(ReconcileWebhook(), now=NOW),
     )
 
     assert not isinstance(paid, Exception)
-    assert isinstance(cancelled, CheckoutJob | accept.CannotCancel)
+    assert isinstance(cancelled, CheckoutJob | start.CannotCancel)
     assert reload(job).state == State.PAID  # late money finds the units it freed
     assert stock_of(variant) == (4, 0)
 
@@ -192,7 +196,8 @@ def test_a_post_and_a_payment_of_the_older_checkout_do_not_deadlock(gateway, sta
     deliver(standin.pay(GatewayOrder.objects.get().gateway_order_id), now=NOW)
 
     results = all_at_once(
-        *[lambda: accept.accept(owner_id=buyer.pk, terms=TERMS, seen=Seen(), key="", now=NOW)] * 3,
+        *[lambda: start.start(owner_id=buyer.pk, terms=TERMS, seen=ClientView(), key="", now=NOW)]
+        * 3,
         lambda: run(ReconcileWebhook(), now=NOW),
     )
 
@@ -213,7 +218,7 @@ def test_one_key_for_two_requests_at_once_is_one_checkout_and_a_refusal():
     )
 
     kept = CheckoutJob.objects.get()
-    assert {type(result) for result in results} == {CheckoutJob, accept.KeyReused}
+    assert {type(result) for result in results} == {CheckoutJob, start.KeyReused}
     assert {job.pk for job in results if isinstance(job, CheckoutJob)} == {kept.pk}
     assert len({isinstance(result, CheckoutJob) for result in results[::2]}) == 1
 
@@ -228,7 +233,7 @@ def test_reports_that_two_workers_read_out_of_order_end_as_captured(gateway, sta
 
     assert not [result for result in results if isinstance(result, Exception)]
     assert Payment.objects.get().status == PaymentStatus.CAPTURED
-    assert reload(job).moves.filter(new=State.PAID).count() == 1
+    assert reload(job).transitions.filter(new=State.PAID).count() == 1
 
 
 def test_two_payments_that_two_workers_read_pay_once_and_one_goes_back(gateway, standin):
@@ -248,7 +253,7 @@ def test_two_payments_that_two_workers_read_pay_once_and_one_goes_back(gateway, 
 
 
 def test_rings_from_everywhere_at_once_are_one_message(redis):
-    all_at_once(*[lambda: ring(VALIDATE_CART, checkout_id="1")] * 16)
+    all_at_once(*[lambda: notify(registry.VALIDATE_CART, checkout_id="1")] * 16)
 
     assert redis.llen("checkout") == 1
 
@@ -265,7 +270,7 @@ def test_canaries_of_sweepers_that_wake_together_are_one_for_each_queue(redis):
 def test_a_cart_that_is_paid_while_it_is_posted_again_is_not_bought_twice(
     gateway, standin, monkeypatch, moment
 ):
-    """The webhook is settled after the POST has read the cart, before it has looked for jobs."""
+    """The webhook is settled after the POST has read the cart and before it looks for jobs."""
     buyer = make_buyer(now=NOW)
     fill_cart(buyer, make_variant(), now=NOW)
     job = make_payable(post_checkout(buyer, now=NOW), gateway, now=NOW)

@@ -27,7 +27,7 @@ _serial = itertools.count(1)
 
 
 class Caller:
-    """Whoever holds `access`; nobody in particular without it. A fault of ours shows as a 500."""
+    """A client with the token `access`, or without one. An exception in the shop is a 500."""
 
     def __init__(self, access: str = "") -> None:
         self.access = access
@@ -50,7 +50,7 @@ class Caller:
     def send(
         self, method: str, path: str, body: bytes = b"", content_type: str = "", **headers: str
     ) -> HttpResponse:
-        """Exactly these bytes. A header's name is spelt with underscores."""
+        """Send exactly these bytes. Names of headers are written with underscores."""
         sent = {name.replace("_", "-"): value for name, value in headers.items()}
         if self.access:
             sent.setdefault("Authorization", f"Bearer {self.access}")
@@ -84,7 +84,7 @@ class Caller:
         return self.post(POST_CHECKOUT, order_form(**changes), **headers)
 
     def check_out(self, *variants: Variant, quantity: int = 1) -> dict[str, Any]:
-        """Fill the cart with these (with one mug, if none are given) and post it."""
+        """Fill the cart with these variants, or one mug, and post it."""
         for variant in variants or (make_variant(),):
             self.add(variant, quantity=quantity)
         return granted(self.post_checkout(), 202)
@@ -94,7 +94,7 @@ class Caller:
 
 
 def order_form(**changes: Any) -> dict[str, Any]:
-    """What the storefront posts, with some fields changed."""
+    """The body that the storefront posts, with `changes`."""
     return {"payment_method": "razorpay", "shipping_address": ADDRESS, "currency": "INR"} | changes
 
 
@@ -104,7 +104,7 @@ def granted(response: HttpResponse, status_code: int = 200) -> Any:
 
 
 def refused(response: HttpResponse, status_code: int, code: str) -> dict[str, Any]:
-    """The refusal, in the one shape that all have."""
+    """Check status, code and shape of a refusal, and return it."""
     refusal = response.json()
     assert (response.status_code, refusal.get("code")) == (status_code, code), refusal
     assert refusal["error"] == refusal["message"]
@@ -114,7 +114,7 @@ def refused(response: HttpResponse, status_code: int, code: str) -> dict[str, An
 
 
 def assert_answered(response: HttpResponse, what: object) -> None:
-    """No fault of ours; and if it is a refusal, it has our shape. `what` was sent."""
+    """Not a 5xx, and a refusal has the shape of all refusals. `what` was sent."""
     assert response.status_code < 500, what
     if response.status_code >= 400:
         assert_shape(response.content, what)
@@ -133,18 +133,18 @@ def job_of(checkout: dict[str, Any]) -> CheckoutJob:
 
 
 def ordered(checkout: dict[str, Any]) -> CheckoutJob:
-    """Carry it as far as an order with units held."""
+    """Run steps until the checkout has an order that holds units."""
     return place_order(job_of(checkout), now=timezone.now())
 
 
 def payable(checkout: dict[str, Any], gateway: Gateway) -> CheckoutJob:
-    """Carry it as far as a Razorpay order that waits for money."""
+    """Run steps until the checkout can be paid."""
     return make_payable(job_of(checkout), gateway, now=timezone.now())
 
 
 @contextmanager
 def one_connection() -> Iterator[None]:
-    """Around a WSGI call: the application would close the one a test's transaction is on."""
+    """Keep Django from closing the test's connection around a WSGI call."""
     for signal in (request_started, request_finished):
         signal.disconnect(close_old_connections)
     try:

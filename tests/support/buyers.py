@@ -1,4 +1,4 @@
-"""Buyers as programs: they know the public API and nothing else."""
+"""Simulated buyers that use only the public API."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ class Buyer:
     def arrive(
         cls, base_url: str, *, sku: str, quantity: int = 1, found: tuple[Json, Json] | None = None
     ) -> Self:
-        """A new guest who has put this variant into the cart, `found` before or looked for now."""
+        """A new guest with this variant in the cart. `found` saves the look-up of the variant."""
         buyer = cls(base_url)
         buyer.come(sku=sku, quantity=quantity, found=found)
         return buyer
@@ -58,7 +58,7 @@ class Buyer:
         raise LookupError(sku)
 
     def post(self, **headers: str) -> Json:
-        """Post the cart; the checkout as the 202 shows it."""
+        """Post the cart. Returns the checkout of the 202."""
         body = {"payment_method": "razorpay", "shipping_address": ADDRESS}
         return self.call(
             "POST", "/api/payments/create-from-cart/", body, expect=202, headers=headers
@@ -96,13 +96,13 @@ class Buyer:
 def together(
     work: Callable[[Any], Result], items: Iterable[Any], *, threads: int = 16
 ) -> list[Result]:
-    """Do `work` for all items, so many at a time; their results in the order given."""
+    """Call `work` for all items in `threads` threads. Results are in the order of the items."""
     with ThreadPoolExecutor(threads) as pool:
         return list(pool.map(work, items))
 
 
 def until(condition: Callable[[], bool], *, seconds: float = 30) -> None:
-    """Return when `condition` holds; an AssertionError when it does not come to hold in time."""
+    """Wait until `condition` holds. :raises AssertionError: not within `seconds`."""
     deadline = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < deadline, f"not within {seconds} s"

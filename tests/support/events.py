@@ -1,4 +1,4 @@
-"""Webhook bodies as Razorpay sends them, made from entities of the stand-in."""
+"""Webhook bodies as Razorpay sends them, from entities of the stand-in."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _serial = itertools.count(1)
 
 
 def event_body(name: str, payment: dict[str, Any], **beside: dict[str, Any]) -> bytes:
-    """The bytes of an event about `payment`, with other entities (refund, dispute) beside it."""
+    """The bytes of an event about `payment`, with other entities (refund, dispute)."""
     entity = {key: value for key, value in payment.items() if key != "checkout"}
     payload = {"payment": {"entity": entity}} | {
         kind: {"entity": other} for kind, other in beside.items()
@@ -39,7 +39,7 @@ def deliver(
     order: dict[str, Any] | None = None,
     **changes: Any,
 ) -> str:
-    """Put an event about `payment`, with `changes` to the entity, into the inbox. Its id."""
+    """Put an event about `payment`, changed by `changes`, into the inbox. Returns its id."""
     others = {"refund": refund, "dispute": dispute, "order": order}
     beside = {kind: entity for kind, entity in others.items() if entity}
     body = event_body(name or f"payment.{payment['status']}", payment | changes, **beside)

@@ -1,4 +1,4 @@
-"""Rows that another connection has locked, as a transaction that somebody left open."""
+"""Rows that another connection locks, as by a transaction left open."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ from contextlib import contextmanager
 import psycopg
 from django.db import connection, models
 
-from workers.devservices import Services
+from workers.stack.services import Services
 
 
 @contextmanager
 def locked(services: Services, *rows: models.Model, mode: str = "UPDATE") -> Iterator[None]:
-    """Another connection holds these rows. Call in a test that commits (`transaction=True`)."""
+    """Lock these rows in another connection. Only in tests with `transaction=True`."""
     database = connection.settings_dict["NAME"]
     with psycopg.connect(services.superuser_url, dbname=database) as other:
         for row in rows:
@@ -24,7 +24,7 @@ def locked(services: Services, *rows: models.Model, mode: str = "UPDATE") -> Ite
 
 @contextmanager
 def impatient(milliseconds: int = 100) -> Iterator[None]:
-    """Our own connection waits this long for a lock, instead of what the settings say."""
+    """Let this connection wait only `milliseconds` for a lock."""
     with connection.cursor() as cursor:
         cursor.execute("SELECT set_config('lock_timeout', %s, false)", [f"{milliseconds}ms"])
     try:

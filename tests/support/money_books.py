@@ -1,7 +1,7 @@
 """
-The books of money, ours beside the stand-in's, row by row: for checkouts at rest, to the paisa.
+Compare the shop's rows about money with the stand-in's ledger, to the paisa.
 
-What Razorpay captured = what paid orders keep + what went back + what open cases tell of.
+Money captured by Razorpay = money kept by paid orders + money refunded + money in open cases.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from django.db.models import Exists, OuterRef, Q, QuerySet
 
 from shop.checkout.jobs import CheckoutJob
 from shop.checkout.states import FINAL, OPEN, State
-from shop.checkout.trail import Action, AuditEntry
+from shop.operations.audit_log import Action, AuditEntry
 from shop.orders import Order, StockState
 from shop.payments.cases import Case, CaseKind
 from shop.payments.ledger import Payment, PaymentStatus
@@ -35,24 +35,27 @@ def compare(
     captured_by_us: Collection[str] = (),
 ) -> None:
     """
-    Compare the books of `jobs`, which are all that was ever paid for at the stand-in. `stock` is
-    (on hand, held) of each variant, of which there were `seeded_units`. `captured_by_us`: the ids
-    of the payments that calls of ours captured.
+    Compare both sides for `jobs`, none of which is open: all checkouts paid at this stand-in.
+
+    `stock` is (on hand, held) of each variant, `seeded_units` the units there were at first.
+    `captured_by_us` are ids of payments that the shop captured by a call.
     """
     moved = standin.ledger()
     for job in jobs:
         state = State(job.state)
-        assert state in FINAL | {State.IN_REVIEW}, f"{job.pk} rests as {state}"
-        assert job.moves.filter(new=State.PAID).count() <= 1
+        assert state in FINAL | {State.IN_REVIEW}, f"{job.pk} ended as {state}"
+        assert job.transitions.filter(new=State.PAID).count() <= 1
     _compare_revisions(jobs)
     paid = [job.order for job in jobs if job.state == State.PAID]
     in_review = [job.order for job in jobs if job.state == State.IN_REVIEW]
     held = _units_of([order for order in in_review if order.stock_state == StockState.HELD])
     sold = _units_of(paid)
-    assert dict(stock) == {it: (n - sold[it], held[it]) for it, n in seeded_units.items()}
+    expected = {variant: (n - sold[variant], held[variant]) for variant, n in seeded_units.items()}
+    assert dict(stock) == expected
     paying = [_payment_of(order) for order in paid]
-    in_cases = [it for job in jobs if job.order for it in _payments_in_open_cases(job)]
-    _compare_payments(moved["payments"], looked_after=[*paying, *in_cases])
+    orders = [job for job in jobs if job.order]
+    in_cases = [payment for job in orders for payment in _payments_in_open_cases(job)]
+    _compare_payments(moved["payments"], accounted_for=[*paying, *in_cases])
     _compare_refunds(jobs, paying, there=standin.refunds())
     _compare_captures(captured_by_us)
     _compare_disputes(disputes)
@@ -74,7 +77,7 @@ def no_open_checkout_of_a_bought_cart(jobs: Sequence[CheckoutJob]) -> None:
 
 
 def money_of(owner_id: int) -> bool:
-    """Whether money of this owner is known, or was signed for, that no paid order has taken."""
+    """Whether the owner has money, reported or signed for, that belongs to no paid order."""
     money = Payment.objects.filter(gateway_order__order=OuterRef("order"), status__in=MONEY)
     unpaid = CheckoutJob.objects.filter(owner_id=owner_id).exclude(state=State.PAID)
     return unpaid.filter(Exists(money) | Q(returned_at__isnull=False)).exists()
@@ -88,14 +91,14 @@ def _compare_revisions(jobs: Sequence[CheckoutJob]) -> None:
 
 
 def _compare_captures(captured_by_us: Collection[str]) -> None:
-    """What we captured ourselves no rule gives back: an authorisation costs nobody anything."""
+    """No rule refunds a payment that the shop captured: it should have left it to lapse."""
     accepted = AuditEntry.objects.filter(
         action=Action.ACCEPT_MONEY, checkout_id=OuterRef("payment__gateway_order__order__checkout")
     )
     wasted = Refund.objects.filter(
         ~Exists(accepted), payment__gateway_payment_id__in=captured_by_us, reason__in=BY_RULE
     )
-    assert not wasted, f"captured by us only to be given back: {list(wasted)}"
+    assert not wasted, f"captured by the shop and refunded: {list(wasted)}"
 
 
 def _payment_of(order: Order) -> Payment:
@@ -106,16 +109,16 @@ def _payment_of(order: Order) -> Payment:
     return payment
 
 
-def _compare_payments(moved: dict[str, Any], *, looked_after: list[Payment]) -> None:
-    """What is left of each payment is an order's or a case's, and of all others nothing."""
+def _compare_payments(moved: dict[str, Any], *, accounted_for: list[Payment]) -> None:
+    """The rest of each payment belongs to an order or a case; other payments have no rest."""
     rows = Payment.objects.filter(gateway_payment_id__in=moved)
     known = {payment.gateway_payment_id: payment for payment in rows}
-    left = {payment.gateway_payment_id: _left_of(payment) for payment in looked_after}
+    left = {payment.gateway_payment_id: _left_of(payment) for payment in accounted_for}
     for payment_id, payment in moved.items():
         gone_paise = payment["refunded_paise"] + payment["charged_back_paise"]
         assert gone_paise <= payment["captured_paise"]
         left_paise = payment["captured_paise"] - payment["refunded_paise"]
-        assert left_paise == left.get(payment_id, 0), f"{payment_id} is nobody's"
+        assert left_paise == left.get(payment_id, 0), f"{payment_id} belongs to no order or case"
         if payment_id in known:
             sent_paise = payment["refunded_paise"] + payment["released_paise"]
             assert sent_paise == _sent_of(known[payment_id])
@@ -124,7 +127,7 @@ def _compare_payments(moved: dict[str, Any], *, looked_after: list[Payment]) -> 
 def _compare_refunds(
     jobs: Sequence[CheckoutJob], paying: list[Payment], *, there: list[dict[str, Any]]
 ) -> None:
-    """Each refund there is one row here, and no rule gave back what pays an order."""
+    """Each refund of the stand-in is one row, and no rule refunded a payment that pays an order."""
     rows = Refund.objects.filter(payment__gateway_order__order__checkout__in=jobs)
     here = {
         row.gateway_refund_id: (row.payment.gateway_payment_id, row.amount_paise, row.status)
@@ -133,18 +136,24 @@ def _compare_refunds(
     }
     known = set(Payment.objects.values_list("gateway_payment_id", flat=True))
     assert here == {
-        it["id"]: (it["payment_id"], it["amount"], it["status"])
-        for it in there
-        if it["payment_id"] in known
+        refund["id"]: (refund["payment_id"], refund["amount"], refund["status"])
+        for refund in there
+        if refund["payment_id"] in known
     }
-    # One that was sent beside a refund which had taken its place is a row of its own, with a case.
+    # A refund sent although another had replaced it has its own row, and a case.
     twice = set(rows.filter(reason=RefundReason.TWICE).values_list("gateway_refund_id", flat=True))
-    asked_for = {it["id"]: it["receipt"] for it in there if it["receipt"] and it["id"] not in twice}
+    asked_for = {
+        refund["id"]: refund["receipt"]
+        for refund in there
+        if refund["receipt"] and refund["id"] not in twice
+    }
     rows_of_ours = rows.filter(gateway_refund_id__in=asked_for)
     assert dict(rows_of_ours.values_list("gateway_refund_id", "key")) == asked_for
     assert not rows.filter(gateway_refund_id=None).exclude(status=RefundStatus.FAILED)
     given_back = rows.filter(payment__in=paying, reason__in=BY_RULE)
-    assert not given_back.exclude(status=RefundStatus.FAILED)  # staff may accept what came back
+    assert not given_back.exclude(
+        status=RefundStatus.FAILED
+    )  # staff may accept money whose refund failed
 
 
 def _compare_disputes(disputes: Iterable[dict[str, Any]]) -> None:
@@ -164,7 +173,7 @@ def _units_of(orders: Sequence[Order]) -> Counter[int]:
 
 
 def _sent_of(payment: Payment) -> int:
-    """What the shop believes it sent back of it, in paise."""
+    """Paise that the shop has recorded as refunded."""
     done = payment.refunds.filter(status=RefundStatus.PROCESSED)
     return sum(refund.amount_paise for refund in done)
 
@@ -174,7 +183,7 @@ def _left_of(payment: Payment) -> int:
 
 
 def _payments_in_open_cases(job: CheckoutJob) -> QuerySet[Payment]:
-    """Captured money of the order that does not pay it and that a case tells people of."""
+    """Captured payments that do not pay the order and that an open case is about."""
     cases = Case.objects.filter(order=job.order, closed_at=None)
     captured = Payment.objects.filter(
         gateway_order__order=job.order, status=PaymentStatus.CAPTURED

@@ -1,4 +1,4 @@
-"""The proxy of compose, as Debian packages it: deploy/proxy as it is shipped, other addresses."""
+"""nginx with deploy/proxy as it is shipped, at other addresses."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ import subprocess
 from pathlib import Path
 from typing import Self
 
+from shop.addresses import REPOSITORY
 from tests.support.buyers import until
-from workers.addresses import REPOSITORY
 
 CONFIGURATION = REPOSITORY / "deploy" / "proxy"
 PLACES = f"{os.environ.get('PATH', os.defpath)}:/usr/sbin:/usr/local/sbin"
@@ -27,7 +27,7 @@ def free_ports(count: int) -> list[int]:
 class Proxy:
     """
     `with Proxy(directory, "plain.conf", web=8000, flower=5555) as proxy:` starts nginx with this
-    main file. Only where things are is replaced: upstreams, ports, files.
+    main file. Only upstreams, ports and file paths are replaced.
     """
 
     def __init__(
@@ -59,7 +59,7 @@ class Proxy:
     def __enter__(self) -> Self:
         program = shutil.which("nginx", path=PLACES)
         assert program, "these tests need nginx: `make proxy` installs it"
-        root = "user root;" if os.geteuid() == 0 else ""  # its files are for their owner only
+        root = "user root;" if os.geteuid() == 0 else ""  # only the owner can read its files
         errors = (self.directory / "error.log").open("w")
         self._process = subprocess.Popen(
             [program, "-p", self.directory, "-c", self.directory / self._main,

@@ -1,4 +1,4 @@
-"""Shorthand for a shop with buyers: what most tests need before they begin."""
+"""Rows that most tests need: products, buyers, carts, checkouts."""
 
 from __future__ import annotations
 
@@ -9,9 +9,13 @@ from datetime import datetime
 from shop import carts
 from shop.accounts import User, create_guest
 from shop.catalogue import Product, Variant
-from shop.checkout import accept, payable, runner, steps
-from shop.checkout.accept import Seen, Terms
-from shop.checkout.jobs import CheckoutJob, Report
+from shop.checkout import start
+from shop.checkout.jobs import CheckoutJob
+from shop.checkout.outcomes import RunReport
+from shop.checkout.start import ClientView, Terms
+from shop.checkout.steps import create_razorpay_order, runner
+from shop.checkout.steps.create_order import CREATE_ORDER
+from shop.checkout.steps.validate_cart import VALIDATE_CART
 from shop.payments.gateway import Gateway
 from shop.stock import StockLevel
 from tests.support.threads import inline
@@ -26,6 +30,7 @@ ADDRESS = {
     "country": "IN",
     "phone": "+919845012345",
 }
+LOCAL_STEPS = (VALIDATE_CART, CREATE_ORDER)  # of the pipeline, in order
 TERMS = Terms("razorpay", "INR", ADDRESS, ADDRESS)
 
 _serial = itertools.count(1)
@@ -57,13 +62,13 @@ def post_checkout(
     now: datetime,
     key: str = "",
     terms: Terms = TERMS,
-    seen: Seen | None = None,
+    seen: ClientView | None = None,
     address_key: int | None = None,
 ) -> CheckoutJob:
-    accepted = accept.accept(
+    accepted = start.start(
         owner_id=buyer.pk,
         terms=terms,
-        seen=seen or Seen(),
+        seen=seen or ClientView(),
         key=key,
         now=now,
         address_key=address_key,
@@ -72,32 +77,32 @@ def post_checkout(
 
 
 def make_checkout(*variants: Variant, now: datetime, quantity: int = 1) -> CheckoutJob:
-    """A new buyer posts a cart of these variants (of one mug, if none are given)."""
+    """A new buyer posts a cart of these variants, or of one mug."""
     buyer = make_buyer(now=now)
     fill_cart(buyer, *(variants or (make_variant(),)), quantity=quantity, now=now)
     return post_checkout(buyer, now=now)
 
 
-def run(step: runner.LocalStep, *, now: datetime) -> Report:
-    return runner.run_local(step, now=now, ask_for_help=lambda: None)
+def run(step: runner.LocalStep, *, now: datetime) -> RunReport:
+    return runner.run_local(step, now=now, on_full_batch=lambda: None)
 
 
-def run_remote(step: runner.RemoteStep, gateway: Gateway, *, now: datetime) -> Report:
+def run_remote(step: runner.RemoteStep, gateway: Gateway, *, now: datetime) -> RunReport:
     return runner.run_remote(
-        step, gateway=gateway, threads=inline(), clock=lambda: now, ask_for_help=lambda: None
+        step, gateway=gateway, threads=inline(), clock=lambda: now, on_full_batch=lambda: None
     )
 
 
 def place_order(job: CheckoutJob, *, now: datetime) -> CheckoutJob:
-    """Carry the checkout as far as the local steps go."""
-    run(steps.VALIDATE_CART, now=now)
-    run(steps.CREATE_ORDER, now=now)
+    """Run the local steps."""
+    for step in LOCAL_STEPS:
+        run(step, now=now)
     return reload(job)
 
 
 def make_payable(job: CheckoutJob, gateway: Gateway, *, now: datetime) -> CheckoutJob:
     place_order(job, now=now)
-    run_remote(payable.CreateRazorpayOrder(), gateway, now=now)
+    run_remote(create_razorpay_order.CreateRazorpayOrder(), gateway, now=now)
     return reload(job)
 
 

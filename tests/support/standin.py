@@ -1,4 +1,4 @@
-"""A real stand-in Razorpay in a process of its own, for tests of every rung."""
+"""A real stand-in Razorpay in a process of its own, for all tests."""
 
 import base64
 import contextlib
@@ -29,10 +29,10 @@ CALL_SECONDS = 10
 
 
 def settled(condition: Callable[[], Any], *, seconds: float = 5) -> Any:
-    """What `condition` gives once that is true; fails after `seconds`."""
+    """Wait until `condition` is true and return its value. Fails after `seconds`."""
     deadline = time.monotonic() + seconds
     while not (result := condition()):
-        assert time.monotonic() < deadline, "it never came true"
+        assert time.monotonic() < deadline, f"not within {seconds} s"
     return result
 
 
@@ -40,8 +40,8 @@ class StandIn:
     """
     `with StandIn() as standin:` starts it on a free port and stops it at the end.
 
-    Lists have no lag and webhooks no spread unless `environment` or `settings` say so;
-    a test of lag sets its own. `reset` goes back to what was given here.
+    Lists have no lag and webhooks no spread, unless `environment` or `settings` set them. `reset`
+    restores the values given here.
     """
 
     def __init__(
@@ -60,7 +60,7 @@ class StandIn:
         self.webhook_secret = self._first_secret
         self.base_url = ""
         self._http = requests.Session()
-        self._http.trust_env = False  # no proxy stands between us and this machine
+        self._http.trust_env = False  # ignore proxy variables
         self._complaints = tempfile.TemporaryFile("w+")  # noqa: SIM115 - as long as this object
         self._process: subprocess.Popen[str] | None = None
         self._environment = {
@@ -77,7 +77,7 @@ class StandIn:
         }
 
     def start(self) -> Self:
-        """:raises RuntimeError: it did not come up; what it printed is in the text."""
+        """:raises RuntimeError: it did not start; the message has its output."""
         self._process = subprocess.Popen(
             [sys.executable, "-m", "workers.standin"],
             cwd=ROOT,
@@ -87,7 +87,7 @@ class StandIn:
             text=True,
         )
         assert self._process.stdout
-        first_line = self._process.stdout.readline()  # comes at the latest when the process ends
+        first_line = self._process.stdout.readline()  # returns when the process ends, too
         if "http://" not in first_line:
             self.stop()
             raise RuntimeError(f"the stand-in did not start: {self.complaints()}")
@@ -96,7 +96,7 @@ class StandIn:
         return self
 
     def complaints(self) -> str:
-        """What it has written to standard error."""
+        """Its standard error."""
         self._complaints.seek(0)
         return self._complaints.read()
 
@@ -107,7 +107,7 @@ class StandIn:
 
     @property
     def authorization(self) -> str:
-        """The header of a call with the key and its secret."""
+        """The Authorization header for its key and secret."""
         credentials = f"{self.key_id}:{self.key_secret}".encode()
         return f"Basic {base64.b64encode(credentials).decode()}"
 
@@ -122,7 +122,7 @@ class StandIn:
             time.sleep(0.02)
 
     def stop(self, asked: signal.Signals = signal.SIGTERM) -> int | None:
-        """Ask it to stop, which must be enough; returns its exit code. Again: nothing."""
+        """Signal it and wait. Returns its exit code; None if it does not run."""
         process, self._process = self._process, None
         if process is None:
             return None
@@ -146,7 +146,7 @@ class StandIn:
         self.stop()
 
     def call(self, verb: str, path: str, content: Any = None, **query: str) -> Any:
-        """One call to the control API. :raises requests.HTTPError: it refused; says why."""
+        """One call to the control API. :raises requests.HTTPError: with the reason."""
         response = self._http.request(
             verb,
             f"{self.base_url}/_standin/{path}",
@@ -161,7 +161,7 @@ class StandIn:
     def health(self) -> dict[str, Any]:
         return self.call("GET", "health")
 
-    # What a buyer or a bank does
+    # Buyers and banks
 
     def pay(self, order_id: str, outcome: str = "captured", **options: Any) -> dict[str, Any]:
         """Make a payment; returns its entity, with the handler's fields under `checkout`."""
@@ -175,39 +175,39 @@ class StandIn:
         """`process` a pending refund; `fail` one that is pending, or processed."""
         return self.call("POST", f"refunds/{refund_id}/{move}", options)
 
-    # What goes wrong, and how it behaves
+    # Faults and behaviour
 
     def settings(self, **values: Any) -> dict[str, Any]:
-        """Change what is named; returns all settings."""
+        """Change these settings. Returns all settings."""
         return self.call("PATCH", "settings", values)
 
     def set_faults(self, *faults: dict[str, Any]) -> None:
-        """Put these in place of all faults in force; none: no more trouble."""
+        """Replace all faults. Without arguments: remove them."""
         self.call("PUT", "faults", list(faults))
 
     def script(self, **values: Any) -> dict[str, Any]:
-        """Change what befalls webhooks: drop_all, drop_next, copies, order, delay_seconds …"""
+        """Change the delivery of webhooks: drop_all, drop_next, copies, order, delay_seconds …"""
         return self.call("PATCH", "script", values)
 
     def advance(self, seconds: float) -> None:
-        """Move its clock; what falls due meanwhile happens."""
+        """Advance its clock and do what falls due."""
         self.call("POST", "clock", {"advance_seconds": seconds})
 
     def reset(self) -> None:
-        """As just started: nothing made, no faults, no scripts, the first secret."""
+        """Return to the state after the start."""
         self.call("POST", "reset")
         self.webhook_secret = self._first_secret
 
     @contextlib.contextmanager
     def webhooks_dropped(self) -> Iterator[None]:
-        """Every event inside is lost for good."""
+        """Drop every webhook inside the block for good."""
         self.script(drop_all=True)
         try:
             yield
         finally:
             self.script(drop_all=False)
 
-    # What is true
+    # State
 
     def ledger(self) -> dict[str, Any]:
         return self.call("GET", "ledger")
@@ -222,7 +222,7 @@ class StandIn:
         return self.call("GET", "refunds")["items"]
 
     def requests(self) -> dict[str, dict[str, int]]:
-        """Per route that was called (`orders.create`), how often each answer was given."""
+        """{route: {answer: count}}, for example for `orders.create`."""
         return self.traffic()["routes"]
 
     def traffic(self) -> dict[str, Any]:
@@ -241,7 +241,7 @@ class StandIn:
         return self.call("PATCH", f"endpoints/{endpoint_id}", values)
 
     def rotate_secret(self, secret: str) -> None:
-        """Events from now on are signed with `secret`; older ones keep their signature."""
+        """Sign new events with `secret`; older events keep their signature."""
         self.call("POST", "secrets", {"secret": secret})
         self.webhook_secret = secret
 
@@ -252,5 +252,5 @@ class StandIn:
         return self.call("POST", f"events/{event_id}/replay")
 
     def sign(self, body: bytes) -> str:
-        """The signature that a genuine webhook with this body would carry."""
+        """The signature of a genuine webhook with this body."""
         return hmac.new(self.webhook_secret.encode(), body, hashlib.sha256).hexdigest()

@@ -1,4 +1,4 @@
-"""Executors and starting lines."""
+"""Run work at once in this thread, or at the same moment in several."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ class _Inline(Executor):
 
 
 def inline() -> Executor:
-    """Calls at once, in this thread: for tests about what is done, not about when."""
+    """An executor that calls at once in this thread, for tests without concurrency."""
     return _Inline()
 
 
 def all_at_once(*works: Callable[[], Result]) -> list[Result | Exception]:
     """
-    Run `works` in a thread each, from one starting line, with a connection each.
+    Run each of `works` in its own thread and connection, all starting at the same moment.
 
     Returns what they returned or raised, in the order given.
     """

@@ -3,21 +3,21 @@ from __future__ import annotations
 import pytest
 from django.http import HttpRequest, HttpResponse
 
-from shop import csp
+from shop.web import content_policy
 
 
 def directives(response: HttpResponse) -> dict[str, set[str]]:
-    parts = (part.split() for part in response[csp.HEADER].split(";"))
+    parts = (part.split() for part in response[content_policy.HEADER].split(";"))
     return {name: set(sources) for name, *sources in parts}
 
 
 def answer(path: str) -> HttpResponse:
     request = HttpRequest()
     request.path = path
-    return csp.ContentSecurityPolicy(lambda _request: HttpResponse())(request)
+    return content_policy.ContentSecurityPolicy(lambda _request: HttpResponse())(request)
 
 
-def test_a_page_gets_everything_from_the_shop_and_nothing_inline():
+def test_a_page_loads_only_from_the_shop_and_nothing_inline():
     policy = directives(answer("/cart/"))
 
     assert policy["default-src"] == {"'none'"}
@@ -25,22 +25,22 @@ def test_a_page_gets_everything_from_the_shop_and_nothing_inline():
     assert policy["frame-src"] == policy["frame-ancestors"] == policy["base-uri"] == {"'none'"}
 
 
-def test_the_stand_in_is_all_of_razorpay(settings):
+def test_the_stand_in_is_one_origin(settings):
     settings.RAZORPAY_CHECKOUT_JS = "http://127.0.0.1:8010/v1/checkout.js"
     response = HttpResponse()
 
-    csp.allow_gateway(response)
+    content_policy.allow_gateway(response)
 
     policy = directives(response)
     for name in ("script-src", "connect-src"):
         assert policy[name] == {"'self'", "http://127.0.0.1:8010"}
 
 
-def test_in_live_mode_only_razorpays_own_origins_are_let_in(settings):
+def test_in_live_mode_only_razorpays_origins_are_allowed(settings):
     settings.RAZORPAY_CHECKOUT_JS = "https://checkout.razorpay.com/v1/checkout.js"
     response = HttpResponse()
 
-    csp.allow_gateway(response)
+    content_policy.allow_gateway(response)
 
     others = set.union(*directives(response).values()) - {"'self'", "'none'", "data:"}
     assert others == {
@@ -58,9 +58,9 @@ def test_in_live_mode_only_razorpays_own_origins_are_let_in(settings):
         ("Referrer-Policy", "strict-origin-when-cross-origin"),
     ],
 )
-def test_a_banks_window_and_razorpays_check_of_the_site_are_not_cut_off(header: str, value: str):
+def test_bank_windows_and_razorpays_origin_check_work(header: str, value: str):
     response = HttpResponse()
 
-    csp.allow_gateway(response)
+    content_policy.allow_gateway(response)
 
     assert response[header] == value

@@ -1,4 +1,4 @@
-"""The one spelling of an e-mail address: what accounts are found by and guesses counted under."""
+"""Normalised e-mail addresses: accounts are found and throttled by them."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from shop.accounts import User, normalise_email
 LETTERS = [chr(code) for code in range(sys.maxunicode + 1)]
 
 
-def test_a_spelling_stays_what_it_became():
+def test_normalising_is_idempotent():
     changed = [
         it for it in LETTERS if (once := normalise_email(f"a{it}b")) != normalise_email(once)
     ]
@@ -19,7 +19,7 @@ def test_a_spelling_stays_what_it_became():
     assert changed == []
 
 
-def test_whatever_a_form_makes_of_a_name_it_is_the_same_account():
+def test_spellings_that_django_folds_are_one_account():
     cleaned = UsernameField().to_python
 
     names = (f"{it}asha{it}@example.com" for it in LETTERS)

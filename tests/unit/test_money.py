@@ -15,7 +15,7 @@ from shop.money import format_amount, format_inr, rupees
         (-150, "-₹1.50"),
     ],
 )
-def test_rupees_are_written_as_people_in_india_write_them(paise, written):
+def test_rupees_have_indian_digit_grouping(paise, written):
     assert format_inr(paise) == written
 
 

@@ -1,4 +1,4 @@
-"""Stretches of time as the operations page asks for them."""
+"""The time ranges of the operations page."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ NOW = datetime(2026, 11, 22, 6, 47, 12, tzinfo=UTC)  # 12:17:12 in Kolkata
         ("7d", timedelta(hours=2), datetime(2026, 11, 15, 6, 30, tzinfo=UTC)),
     ],
 )
-def test_a_range_begins_where_a_clock_on_the_wall_would(name, bucket, since):
+def test_a_range_begins_at_a_round_time_of_the_shops_clock(name, bucket, since):
     span = ranges.read({"range": name}, now=NOW)
 
     assert (span.bucket, span.since, span.until) == (bucket, since, NOW)
@@ -34,14 +34,14 @@ def test_buckets_cover_the_range_and_are_few(name):
 
     assert span.starts[0] == span.since
     assert span.starts[-1] < span.until <= span.starts[-1] + span.bucket
-    assert 15 <= len(span.starts) <= ranges.MOST_BUCKETS + 1
+    assert 15 <= len(span.starts) <= ranges.MAX_BUCKETS + 1
 
 
-def test_without_a_word_it_is_the_last_hour():
+def test_the_default_is_the_last_hour():
     assert ranges.read({}, now=NOW).name == "1h"
 
 
-def test_a_range_of_ones_own_is_on_the_shops_clock():
+def test_a_custom_range_is_in_the_shops_time_zone():
     span = ranges.read({"from": "2026-11-21T10:00", "to": "2026-11-21T16:00:00+05:30"}, now=NOW)
 
     assert span.since == datetime(2026, 11, 21, 4, 30, tzinfo=UTC)
@@ -49,7 +49,7 @@ def test_a_range_of_ones_own_is_on_the_shops_clock():
     assert span.bucket == timedelta(minutes=5)
 
 
-def test_a_range_of_ones_own_ends_now_at_the_latest():
+def test_a_custom_range_ends_now_at_the_latest():
     assert ranges.read({"from": "2026-11-22"}, now=NOW).until == NOW
     assert ranges.read({"from": "2026-11-22", "to": "2030-01-01"}, now=NOW).until == NOW
 
@@ -68,7 +68,7 @@ def test_a_range_of_ones_own_ends_now_at_the_latest():
         {"from": "\x00"},
     ],
 )
-def test_what_is_no_range_is_refused(given):
+def test_an_invalid_range_is_refused(given):
     with pytest.raises(BadRange):
         ranges.read(given, now=NOW)
 
@@ -76,10 +76,10 @@ def test_what_is_no_range_is_refused(given):
 def test_the_longest_range_has_few_buckets():
     span = ranges.read({"from": "2026-10-22T12:20", "to": "2026-11-22T12:00"}, now=NOW)
 
-    assert len(span.starts) <= ranges.MOST_BUCKETS + 1
+    assert len(span.starts) <= ranges.MAX_BUCKETS + 1
 
 
-def test_a_short_range_is_read_anew_often_and_a_long_one_seldom():
+def test_a_short_range_is_cached_for_less_time_than_a_long_one():
     fresh = [ranges.read({"range": name}, now=NOW).fresh_seconds for name in ranges.SPANS]
 
     assert fresh == [2, 2, 15, 60]

@@ -1,4 +1,4 @@
-"""The second net under logs: it catches what must not be read, and leaves what people look for."""
+"""Redaction hides secrets and personal data, and keeps ids, times and messages."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ import json
 
 import pytest
 
-from shop import redaction
-from shop.redaction import HIDDEN, redacted, redacted_value
+from shop.telemetry import redaction
+from shop.telemetry.redaction import HIDDEN, redacted, redacted_value
 
 SECRET = "the-key-secret-of-the-shop"
 
@@ -38,7 +38,7 @@ def known(monkeypatch):
         "{'Cookie': 'sessionid=hunter2'}",
     ],
 )
-def test_what_must_not_be_read_is_hidden(text):
+def test_secrets_and_personal_data_are_hidden(text):
     clean = redacted(text)
 
     assert HIDDEN in clean
@@ -57,10 +57,10 @@ def test_what_must_not_be_read_is_hidden(text):
         "at 1763890000, took 0.12345678901234567 s, 2248896 paise",
         "worker@shop-1 ready.",
         "the secret of a good shop is 'unset'",
-        'File "shop/checkout/runner.py", line 12, in run_local',
+        'File "shop/checkout/steps/runner.py", line 12, in run_local',
     ],
 )
-def test_what_people_look_for_stays(text):
+def test_ids_times_and_messages_stay(text):
     assert redacted(text) == text
 
 
@@ -74,7 +74,7 @@ def test_json_stays_json():
     }
 
 
-def test_fields_are_hidden_by_their_name_whatever_they_hold():
+def test_fields_with_a_secret_name_are_hidden_whatever_their_value():
     given = {"Authorization": 5, "deep": [{"vpa": object()}, ("a@b.co", 7, None)], "user_id": 5}
 
     assert redacted_value(given) == {
@@ -92,7 +92,7 @@ def test_objects_are_shown_as_text_without_their_secrets():
     assert redacted_value(Odd()) == f"<Odd {HIDDEN}>"
 
 
-def test_a_secret_is_learnt_whole_and_short_words_are_not_secrets():
+def test_the_longest_secret_is_hidden_first_and_short_words_are_none():
     redaction.learn(["abcdef", "abcdefghij", "short"])
 
     assert redacted("abcdefghij short abcdef") == f"{HIDDEN} short {HIDDEN}"

@@ -3,7 +3,7 @@ import hmac
 
 import pytest
 
-from shop.payments.signatures import is_genuine, payment_is_genuine, sign
+from shop.payments.razorpay.signatures import is_genuine, payment_is_genuine, sign
 
 BODY = '{"event":"payment.captured","note":"₹ \\/ é"}'.encode()
 
@@ -15,7 +15,7 @@ def test_the_signature_is_hmac_sha256_over_the_bytes():
     assert is_genuine(BODY, expected, secrets=["secret"])
 
 
-def test_an_old_secret_is_accepted_beside_the_new():
+def test_an_old_secret_is_accepted_as_well_as_the_new_one():
     assert is_genuine(BODY, sign(BODY, secret="old"), secrets=["new", "old"])
 
 
@@ -24,7 +24,7 @@ def test_anything_else_is_not_genuine_and_no_error(signature):
     assert not is_genuine(BODY, signature, secrets=["secret"])
 
 
-def test_one_byte_more_is_another_body():
+def test_one_more_byte_makes_the_signature_wrong():
     assert not is_genuine(BODY + b" ", sign(BODY, secret="secret"), secrets=["secret"])
 
 
@@ -48,10 +48,10 @@ def test_signatures_are_compared_as_bytes_in_constant_time(monkeypatch):
         compared.append((type(a), type(b)))
         return right(a, b)
 
-    monkeypatch.setattr("shop.payments.signatures.hmac.compare_digest", watched)
+    monkeypatch.setattr("shop.payments.razorpay.signatures.hmac.compare_digest", watched)
 
     assert is_genuine(BODY, sign(BODY, secret="new"), secrets=["new", "old"])
-    assert compared == [(bytes, bytes)] * 2  # both: which one it was shows in no time
+    assert compared == [(bytes, bytes)] * 2  # both, so the time does not show which one matched
 
 
 def test_a_body_is_bytes():

@@ -1,6 +1,6 @@
 """
-A Razorpay that runs on this machine, for development, tests and benchmarks.
+A stand-in for Razorpay on this machine, for development, tests and benchmarks.
 
-Run it with `python -m workers.standin`; README.md beside this file says what it does.
-It imports nothing of the shop.
+Run it with `python -m workers.standin`. README.md in this directory describes its behaviour. It
+imports nothing of the shop.
 """

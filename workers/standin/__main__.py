@@ -9,14 +9,14 @@ import sys
 from datetime import UTC, datetime
 
 from workers.standin.app import listen
+from workers.standin.json_fields import BadSetting
 from workers.standin.settings import Settings, from_environment
-from workers.standin.switches import BadSetting
 
 logger = logging.getLogger("workers.standin")
 
 
 class Json(logging.Formatter):
-    """A record as one line of JSON, as the shop writes its own."""
+    """Formats a record as one line of JSON, as the shop does."""
 
     def format(self, record: logging.LogRecord) -> str:
         line = {
@@ -31,7 +31,7 @@ class Json(logging.Formatter):
 
 
 async def run(settings: Settings) -> None:
-    """Serve until SIGTERM or SIGINT, then stop at once: nothing here needs saving."""
+    """Serve until SIGTERM or SIGINT, then stop at once: nothing is saved."""
     stopped = asyncio.Event()
     loop = asyncio.get_running_loop()
     for asked in (signal.SIGTERM, signal.SIGINT):

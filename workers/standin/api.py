@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 from urllib.parse import parse_qs
 
 from workers.standin import lists, refunds, validation
+from workers.standin.account import Account
 from workers.standin.entities import (
     Entity,
     collection,
@@ -20,7 +21,6 @@ from workers.standin.entities import (
 from workers.standin.errors import NoRoute
 from workers.standin.records import Dispute, Order, Payment, Refund
 from workers.standin.routing import Router
-from workers.standin.world import World
 
 Found = TypeVar("Found")
 ID_TAIL = re.compile(r"[A-Za-z0-9]{14}")
@@ -28,9 +28,9 @@ ID_TAIL = re.compile(r"[A-Za-z0-9]{14}")
 
 @dataclasses.dataclass(slots=True)
 class Call:
-    """One request, parsed as far as every route needs it."""
+    """One request, parsed as far as all routes need it."""
 
-    world: World
+    account: Account
     ids: tuple[str, ...]
     query_text: str
     raw_body: bytes
@@ -42,23 +42,23 @@ class Call:
 
     @property
     def body(self) -> dict[str, Any]:
-        return validation.parse_body(self.raw_body, wording=self.world.behaviour.wording)
+        return validation.parse_body(self.raw_body, wording=self.account.behaviour.wording)
 
     @property
     def expand(self) -> set[str]:
         return set(self.query.get("expand[]", []) + self.query.get("expand", []))
 
     def order(self) -> Order:
-        return self._found(self.world.orders, "order")
+        return self._found(self.account.orders, "order")
 
     def payment(self) -> Payment:
-        return self._found(self.world.payments, "pay")
+        return self._found(self.account.payments, "pay")
 
     def refund(self, position: int = 0) -> Refund:
-        return self._found(self.world.refunds, "rfnd", position)
+        return self._found(self.account.refunds, "rfnd", position)
 
     def dispute(self) -> Dispute:
-        return self._found(self.world.disputes, "disp")
+        return self._found(self.account.disputes, "disp")
 
     def _found(self, known: dict[str, Found], prefix: str, position: int = 0) -> Found:
         wanted = self.ids[position]
@@ -66,13 +66,13 @@ class Call:
             return known[wanted]
         head, _, tail = wanted.rpartition("_")
         if head != prefix or not ID_TAIL.fullmatch(tail):
-            raise self.world.refuse("malformed_id", id=wanted)
-        raise self.world.refuse("unknown_id")
+            raise self.account.refuse("malformed_id", id=wanted)
+        raise self.account.refuse("unknown_id")
 
 
-Answer = Callable[[Call], Entity]
+RouteFunction = Callable[[Call], Entity]
 
-ROUTER: Router[Answer] = Router()
+ROUTER: Router[RouteFunction] = Router()
 route = ROUTER.route
 
 
@@ -81,23 +81,23 @@ route = ROUTER.route
 
 @route("POST", "orders", "orders.create")
 def create_order(call: Call) -> Entity:
-    world = call.world
-    request = validation.order_request(call.body, world.behaviour)
-    return order_entity(world.create_order(request))
+    account = call.account
+    request = validation.order_request(call.body, account.behaviour)
+    return order_entity(account.create_order(request))
 
 
 @route("GET", "orders", "orders.list")
 def list_orders(call: Call) -> Entity:
-    world, query = call.world, call.query
+    account, query = call.account, call.query
     wanted = lists.window(query)
     if "receipt" in query:
-        candidates = reversed(world.orders_by_receipt.get(query["receipt"][-1], []))
+        candidates = reversed(account.orders_by_receipt.get(query["receipt"][-1], []))
     else:
-        candidates = reversed(world.orders.values())
+        candidates = reversed(account.orders.values())
     if "authorized" in query:
         is_wanted = query["authorized"][-1] in ("1", "true")
         candidates = (order for order in candidates if is_authorized(order) == is_wanted)
-    visible_until = world.clock.now() - world.behaviour.receipt_lag_seconds
+    visible_until = account.clock.now() - account.behaviour.receipt_lag_seconds
     orders = wanted.of(candidates, visible_until=visible_until)
     return collection([expanded_order(call, order) for order in orders])
 
@@ -110,27 +110,27 @@ def fetch_order(call: Call) -> Entity:
 @route("PATCH", "orders/{}", "orders.edit")
 def edit_order(call: Call) -> Entity:
     order = call.order()
-    order.notes = validation.new_notes(call.body, call.world.behaviour.wording)
+    order.notes = validation.new_notes(call.body, call.account.behaviour.wording)
     return order_entity(order)
 
 
 @route("GET", "orders/{}/payments", "orders.payments")
 def list_order_payments(call: Call) -> Entity:
-    world, order = call.world, call.order()
-    visible_until = world.clock.now() - world.behaviour.order_payments_lag_seconds
+    account, order = call.account, call.order()
+    visible_until = account.clock.now() - account.behaviour.order_payments_lag_seconds
     return collection(
         [expanded_payment(call, p) for p in order.payments if p.created_at <= visible_until]
     )
 
 
 def is_authorized(order: Order) -> bool:
-    """As the list's `authorized` filter has it: some payment got that far."""
+    """The `authorized` filter of the list: a payment of it was authorised at least."""
     return any(p.status in ("authorized", "captured", "refunded") for p in order.payments)
 
 
 def expanded_order(call: Call, order: Order) -> Entity:
-    world = call.world
-    known_since = world.clock.now() - world.behaviour.order_state_lag_seconds
+    account = call.account
+    known_since = account.clock.now() - account.behaviour.order_state_lag_seconds
     entity = order_entity(order, paid_known=order.paid_at <= known_since)
     if {"payments", "payments.card"} & call.expand:
         entity["payments"] = collection([expanded_payment(call, p) for p in order.payments])
@@ -142,9 +142,9 @@ def expanded_order(call: Call, order: Order) -> Entity:
 
 @route("GET", "payments", "payments.list")
 def list_payments(call: Call) -> Entity:
-    world = call.world
-    visible_until = world.clock.now() - world.behaviour.list_lag_seconds
-    newest_first = reversed(world.payments.values())
+    account = call.account
+    visible_until = account.clock.now() - account.behaviour.list_lag_seconds
+    newest_first = reversed(account.payments.values())
     payments = lists.window(call.query).of(newest_first, visible_until=visible_until)
     return collection([expanded_payment(call, payment) for payment in payments])
 
@@ -157,7 +157,7 @@ def fetch_payment(call: Call) -> Entity:
 @route("PATCH", "payments/{}", "payments.edit")
 def edit_payment(call: Call) -> Entity:
     payment = call.payment()
-    payment.notes = validation.new_notes(call.body, call.world.behaviour.wording)
+    payment.notes = validation.new_notes(call.body, call.account.behaviour.wording)
     return expanded_payment(call, payment)
 
 
@@ -165,46 +165,46 @@ def edit_payment(call: Call) -> Entity:
 def fetch_card(call: Call) -> Entity:
     payment = call.payment()
     if "card" not in payment.details:
-        raise call.world.refuse("unknown_id")
+        raise call.account.refuse("unknown_id")
     card: Entity = payment.details["card"]
     return card
 
 
 @route("POST", "payments/{}/capture", "payments.capture", exclusive=True)
 def capture_payment(call: Call) -> Entity:
-    """Take the authorised amount, once. An id nobody knows never gets past the gateway."""
-    world = call.world
-    payment = world.payments.get(call.ids[0])
+    """Capture the authorised amount, once. An unknown id gets a 404 without an error object."""
+    account = call.account
+    payment = account.payments.get(call.ids[0])
     if payment is None:
         raise NoRoute
-    amount_paise, currency = validation.capture_request(call.body, world.behaviour.wording)
-    refuse_capture(world, payment, amount_paise=amount_paise, currency=currency)
-    world.capture(payment)
+    amount_paise, currency = validation.capture_request(call.body, account.behaviour.wording)
+    refuse_capture(account, payment, amount_paise=amount_paise, currency=currency)
+    account.capture(payment)
     return expanded_payment(call, payment)
 
 
-def refuse_capture(world: World, payment: Payment, *, amount_paise: int, currency: str) -> None:
+def refuse_capture(account: Account, payment: Payment, *, amount_paise: int, currency: str) -> None:
     order = payment.order
     if payment.captured:
-        # The real one leaves the prefix off here.
+        # Razorpay omits the prefix here.
         bare_id = payment.id.removeprefix("pay_")
-        raise world.refuse("already_captured", metadata={"payment_id": bare_id})
+        raise account.refuse("already_captured", metadata={"payment_id": bare_id})
     if payment.status == "refunded":
-        raise world.refuse("already_voided")
+        raise account.refuse("already_voided")
     if payment.status != "authorized":
-        raise world.refuse("not_authorized")
+        raise account.refuse("not_authorized")
     if currency != payment.currency:
-        raise world.refuse("capture_currency")
+        raise account.refuse("capture_currency")
     if amount_paise != payment.amount_paise:
-        raise world.refuse("capture_amount")
+        raise account.refuse("capture_amount")
     if order.status == "paid":
-        raise world.refuse("capture_of_paid_order")
+        raise account.refuse("capture_of_paid_order")
     if amount_paise > order.amount_paise - order.amount_paid_paise:
-        raise world.refuse("capture_above_due")
+        raise account.refuse("capture_above_due")
 
 
 def expanded_payment(call: Call, payment: Payment) -> Entity:
-    """A payment; its card only where `expand[]` asks for it."""
+    """A payment, with its card only if `expand[]` asks for it."""
     entity = payment_entity(payment)
     if "card" in entity and not {"card", "payments.card"} & call.expand:
         del entity["card"]
@@ -216,23 +216,23 @@ def expanded_payment(call: Call, payment: Payment) -> Entity:
 
 @route("POST", "payments/{}/refund", "payments.refund", exclusive=True)
 def refund_payment(call: Call) -> Entity:
-    world, payment = call.world, call.payment()
+    account, payment = call.account, call.payment()
     body = call.body
-    request = validation.refund_request(body, world.behaviour.wording)
+    request = validation.refund_request(body, account.behaviour.wording)
     key = call.headers.get("X-Refund-Idempotency")
     if key is None:
-        return refund_entity(refunds.create(world, payment, request))
+        return refund_entity(refunds.create(account, payment, request))
     content = json.dumps([payment.id, body], sort_keys=True)
     fingerprint = hashlib.sha256(content.encode()).hexdigest()
     return refund_entity(
-        refunds.create_once(world, payment, request, key=key, fingerprint=fingerprint)
+        refunds.create_once(account, payment, request, key=key, fingerprint=fingerprint)
     )
 
 
 @route("GET", "payments/{}/refunds", "payments.refunds")
 def list_payment_refunds(call: Call) -> Entity:
     newest_first = reversed(call.payment().refunds)
-    found = lists.window(call.query).of(newest_first, visible_until=call.world.clock.now())
+    found = lists.window(call.query).of(newest_first, visible_until=call.account.clock.now())
     return collection([refund_entity(refund) for refund in found])
 
 
@@ -240,15 +240,15 @@ def list_payment_refunds(call: Call) -> Entity:
 def fetch_payment_refund(call: Call) -> Entity:
     payment, refund = call.payment(), call.refund(position=1)
     if refund.payment is not payment:
-        raise call.world.refuse("unknown_id")
+        raise call.account.refuse("unknown_id")
     return refund_entity(refund)
 
 
 @route("GET", "refunds", "refunds.list")
 def list_refunds(call: Call) -> Entity:
-    world = call.world
-    visible_until = world.clock.now() - world.behaviour.list_lag_seconds
-    newest_first = reversed(world.refunds.values())
+    account = call.account
+    visible_until = account.clock.now() - account.behaviour.list_lag_seconds
+    newest_first = reversed(account.refunds.values())
     found = lists.window(call.query).of(newest_first, visible_until=visible_until)
     return collection([refund_entity(refund) for refund in found])
 
@@ -261,7 +261,7 @@ def fetch_refund(call: Call) -> Entity:
 @route("PATCH", "refunds/{}", "refunds.edit")
 def edit_refund(call: Call) -> Entity:
     refund = call.refund()
-    refund.notes = validation.new_notes(call.body, call.world.behaviour.wording)
+    refund.notes = validation.new_notes(call.body, call.account.behaviour.wording)
     return refund_entity(refund)
 
 
@@ -270,8 +270,8 @@ def edit_refund(call: Call) -> Entity:
 
 @route("GET", "disputes", "disputes.list")
 def list_disputes(call: Call) -> Entity:
-    newest_first = reversed(call.world.disputes.values())
-    found = lists.window(call.query).of(newest_first, visible_until=call.world.clock.now())
+    newest_first = reversed(call.account.disputes.values())
+    found = lists.window(call.query).of(newest_first, visible_until=call.account.clock.now())
     return collection([dispute_entity(dispute) for dispute in found])
 
 

@@ -1,4 +1,4 @@
-"""All addresses of the stand-in in one place."""
+"""The addresses of the stand-in."""
 
 from tornado.httpserver import HTTPServer
 from tornado.netutil import bind_sockets
@@ -10,12 +10,12 @@ from workers.standin.server import ApiHandler
 from workers.standin.settings import Settings
 from workers.standin.standin import Standin
 
-MOST_BODY_BYTES = 1024 * 1024
+MAX_BODY_BYTES = 1024 * 1024
 
 
 def listen(settings: Settings) -> int:
     """
-    Serve from now on, in the running event loop. Port 0 takes a free one; returns the port.
+    Serve in the running event loop. Returns the port; port 0 takes a free one.
 
     :raises OSError: the port is taken.
     """
@@ -29,7 +29,7 @@ def listen(settings: Settings) -> int:
         ],
         log_function=lambda handler: None,
     )
-    server = HTTPServer(application, max_body_size=MOST_BODY_BYTES)
+    server = HTTPServer(application, max_body_size=MAX_BODY_BYTES)
     sockets = bind_sockets(settings.port, settings.host)
     server.add_sockets(sockets)
     port: int = sockets[0].getsockname()[1]

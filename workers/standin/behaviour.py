@@ -1,25 +1,25 @@
-"""The switches of the stand-in: what an account, a dashboard or a bad day can change."""
+"""The settings of the stand-in that can change while it runs."""
 
 import dataclasses
 from typing import Literal
 
-from workers.standin.switches import Switches
+from workers.standin.json_fields import JsonFields
 
 DAY_SECONDS = 24 * 60 * 60
 
 
 @dataclasses.dataclass(slots=True)
-class Behaviour(Switches):
+class Behaviour(JsonFields):
     """
-    How the stand-in behaves now. Changed by `PATCH /_standin/settings`, undone by reset.
+    How the stand-in behaves. `PATCH /_standin/settings` changes it, a reset restores it.
 
-    Times are in seconds. Those marked * pass `time_scale` times faster.
+    Times are in seconds. Those marked * pass `time_scale` times faster. README.md describes each.
     """
 
     latency_ms: float = 0
     time_scale: float = 1
 
-    # Lists show a new entry only after this long; reads by id are never late.
+    # Lists show a new entry only after this time. Reads by id always show it.
     receipt_lag_seconds: float = 8
     list_lag_seconds: float = 120
     order_payments_lag_seconds: float = 0

@@ -1,21 +1,21 @@
-"""One visit of a buyer to the pay form: from the tender to the outcome."""
+"""A payment through the pay form: from the request to its outcome."""
 
 import hashlib
 import hmac
 from typing import Literal, get_args
 
 from workers.standin import methods
+from workers.standin.account import Account, PaymentRequest
 from workers.standin.records import Failure, Order, Payment
-from workers.standin.world import Tender, World
 
 Outcome = Literal["paid", "captured", "authorized", "failed", "created"]
 OUTCOMES: tuple[str, ...] = get_args(Outcome)
 
 
 def pay(
-    world: World,
+    account: Account,
     order: Order,
-    tender: Tender,
+    payment_request: PaymentRequest,
     *,
     outcome: Outcome = "paid",
     failure: Failure | None = None,
@@ -24,36 +24,36 @@ def pay(
     """
     Make one payment and take it to `outcome`.
 
-    `paid` leaves the capture to the order's own setting; `captured` and `authorized`
-    are as they say, whatever the setting.
+    `paid` captures if the order's or the account's setting says so. `captured` and `authorized`
+    ignore that setting.
 
     :raises ApiError: the order takes no further payment now (unless `force`).
     """
-    payment = world.attempt(order, tender, force=force)
+    payment = account.attempt(order, payment_request, force=force)
     if outcome == "created":
-        world.leave(payment)
+        account.wait_for_bank(payment)
     elif outcome == "failed":
-        world.fail(payment, failure or methods.DECLINED)
+        account.fail(payment, failure or methods.DECLINED)
     else:
-        authorize(world, payment, capture={"captured": True, "authorized": False}.get(outcome))
+        authorize(account, payment, capture={"captured": True, "authorized": False}.get(outcome))
     return payment
 
 
-def authorize(world: World, payment: Payment, *, capture: bool | None) -> None:
+def authorize(account: Account, payment: Payment, *, capture: bool | None) -> None:
     """
-    Authorise, now or late. `capture` of `None` leaves that to the order's setting.
+    Authorise a created or failed payment. `capture` of None: as the order's setting says.
 
-    :raises IllegalMove: it is authorised or further.
+    :raises InvalidTransition: it is authorised or further.
     """
-    world.authorize(payment)
+    account.authorize(payment)
     if capture is None:
-        world.settle_as_ordered(payment)
+        account.capture_if_automatic(payment)
     elif capture and payment.status == "authorized":
-        world.capture(payment)
+        account.capture(payment)
 
 
 def signature(payment: Payment, *, key_secret: str) -> str:
-    """What proves to the shop that this payment was made on this order."""
+    """The signature that proves to the shop that this payment belongs to this order."""
     message = f"{payment.order.id}|{payment.id}"
     return hmac.new(key_secret.encode(), message.encode(), hashlib.sha256).hexdigest()
 

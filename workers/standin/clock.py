@@ -1,16 +1,16 @@
-"""Time as the stand-in sees it, and the things that fall due in it."""
+"""The clock of the stand-in, and its timers."""
 
 import heapq
 import itertools
 import time
 from collections.abc import Callable
 
-# A timer may set another; this bounds one sweep, so that a clock moved by years cannot spin.
-MOST_PER_SWEEP = 100_000
+# A timer may set another one. This limit ends a run after the clock was moved by years.
+MAX_PER_RUN = 100_000
 
 
 class Clock:
-    """The machine's clock, moved or stopped on request. Seconds since the epoch."""
+    """The machine's clock, which can be moved and frozen. Seconds since the epoch."""
 
     def __init__(self) -> None:
         self.offset_seconds = 0.0
@@ -22,7 +22,7 @@ class Clock:
         return time.time() + self.offset_seconds
 
     def advance(self, seconds: float) -> None:
-        """Move time by `seconds`; a stopped clock stays stopped."""
+        """Move the time by `seconds`. A frozen clock stays frozen."""
         if self.frozen_at is not None:
             self.frozen_at += seconds
         else:
@@ -35,18 +35,18 @@ class Clock:
         self.frozen_at = self.now()
 
     def restore(self) -> None:
-        """Be the machine's clock again."""
+        """Return to the machine's clock."""
         self.offset_seconds, self.frozen_at = 0.0, None
 
     def thaw(self) -> None:
-        """Let a stopped clock run on from where it stands."""
+        """Let a frozen clock continue from its time."""
         if self.frozen_at is not None:
             self.offset_seconds = self.frozen_at - time.time()
             self.frozen_at = None
 
 
 class Timer:
-    """Something that happens at `due_at` unless cancelled before."""
+    """A call that is made at `due_at` unless it is cancelled before."""
 
     __slots__ = ("act", "due_at")
 
@@ -59,7 +59,7 @@ class Timer:
 
 
 class Timers:
-    """What falls due, in order of time. `run_due` is called by whoever owns the loop."""
+    """Calls in order of their time. The owner of the event loop calls `run_due`."""
 
     def __init__(self, clock: Clock, *, scale: float = 1.0) -> None:
         self.clock = clock
@@ -69,7 +69,7 @@ class Timers:
         self._number = itertools.count()
 
     def after(self, seconds: float, act: Callable[[], None]) -> Timer:
-        """Do `act` after `seconds`, divided by the time scale now in force."""
+        """Call `act` after `seconds`, divided by the current time scale."""
         timer = Timer(self.clock.now() + seconds / self.scale, act)
         heapq.heappush(self._heap, (timer.due_at, next(self._number), timer))
         if self._heap[0][2] is timer:
@@ -80,8 +80,8 @@ class Timers:
         return self._heap[0][0] if self._heap else None
 
     def run_due(self) -> None:
-        """Do all that is due by now, earliest first. Again: nothing more to do."""
-        for _ in range(MOST_PER_SWEEP):
+        """Make all calls that are due, earliest first. A repeat makes no further calls."""
+        for _ in range(MAX_PER_RUN):
             if not self._heap or self._heap[0][0] > self.clock.now():
                 break
             timer = heapq.heappop(self._heap)[2]

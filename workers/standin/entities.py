@@ -1,4 +1,4 @@
-"""The records as JSON entities, in the key order of the real ones."""
+"""The records as JSON entities, with their keys in Razorpay's order."""
 
 from typing import Any
 
@@ -8,7 +8,7 @@ Entity = dict[str, Any]
 
 
 def order_entity(order: Order, *, paid_known: bool = True) -> Entity:
-    """An order. With `paid_known` false, as it was before it was paid: reads can be late."""
+    """An order. Without `paid_known`, as it was before it was paid: reads can be delayed."""
     paid_paise = order.amount_paid_paise if paid_known else 0
     return {
         "id": order.id,
@@ -104,10 +104,10 @@ def dispute_entity(dispute: Dispute) -> Entity:
 
 
 def notes_entity(notes: Notes) -> Notes | list[Any]:
-    """Empty notes are a list and others an object: the real one is written in PHP."""
+    """Empty notes are a list and others are an object, as PHP encodes them."""
     return notes or []
 
 
 def collection(items: list[Entity]) -> Entity:
-    """`count` is the number given here, not a total."""
+    """A list. `count` is the number of its items, not a total."""
     return {"entity": "collection", "count": len(items), "items": items}

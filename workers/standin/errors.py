@@ -1,4 +1,4 @@
-"""What the API answers when it says no: one table of texts, old and new wording side by side."""
+"""The errors of the API: one table of texts, in the new and the old wording."""
 
 import dataclasses
 from typing import Any, Literal
@@ -7,7 +7,7 @@ Wording = Literal["new", "old"]
 
 
 class ApiError(Exception):
-    """A refusal as Razorpay words it. `bare` errors carry only code and description."""
+    """An error in Razorpay's words. `bare` errors have only a code and a description."""
 
     def __init__(
         self,
@@ -37,14 +37,14 @@ class ApiError(Exception):
 
 
 class NoRoute(Exception):
-    """The gateway in front of the API knows no such address: 404 without an error object."""
+    """The gateway before the API has no such address: 404 without an error object."""
 
     BODY = {"message": "no Route matched with those values"}
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Text:
-    """One refusal in the two editions of the documents, with what rides along with it."""
+    """One error in the two wordings of the documents, with its other fields."""
 
     new: str
     old: str | None = None
@@ -55,12 +55,12 @@ class Text:
 
 
 def _plain(new: str, old: str | None = None) -> Text:
-    """A refusal that carries "NA" wherever others say where and why."""
+    """An error with "NA" as its reason, step and source."""
     return Text(new, old, reason="NA", step="NA", source="NA")
 
 
 TEXTS: dict[str, Text] = {
-    # The request as such
+    # The request
     "broken_json": Text("EOF", "The request body is not valid JSON."),
     "extra_field": Text(
         "{field} is/are not required and should not be sent", reason="extra_field_sent"
@@ -218,7 +218,7 @@ def refusal(
     metadata: dict[str, str] | None = None,
     **words: str,
 ) -> ApiError:
-    """The refusal called `name` in TEXTS, with `words` filled in."""
+    """The error called `name` in TEXTS, with `words` filled in."""
     text = TEXTS[name]
     description = text.old if wording == "old" and text.old else text.new
     return ApiError(
@@ -233,6 +233,6 @@ def refusal(
 
 
 def unauthorized(*, key_known: bool) -> ApiError:
-    """401. Two texts are in use: an unknown key, and a known key with a wrong secret."""
+    """401. The text depends on whether the key is unknown, or known with a wrong secret."""
     text = "Authentication failed" if key_known else "The api key provided is invalid"
     return ApiError(text, status=401, bare=True)

@@ -1,4 +1,4 @@
-"""The bodies of webhooks: a snapshot of the records at the moment of the event."""
+"""The bodies of webhooks: a snapshot of the records at the time of the event."""
 
 import json
 from typing import Any
@@ -19,13 +19,13 @@ ACCOUNT_ID = "acc_Standin0000000"
 def event_body(
     name: str,
     payment: Payment,
-    about: Refund | Dispute | None,
+    subject: Refund | Dispute | None,
     *,
     created_at: float,
     behaviour: Behaviour,
 ) -> bytes:
-    """The bytes that are signed once and sent again unchanged on every repeat."""
-    payload = {key: {"entity": entity} for key, entity in _entities(name, payment, about).items()}
+    """The bytes of a webhook, which are signed once and repeated unchanged."""
+    payload = {key: {"entity": entity} for key, entity in _entities(name, payment, subject).items()}
     body = {
         "entity": "event",
         "account_id": ACCOUNT_ID,
@@ -37,12 +37,12 @@ def event_body(
     return _encoded(body, behaviour)
 
 
-def _entities(name: str, payment: Payment, about: Refund | Dispute | None) -> dict[str, Entity]:
+def _entities(name: str, payment: Payment, subject: Refund | Dispute | None) -> dict[str, Entity]:
     shown = payment_entity(payment)
-    if isinstance(about, Refund):
-        return {"refund": refund_entity(about), "payment": shown}
-    if isinstance(about, Dispute):
-        return {"payment": shown, "dispute": dispute_entity(about)}
+    if isinstance(subject, Refund):
+        return {"refund": refund_entity(subject), "payment": shown}
+    if isinstance(subject, Dispute):
+        return {"payment": shown, "dispute": dispute_entity(subject)}
     if name == "payment.captured":
         shown |= {"base_amount": payment.amount_paise, "reward": None}
     if name == "order.paid":

@@ -1,4 +1,4 @@
-"""Trouble on request: which calls go wrong, how, and whether before or after their work is done."""
+"""Faults on request: which calls fail, how, and whether before or after their work is done."""
 
 import dataclasses
 import random
@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from typing import Any, Literal, get_args
 
 from workers.standin.errors import ApiError, refusal
+from workers.standin.json_fields import BadSetting, JsonFields
 from workers.standin.replies import Reply, refused
-from workers.standin.switches import BadSetting, Switches
 
 Kind = Literal[
     "hang",
@@ -25,17 +25,17 @@ Kind = Literal[
 ]
 KINDS: tuple[str, ...] = get_args(Kind)
 DEFAULT_SECONDS = {"hang": 3600.0, "stall": 1.0, "slow_body": 2.0}
-# These spoil the answer to work that was done, so there is no "before".
+# These damage the answer of a call that has done its work, so they have no "before".
 ALWAYS_AFTER = ("slow_body", "truncated_body")
 
 
 @dataclasses.dataclass(slots=True)
-class Fault(Switches):
+class Fault(JsonFields):
     """
-    One kind of trouble for one route (`*`: all), and where `id` is given only for that entity.
+    One kind of fault for one route (`*`: all), and only for the entity `id` if that is set.
 
-    `count` of `None`: until removed. `rate`: the share of calls that are hit.
-    `retry_after_seconds` is for `too_many_requests`; `None` leaves the header out.
+    `count` of None: until it is removed. `rate`: the share of calls that fail.
+    `retry_after_seconds` is for `too_many_requests`; None leaves the header out.
     """
 
     kind: Kind
@@ -66,19 +66,19 @@ def parsed(values: dict[str, Any]) -> Fault:
 
 
 class Faults:
-    """The trouble now in force. The first that fits a call strikes it."""
+    """The active faults. The first that matches a call applies to it."""
 
     def __init__(self, rng: random.Random) -> None:
         self._rng = rng
         self.active: list[Fault] = []
 
     def take(self, route: str, ids: Sequence[str]) -> Fault | None:
-        """The fault that strikes this call, counted off; `None` nearly always."""
+        """The fault for this call, or None. Counts the fault down."""
         if not self.active:
             return None
         for fault in self.active:
-            fits = fault.route in ("*", route) and (not fault.id or fault.id in ids)
-            if fits and self._rng.random() < fault.rate:
+            matches = fault.route in ("*", route) and (not fault.id or fault.id in ids)
+            if matches and self._rng.random() < fault.rate:
                 if fault.count is not None:
                     fault.count -= 1
                     if fault.count == 0:
@@ -94,7 +94,7 @@ HTML_502 = (
 
 
 def reply_of(fault: Fault) -> Reply:
-    """What a fault that answers at all answers with."""
+    """The answer of a fault that has one."""
     if fault.kind == "answer":
         return Reply(fault.status, fault.body.encode(), fault.content_type)
     if fault.kind == "too_many_requests" and fault.retry_after_seconds is not None:

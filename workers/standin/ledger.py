@@ -1,4 +1,4 @@
-"""The truth about the money: an append-only journal of what moved, apart from any status."""
+"""An append-only journal of the money that moved, independent of any status."""
 
 import dataclasses
 from collections import Counter, defaultdict
@@ -11,7 +11,7 @@ Kind = Literal["captured", "refunded", "released", "charged_back"]
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Entry:
-    """`paise` moved at `at`: to the shop (captured), or back to the buyer (the others)."""
+    """`paise` that moved at `at`: to the shop (captured), or back to the buyer (other kinds)."""
 
     at: float
     kind: Kind
@@ -22,10 +22,10 @@ class Entry:
 
 class Ledger:
     """
-    Money really moved, in paise.
+    All money that moved, in paise.
 
-    `released` is money authorised but never captured, so it never was the shop's.
-    A refund is entered when it is processed; a pending or failed one has moved nothing.
+    `released` is money that was authorised but never captured. A refund is entered when it is
+    processed: pending and failed refunds have moved nothing.
     """
 
     def __init__(self) -> None:
@@ -72,7 +72,7 @@ def _sums(entries: list[Entry]) -> dict[str, int]:
 
 
 def report(ledger: Ledger, orders: list[Order], payments: list[Payment]) -> dict[str, Any]:
-    """What `GET /_standin/ledger` shows: the journal summed, beside what the records say."""
+    """The answer of `GET /_standin/ledger`: the sums of the journal, and the records' statuses."""
     moved_by_payment, moved_by_order = ledger.by_payment(), ledger.by_order()
     receipts = Counter(order.receipt for order in orders if order.receipt is not None)
     return {

@@ -1,4 +1,4 @@
-"""Collections: paging by time window, count and skip, newest first, and the lag of the index."""
+"""Lists of the API: filtered by time, paged by count and skip, newest first, and delayed."""
 
 import dataclasses
 import itertools
@@ -8,7 +8,7 @@ from typing import Protocol, TypeVar
 from workers.standin.errors import refusal
 
 EARLIEST, LATEST = 946_684_800, 4_765_046_400
-DEFAULT_COUNT, MOST_COUNT = 10, 100
+DEFAULT_COUNT, MAX_COUNT = 10, 100
 
 
 class Dated(Protocol):
@@ -20,7 +20,7 @@ Item = TypeVar("Item", bound=Dated)
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Window:
-    """Which part of a list is asked for. Times are epoch seconds, both ends included."""
+    """The requested part of a list. Times are epoch seconds, both ends included."""
 
     count: int
     skip: int
@@ -28,20 +28,20 @@ class Window:
     to_at: int
 
     def of(self, newest_first: Iterable[Item], *, visible_until: float) -> list[Item]:
-        """What the caller sees: nothing younger than `visible_until` is in the index yet."""
-        seen = (
+        """The items in this window that are not newer than `visible_until`."""
+        visible = (
             item
             for item in newest_first
             if item.created_at <= visible_until
             and self.from_at <= int(item.created_at) <= self.to_at
         )
-        return list(itertools.islice(seen, self.skip, self.skip + self.count))
+        return list(itertools.islice(visible, self.skip, self.skip + self.count))
 
 
 def window(query: Mapping[str, list[str]]) -> Window:
     """:raises ApiError: count, skip, from or to is out of its range."""
     count = _integer(query, "count", DEFAULT_COUNT)
-    if count > MOST_COUNT:
+    if count > MAX_COUNT:
         raise refusal("count_too_large")
     if count < 1:
         raise refusal("count_too_small")

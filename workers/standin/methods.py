@@ -1,4 +1,4 @@
-"""Ways to pay: what each puts into a payment, and which test values make it fail."""
+"""Payment methods: the fields of each in a payment, and the test values that make it fail."""
 
 import dataclasses
 import random
@@ -44,7 +44,7 @@ METHODS = ("upi", "card", "netbanking", "wallet")
 
 
 def failure_of(method: str, *, vpa: str = "", card_number: str = "") -> Failure | None:
-    """What the documented test values lead to; `None` is success."""
+    """The failure of a documented test value; None is success."""
     if method == "upi" and vpa.strip().lower() == "failure@razorpay":
         return DECLINED
     if method == "card":
@@ -55,7 +55,7 @@ def failure_of(method: str, *, vpa: str = "", card_number: str = "") -> Failure 
 def details_of(
     method: str, rng: random.Random, *, vpa: str = "", card_number: str = ""
 ) -> dict[str, Any]:
-    """The fields of a payment entity that only this method has."""
+    """The fields of a payment entity for this method."""
     match method:
         case "upi":
             vpa = vpa or "success@razorpay"
@@ -108,7 +108,7 @@ _ALPHABET = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
 
 
 def entity_tail(rng: random.Random) -> str:
-    """Fourteen letters and digits, as after the underscore of every id."""
+    """Fourteen letters and digits: the part of an id after the underscore."""
     return "".join(rng.choices(_ALPHABET, k=14))
 
 

@@ -1,4 +1,4 @@
-"""What a buyer's browser asks of the stand-in: the script, the form's calls, the hosted page."""
+"""The routes for the buyer's browser: the script, the calls of its form, the hosted page."""
 
 import html
 import json
@@ -7,21 +7,21 @@ from string import Template
 from typing import Any
 
 from workers.standin import checkout, methods, validation
+from workers.standin.account import NO_CONTACT, NO_EMAIL, PaymentRequest
 from workers.standin.entities import order_entity
 from workers.standin.errors import ApiError, refusal, unauthorized
 from workers.standin.records import Order
 from workers.standin.replies import Reply, json_reply, refused
 from workers.standin.server import Handler
-from workers.standin.world import NO_CONTACT, NO_EMAIL, Tender
 
 STATIC = Path(__file__).parent / "static"
-# Beside the documented success@razorpay and failure@razorpay: the bank gives no answer.
+# An addition to the documented success@razorpay and failure@razorpay: the bank does not answer.
 SILENT_VPA = "silent@standin"
 HOSTED_FIELDS = ("key_id", "order_id", "callback_url", "cancel_url", "name", "description")
 
 
 class AssetHandler(Handler):
-    """Scripts. Read afresh each time: they are small, and edited while the stand-in runs."""
+    """Serves the scripts. Reads them for each request, so that edits need no restart."""
 
     def get(self, name: str) -> None:
         body = (STATIC / name).read_bytes()
@@ -30,7 +30,7 @@ class AssetHandler(Handler):
 
 
 class PublicHandler(Handler):
-    """Called from any page, with the key id alone."""
+    """Base of the routes that any page may call with the key id alone."""
 
     def set_default_headers(self) -> None:
         super().set_default_headers()
@@ -42,23 +42,23 @@ class PublicHandler(Handler):
         self.answer(Reply(204, b""))
 
     def order(self, fields: dict[str, Any]) -> Order:
-        """:raises ApiError: the key is not ours, or it knows no such order."""
+        """The order in `fields`. :raises ApiError: an unknown key or order."""
         if fields.get("key_id") != self.standin.settings.key_id:
             raise unauthorized(key_known=False)
-        order = self.standin.world.orders.get(str(fields.get("order_id")))
+        order = self.standin.account.orders.get(str(fields.get("order_id")))
         if order is None:
             raise refusal("unknown_id")
         return order
 
     def fields(self) -> dict[str, Any]:
-        """The form or JSON sent, whichever it is."""
+        """The fields of the form or JSON body."""
         if self.request.headers.get("Content-Type", "").startswith("application/json"):
             return validation.parse_body(self.request.body, wording="new")
         return {name: self.get_argument(name) for name in self.request.arguments}
 
 
 class PreferencesHandler(PublicHandler):
-    """What the form shows: the order as it stands."""
+    """The order, for the form."""
 
     def get(self) -> None:
         try:
@@ -69,10 +69,10 @@ class PreferencesHandler(PublicHandler):
 
 class PayHandler(PublicHandler):
     """
-    One attempt to pay, as the form makes it. The test values decide how it goes.
+    One attempt to pay, as the form makes it. The test values decide its outcome.
 
-    200 with the three fields of the handler; 400 with the `error` of `payment.failed`;
-    200 with only the payment's id while the bank is silent. Not idempotent: each is an attempt.
+    Answers 200 with the three fields for the handler, 400 with the `error` of `payment.failed`, or
+    200 with only the payment's id if the bank does not answer. Each call is a new attempt.
     """
 
     def post(self) -> None:
@@ -83,13 +83,15 @@ class PayHandler(PublicHandler):
 
     def _pay(self, fields: dict[str, Any]) -> Reply:
         order = self.order(fields)
-        tender = _tender(fields)
-        failure = methods.failure_of(tender.method, vpa=tender.vpa, card_number=tender.card_number)
-        silent = tender.vpa == SILENT_VPA
+        payment_request = _payment_request(fields)
+        failure = methods.failure_of(
+            payment_request.method, vpa=payment_request.vpa, card_number=payment_request.card_number
+        )
+        silent = payment_request.vpa == SILENT_VPA
         payment = checkout.pay(
-            self.standin.world,
+            self.standin.account,
             order,
-            tender,
+            payment_request,
             outcome="created" if silent else "failed" if failure else "paid",
             failure=failure,
         )
@@ -101,7 +103,7 @@ class PayHandler(PublicHandler):
         return json_reply(checkout.handler_fields(payment, key_secret=key_secret))
 
 
-def _tender(fields: dict[str, Any]) -> Tender:
+def _payment_request(fields: dict[str, Any]) -> PaymentRequest:
     method = fields.get("method", "upi")
     if method not in methods.METHODS:
         raise refusal("field_wrong", field="method")
@@ -110,7 +112,7 @@ def _tender(fields: dict[str, Any]) -> Tender:
         for name, value in fields.items()
         if name.startswith("notes[") and name.endswith("]")
     }
-    return Tender(
+    return PaymentRequest(
         method=method,
         vpa=fields.get("vpa", ""),
         card_number=fields.get("card[number]", ""),
@@ -121,7 +123,7 @@ def _tender(fields: dict[str, Any]) -> Tender:
 
 
 class HostedHandler(PublicHandler):
-    """The pay form as a page of its own, for redirects; the page posts to `callback_url`."""
+    """The pay form as a separate page, for redirects. The page posts to `callback_url`."""
 
     def post(self) -> None:
         try:

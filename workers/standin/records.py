@@ -1,4 +1,4 @@
-"""What the stand-in remembers: orders, payments, refunds, disputes. Amounts are in paise."""
+"""The records of the stand-in: orders, payments, refunds, disputes. Amounts are in paise."""
 
 import dataclasses
 from typing import Any, Literal
@@ -10,7 +10,7 @@ Notes = dict[str, Any]
 
 @dataclasses.dataclass(slots=True)
 class CaptureRule:
-    """What happens to an authorised payment of an order. `None`: as the account has it."""
+    """When authorised payments of an order are captured. None: as the settings say."""
 
     automatic: bool | None = None
     automatic_expiry_seconds: float | None = None
@@ -19,7 +19,7 @@ class CaptureRule:
 
 @dataclasses.dataclass(slots=True)
 class OrderRequest:
-    """The checked body of a create."""
+    """The validated body of an order."""
 
     amount_paise: int
     currency: str
@@ -49,7 +49,7 @@ class Order:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Failure:
-    """Why a payment failed, in the gateway's words."""
+    """Why a payment failed, in Razorpay's words."""
 
     description: str
     reason: str
@@ -66,7 +66,7 @@ class Payment:
     currency: str
     created_at: float
     method: str
-    details: dict[str, Any]  # what only this method has: card, vpa, bank, wallet
+    details: dict[str, Any]  # the fields of its method: card, vpa, bank, wallet
     acquirer_data: dict[str, Any]
     email: str
     contact: str
@@ -74,7 +74,7 @@ class Payment:
     status: PaymentStatus = "created"
     captured: bool = False
     captured_at: float = 0
-    refunded_paise: int = 0  # pending and processed refunds; failed ones come off again
+    refunded_paise: int = 0  # pending and processed refunds, without failed ones
     fee_paise: int | None = None
     tax_paise: int | None = None
     failure: Failure | None = None
@@ -94,7 +94,7 @@ class Refund:
     speed_processed: str
     status: RefundStatus
     acquirer_data: dict[str, Any]
-    is_release: bool = False  # of money authorised but never captured
+    is_release: bool = False  # of money that was authorised but never captured
 
 
 @dataclasses.dataclass(slots=True)

@@ -1,4 +1,4 @@
-"""Whole answers, ready to be sent in one write."""
+"""Complete responses, which are sent in one write."""
 
 import dataclasses
 import json

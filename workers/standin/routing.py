@@ -1,4 +1,4 @@
-"""Finding the function for a verb and a path: nouns and ids take turns, so a dict is enough."""
+"""Find the function for a verb and a path. Names and ids alternate, so a dict is enough."""
 
 import dataclasses
 from collections.abc import Callable
@@ -17,7 +17,7 @@ class WrongVerb(Exception):
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Route(Generic[Function]):
-    """`name` is what faults and counters call it. `exclusive`: one at a time per payment."""
+    """`name` is used by faults and counters. `exclusive`: one call at a time for each payment."""
 
     name: str
     function: Function
@@ -25,7 +25,7 @@ class Route(Generic[Function]):
 
 
 class Router(Generic[Function]):
-    """Routes by shape: `payments/{}/refunds` is a noun, an id and a noun."""
+    """Routes by the shape of their path, such as `payments/{}/refunds`."""
 
     def __init__(self) -> None:
         self._routes: dict[tuple[str, str], Route[Function]] = {}

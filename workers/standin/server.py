@@ -1,4 +1,4 @@
-"""HTTP for the routes of the API: who may call, trouble on request, one write per answer."""
+"""HTTP for the routes of the API: authentication, faults, and one write per response."""
 
 import asyncio
 import base64
@@ -23,7 +23,7 @@ SLOW_BODY_CHUNKS = 10
 
 
 class Handler(RequestHandler):
-    """What every handler of the stand-in shares."""
+    """Base of every handler of the stand-in."""
 
     standin: Standin
 
@@ -34,7 +34,7 @@ class Handler(RequestHandler):
         self.clear_header("Server")
 
     def compute_etag(self) -> str | None:
-        return None  # nobody asks, and it would cost a digest per answer
+        return None  # no client uses it, and it would cost a digest per response
 
     def put_head(self, reply: Reply) -> None:
         self.set_status(reply.status)
@@ -47,14 +47,14 @@ class Handler(RequestHandler):
         self.finish(reply.body or None)
 
 
-class Gone(Exception):
-    """The connection is no more, by the caller's doing or ours."""
+class Disconnected(Exception):
+    """The connection was closed, by the caller or by a fault."""
 
 
 class ApiHandler(Handler):
-    """All of /v1 that wants the key and its secret."""
+    """The routes under /v1 that require the key and its secret."""
 
-    _caller_gone: asyncio.Event | None = None  # made by those who wait
+    _caller_gone: asyncio.Event | None = None  # made by a fault that waits
 
     def on_connection_close(self) -> None:
         if self._caller_gone:
@@ -67,7 +67,7 @@ class ApiHandler(Handler):
         try:
             route, ids = api.ROUTER.find(self.request.method or "", path)
             name = route.name
-            reply = await self._visit(route, ids)
+            reply = await self._handle(route, ids)
             outcome = str(reply.status)
             self.answer(reply)
         except UnknownPath:
@@ -79,28 +79,28 @@ class ApiHandler(Handler):
         except ApiError as error:
             outcome = str(error.status)
             self.answer(refused(error))
-        except Gone as reason:
+        except Disconnected as reason:
             outcome = str(reason) or outcome
         finally:
             traffic.end(name, outcome)
 
     get = post = patch = put = delete = serve
 
-    async def _visit(self, route: Route[api.Answer], ids: tuple[str, ...]) -> Reply:
-        """One call: trouble before, the work, latency, trouble after."""
+    async def _handle(self, route: Route[api.RouteFunction], ids: tuple[str, ...]) -> Reply:
+        """One call: a fault before the work, the work, the latency, a fault after the work."""
         standin = self.standin
         self._authenticate()
         fault = standin.faults.take(route.name, ids)
         if fault and fault.when == "before":
-            if reply := await self._strike(fault, None):
+            if reply := await self._apply_fault(fault, None):
                 return reply
             fault = None
-        with self._alone(route, ids):
+        with self._exclusively(route, ids):
             reply = self._work(route, ids)
             if standin.behaviour.latency_ms:
                 await asyncio.sleep(standin.behaviour.latency_ms / 1000)
             if fault:
-                return await self._strike(fault, reply) or reply
+                return await self._apply_fault(fault, reply) or reply
             return reply
 
     def _authenticate(self) -> None:
@@ -109,31 +109,31 @@ class ApiHandler(Handler):
             raise unauthorized(key_known=_key_id_in(given) == self.standin.settings.key_id)
 
     @contextlib.contextmanager
-    def _alone(self, route: Route[api.Answer], ids: tuple[str, ...]) -> Any:
+    def _exclusively(self, route: Route[api.RouteFunction], ids: tuple[str, ...]) -> Any:
         """
-        Let no second operation on the same payment in while the first is unanswered.
+        Refuse a second operation on a payment while the first has no answer.
 
-        :raises ApiError: 409 for the same idempotency key, 400 for any other operation.
+        :raises ApiError: 409 for the same idempotency key, 400 for another operation.
         """
         if not route.exclusive:
             yield
             return
         busy = self.standin.busy
         key = self.request.headers.get("X-Refund-Idempotency")
-        marks = {ids[0]} | ({f"key {key}"} if key else set())
+        keys = {ids[0]} | ({f"key {key}"} if key else set())
         if key and f"key {key}" in busy:
             raise refusal("refund_key_in_flight", status=409)
         if ids[0] in busy:
             raise refusal("operation_in_progress")
-        busy |= marks
+        busy |= keys
         try:
             yield
         finally:
-            busy -= marks
+            busy -= keys
 
-    def _work(self, route: Route[api.Answer], ids: tuple[str, ...]) -> Reply:
+    def _work(self, route: Route[api.RouteFunction], ids: tuple[str, ...]) -> Reply:
         request: HTTPServerRequest = self.request
-        call = api.Call(self.standin.world, ids, request.query, request.body, request.headers)
+        call = api.Call(self.standin.account, ids, request.query, request.body, request.headers)
         try:
             return json_reply(route.function(call))
         except NoRoute:
@@ -141,36 +141,36 @@ class ApiHandler(Handler):
         except ApiError as error:
             return refused(error)
 
-    # Trouble
+    # Faults
 
-    async def _strike(self, fault: Fault, reply: Reply | None) -> Reply | None:
+    async def _apply_fault(self, fault: Fault, reply: Reply | None) -> Reply | None:
         """
-        Let `fault` happen. `None` means: go on as if nothing had been.
+        Apply `fault`. Returns its response; None: continue without it.
 
-        :raises Gone: there is nobody left to answer.
+        :raises Disconnected: the connection was closed.
         """
         match fault.kind:
             case "stall":
-                # The work goes on even if the caller has hung up: that is the point of it.
+                # The work is done even if the caller has hung up: that is its purpose.
                 await self._wait(fault.seconds)
                 return None
             case "hang":
                 await self._wait(fault.seconds, unless_gone=True)
                 self._close()
-                raise Gone("hang")
+                raise Disconnected("hang")
             case "reset":
                 self._close(abruptly=True)
-                raise Gone("reset")
+                raise Disconnected("reset")
             case "slow_body" | "truncated_body":
                 assert reply is not None
                 await self._send_badly(fault, reply)
-                raise Gone(fault.kind)
+                raise Disconnected(fault.kind)
             case _:
                 return reply_of(fault)
 
     async def _wait(self, seconds: float, *, unless_gone: bool = False) -> None:
-        """Wait so long, or until reset, or until the caller is gone if that is asked."""
-        ends = [asyncio.create_task(self.standin.released.wait())]
+        """Wait `seconds`, or until a reset, or with `unless_gone` until the caller has gone."""
+        ends = [asyncio.create_task(self.standin.waits_ended.wait())]
         if unless_gone:
             self._caller_gone = self._caller_gone or asyncio.Event()
             ends.append(asyncio.create_task(self._caller_gone.wait()))
@@ -179,7 +179,7 @@ class ApiHandler(Handler):
             end.cancel()
 
     async def _send_badly(self, fault: Fault, reply: Reply) -> None:
-        """Drip the body, or stop half-way with the connection closed."""
+        """Send the body slowly, or send half of it and close the connection."""
         self.put_head(reply)
         self.set_header("Content-Length", str(len(reply.body)))
         size = max(len(reply.body) // SLOW_BODY_CHUNKS, 1)
@@ -198,7 +198,7 @@ class ApiHandler(Handler):
             self._close()
 
     def _close(self, *, abruptly: bool = False) -> None:
-        """Close without an answer; abruptly, the caller sees a reset."""
+        """Close without a response. With `abruptly` the caller sees a reset."""
         stream = self.detach()
         if abruptly and stream.socket is not None:
             no_linger = struct.pack("ii", 1, 0)

@@ -1,4 +1,4 @@
-"""How the stand-in is started: environment and command line."""
+"""The settings of the stand-in at its start, from the environment and the command line."""
 
 import argparse
 import dataclasses
@@ -7,7 +7,7 @@ from typing import TypeVar
 from urllib.parse import urlsplit
 
 from workers.standin.behaviour import Behaviour
-from workers.standin.switches import BadSetting
+from workers.standin.json_fields import BadSetting
 
 DEFAULT_KEY_ID = "rzp_test_standin"
 DEFAULT_KEY_SECRET = "standin_secret"
@@ -18,7 +18,7 @@ Number = TypeVar("Number", int, float)
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Settings:
-    """What does not change while the stand-in runs. The first webhook secret signs."""
+    """Settings that do not change while the stand-in runs. The first webhook secret signs."""
 
     host: str
     port: int
@@ -32,9 +32,9 @@ class Settings:
 
 def from_environment(environ: Mapping[str, str], arguments: Sequence[str]) -> Settings:
     """
-    Read the settings of one process.
+    The settings of this process.
 
-    :raises BadSetting: a value is wrong; the text names the variable and the value.
+    :raises BadSetting: a value is wrong. The text names the variable and the value.
     """
     parser = argparse.ArgumentParser(prog="python -m workers.standin")
     parser.add_argument("--port", help="port to listen on (STANDIN_PORT, 8010)")
@@ -67,7 +67,7 @@ def from_environment(environ: Mapping[str, str], arguments: Sequence[str]) -> Se
 
 
 def checked_url(url: str) -> str:
-    """Return `url`. :raises BadSetting: it is not one that a webhook could be sent to."""
+    """Return `url`. :raises BadSetting: no webhook can be sent to it."""
     parts = urlsplit(url)
     if parts.scheme not in ("http", "https") or not parts.hostname:
         raise BadSetting(f"STANDIN_WEBHOOK_URLS: {url!r} is not an http or https address")

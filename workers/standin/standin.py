@@ -1,4 +1,4 @@
-"""One running stand-in: its world, its outbox, its troubles, and what resets them all."""
+"""One running stand-in: its account, webhooks, faults and clock, and their reset."""
 
 import asyncio
 import base64
@@ -6,17 +6,17 @@ import dataclasses
 import random
 from collections import Counter, defaultdict
 
+from workers.standin.account import Account
 from workers.standin.behaviour import Behaviour
 from workers.standin.clock import Clock, Timers
-from workers.standin.courier import HttpCourier
 from workers.standin.faults import Faults
+from workers.standin.sender import HttpSender
 from workers.standin.settings import Settings
 from workers.standin.webhooks import Outbox
-from workers.standin.world import World
 
 
 class Traffic:
-    """What was asked of each route, how it was answered, and how many calls at once."""
+    """The calls of each route by answer, and the number of concurrent calls."""
 
     def __init__(self) -> None:
         self.answers: dict[str, Counter[str]] = defaultdict(Counter)
@@ -33,26 +33,26 @@ class Traffic:
 
 
 class Standin:
-    """Everything that a request can touch. Must be made inside a running event loop."""
+    """The state that requests use. Create it inside a running event loop."""
 
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
         credentials = f"{settings.key_id}:{settings.key_secret}".encode()
         self.authorization = f"Basic {base64.b64encode(credentials).decode()}"
-        self._alarm: asyncio.TimerHandle | None = None
+        self._next_timer: asyncio.TimerHandle | None = None
         self.clock = Clock()
         self.timers = Timers(self.clock)
-        self.courier = HttpCourier(self.clock)
-        self.released = asyncio.Event()
-        self._begin()
+        self.sender = HttpSender(self.clock)
+        self.waits_ended = asyncio.Event()
+        self._initialize()
 
-    def _begin(self) -> None:
+    def _initialize(self) -> None:
         settings = self.settings
         self.clock.restore()
-        self.rng = random.Random(settings.seed)  # noqa: S311 - repeatable on purpose
+        self.rng = random.Random(settings.seed)  # noqa: S311 - the same seed must give the same ids
         self.behaviour: Behaviour = dataclasses.replace(settings.at_start)
         self.timers.scale = self.behaviour.time_scale
-        self.timers.on_change = self._arm
+        self.timers.on_change = self._schedule
         self.faults = Faults(self.rng)
         self.traffic = Traffic()
         self.busy: set[str] = set()
@@ -62,11 +62,11 @@ class Standin:
             timers=self.timers,
             rng=self.rng,
             behaviour=self.behaviour,
-            courier=self.courier,
+            sender=self.sender,
         )
         for url in settings.webhook_urls:
             self.outbox.add_endpoint(url, self.secrets[0])
-        self.world = World(
+        self.account = Account(
             clock=self.clock,
             timers=self.timers,
             rng=self.rng,
@@ -76,27 +76,27 @@ class Standin:
 
     def reset(self) -> None:
         """
-        Be as just started: no orders, no faults, the settings of the environment.
+        Return to the state after the start: no orders, no faults, the settings of the environment.
 
-        Hanging calls are let go and webhooks under way are forgotten.
+        Hanging calls continue, and webhooks that are being sent are cancelled.
         """
-        self.release()
+        self.end_waits()
         self.timers.clear()
-        self.courier.drop_all()
-        self._begin()
+        self.sender.cancel_all()
+        self._initialize()
 
-    def release(self) -> None:
-        """Let every call that hangs or stalls go on."""
-        self.released.set()
-        self.released = asyncio.Event()
+    def end_waits(self) -> None:
+        """Let every call that hangs or stalls continue."""
+        self.waits_ended.set()
+        self.waits_ended = asyncio.Event()
 
-    def _arm(self) -> None:
-        """Wake up when the next timer is due; a stopped clock wakes nobody."""
-        if self._alarm is not None:
-            self._alarm.cancel()
-            self._alarm = None
+    def _schedule(self) -> None:
+        """Schedule the next timer. Nothing is scheduled while the clock is frozen."""
+        if self._next_timer is not None:
+            self._next_timer.cancel()
+            self._next_timer = None
         due_at = self.timers.next_at()
         if due_at is None or self.clock.frozen_at is not None:
             return
         wait_seconds = max(due_at - self.clock.now(), 0)
-        self._alarm = asyncio.get_running_loop().call_later(wait_seconds, self.timers.run_due)
+        self._next_timer = asyncio.get_running_loop().call_later(wait_seconds, self.timers.run_due)

@@ -1,4 +1,4 @@
-"""From JSON bodies and query strings to checked values, refusing as Razorpay refuses."""
+"""Validate JSON bodies and query strings, with the errors of Razorpay."""
 
 import dataclasses
 import json
@@ -11,12 +11,12 @@ from workers.standin.records import CaptureRule, Notes, OrderRequest
 from workers.standin.refunds import RefundRequest
 
 CURRENCIES = frozenset({"INR", "USD", "EUR", "GBP", "AED", "SGD", "AUD", "CAD", "JPY", "MYR"})
-LEAST_INR_PAISE = 100
-MOST_NOTES = 15
-LONGEST_NOTE = 256
-LONGEST_RECEIPT = 40
-LEAST_AUTOMATIC_EXPIRY_MINUTES = 12
-MOST_EXPIRY_MINUTES = 7200
+MIN_INR_PAISE = 100
+MAX_NOTES = 15
+MAX_NOTE = 256
+MAX_RECEIPT = 40
+MIN_AUTOMATIC_EXPIRY_MINUTES = 12
+MAX_EXPIRY_MINUTES = 7200
 
 ORDER_FIELDS = frozenset(
     {
@@ -36,7 +36,7 @@ NOTES_FIELDS = frozenset({"notes"})
 
 
 def parse_body(raw: bytes, *, wording: Wording) -> dict[str, Any]:
-    """:raises ApiError: the body is not a JSON object; an empty one counts as `{}`."""
+    """The JSON object; an empty body counts as `{}`. :raises ApiError: it is something else."""
     try:
         body = json.loads(raw) if raw else {}
     except ValueError:
@@ -55,13 +55,13 @@ def refuse_extra(body: Mapping[str, Any], allowed: frozenset[str], wording: Word
 
 
 def order_request(body: dict[str, Any], behaviour: Behaviour) -> OrderRequest:
-    """:raises ApiError: for the first thing wrong with the body of a create."""
+    """The body of a new order. :raises ApiError: for its first error."""
     wording = behaviour.wording
     known = ORDER_FIELDS | {"unique_receipt"} if behaviour.unique_receipt else ORDER_FIELDS
     refuse_extra(body, known, wording)
     amount_paise = amount(body.get("amount"), wording)
     unit = currency(body.get("currency"), wording)
-    if unit == "INR" and amount_paise < LEAST_INR_PAISE:
+    if unit == "INR" and amount_paise < MIN_INR_PAISE:
         raise refusal("amount_too_small", wording=wording)
     if amount_paise > behaviour.maximum_amount_paise:
         raise refusal("amount_too_large", wording=wording)
@@ -79,7 +79,7 @@ def order_request(body: dict[str, Any], behaviour: Behaviour) -> OrderRequest:
 
 
 def amount(value: Any, wording: Wording) -> int:
-    """Whole paise. Floats and texts are refused, even those that look whole."""
+    """An integer number of paise. Floats and texts are refused, even `100.0`."""
     if value is None:
         raise refusal("amount_missing", wording=wording)
     if not isinstance(value, int) or isinstance(value, bool):
@@ -102,7 +102,7 @@ def receipt(value: Any, wording: Wording) -> str | None:
         return None
     if not isinstance(value, str):
         raise refusal("receipt_not_text", wording=wording)
-    if len(value) > LONGEST_RECEIPT:
+    if len(value) > MAX_RECEIPT:
         raise refusal("receipt_too_long", wording=wording)
     if not value.isascii():
         raise refusal("receipt_not_ascii", wording=wording)
@@ -114,10 +114,10 @@ def notes(value: Any, wording: Wording) -> Notes:
         return {}
     if not isinstance(value, dict):
         raise refusal("notes_wrong", wording=wording)
-    if len(value) > MOST_NOTES:
+    if len(value) > MAX_NOTES:
         raise refusal("notes_too_many", wording=wording)
     for key, note in value.items():
-        if isinstance(note, list | dict) or len(str(note)) > LONGEST_NOTE or len(key) > 255:
+        if isinstance(note, list | dict) or len(str(note)) > MAX_NOTE or len(key) > 255:
             raise refusal("notes_value", wording=wording)
     return value
 
@@ -153,9 +153,9 @@ def _expiry_minutes(options: Any, wording: Wording) -> tuple[int | None, int | N
     automatic = options.get("automatic_expiry_period")
     manual = options.get("manual_expiry_period")
     for name, value in (("automatic_expiry_period", automatic), ("manual_expiry_period", manual)):
-        if value is not None and (not isinstance(value, int) or value > MOST_EXPIRY_MINUTES):
+        if value is not None and (not isinstance(value, int) or value > MAX_EXPIRY_MINUTES):
             raise wrong(name)
-    if automatic is not None and automatic < LEAST_AUTOMATIC_EXPIRY_MINUTES:
+    if automatic is not None and automatic < MIN_AUTOMATIC_EXPIRY_MINUTES:
         raise wrong("automatic_expiry_period")
     if manual is not None and manual < (automatic or 0):
         raise wrong("manual_expiry_period")
@@ -169,14 +169,14 @@ def capture_request(body: dict[str, Any], wording: Wording) -> tuple[int, str]:
 
 def refund_request(body: dict[str, Any], wording: Wording) -> RefundRequest:
     refuse_extra(body, REFUND_FIELDS, wording)
-    asked = body.get("amount")
-    if asked is not None and amount(asked, wording) == 0:
+    amount_paise = body.get("amount")
+    if amount_paise is not None and amount(amount_paise, wording) == 0:
         raise refusal("refund_amount_blank", wording=wording)
     speed = body.get("speed", "normal")
     if speed not in ("normal", "optimum"):
         raise refusal("field_wrong", wording=wording, field="speed")
     return RefundRequest(
-        amount_paise=asked,
+        amount_paise=amount_paise,
         speed=speed,
         receipt=receipt(body.get("receipt"), wording),
         notes=notes(body.get("notes"), wording),
@@ -184,7 +184,7 @@ def refund_request(body: dict[str, Any], wording: Wording) -> RefundRequest:
 
 
 def new_notes(body: dict[str, Any], wording: Wording) -> Notes:
-    """The body of a PATCH, which may hold nothing but notes."""
+    """The body of a PATCH, which may contain only notes."""
     refuse_extra(body, NOTES_FIELDS, wording)
     if "notes" not in body:
         raise refusal("notes_missing", wording=wording)

@@ -1,4 +1,4 @@
-"""Times as operations need them: to the second, by a clock of 24 hours, as people in India date."""
+"""Dates and times in the admin: Indian order of day and month, 24 hours, with seconds."""
 
 DATE_FORMAT = "j M Y"
 TIME_FORMAT = "H:i:s"

@@ -1,10 +1,10 @@
 """
-Django's `migrate`, as the owner of the tables, whose statements take the time they need.
+Django's `migrate`, run as the owner of the tables and without `statement_timeout`.
 
-The limits in `shop/settings.py` are for statements that a buyer waits for. They would cancel the
-building of an index on a large table, which stays behind, INVALID. What waits for a lock on a table
-keeps its limit: all buyers wait behind it. CONCURRENTLY waits for old transactions to end, in
-nobody's way.
+The timeouts in `shop/settings.py` are for statements that a buyer waits for. They would cancel the
+build of an index on a large table and leave it INVALID. `lock_timeout` stays: while a statement
+waits for a lock on a table, all buyers wait behind it. Only CONCURRENTLY runs without it: it waits
+for old transactions to end, and blocks nobody.
 """
 
 from __future__ import annotations
@@ -20,26 +20,26 @@ from django.db import connections
 from django.db.backends.base.base import BaseDatabaseWrapper
 from environ import Env  # type: ignore[import-untyped]
 
-from shop import logs
+from shop.telemetry import logs
 
 
 class Command(migrate.Command):
     def __init__(self, stdout: Any = None, **options: Any) -> None:
-        """What it does is told in the log, unless somebody watches or asks for it."""
+        """Write to the log, unless the output is a terminal or was passed in."""
         if stdout is None and not sys.stdout.isatty():
             stdout = logs.Lines(logging.getLogger("migrate"))
         super().__init__(stdout=stdout, **options)
 
     def handle(self, *args: Any, **options: Any) -> None:
-        """The connection has its own limits again afterwards: tests go on with it."""
+        """Reset the timeouts afterwards: tests keep using the connection."""
         connection = connections[options["database"]]
         _become_owner(connection)
-        _say(connection, "SET statement_timeout = 0")
+        _execute(connection, "SET statement_timeout = 0")
         try:
-            with connection.execute_wrapper(_wait_for_old_transactions):
+            with connection.execute_wrapper(_without_lock_timeout):
                 super().handle(*args, **options)
         finally:
-            _say(connection, "RESET statement_timeout")
+            _execute(connection, "RESET statement_timeout")
 
 
 def _become_owner(connection: BaseDatabaseWrapper) -> None:
@@ -51,18 +51,18 @@ def _become_owner(connection: BaseDatabaseWrapper) -> None:
             connection.settings_dict[name] = owner[name]
 
 
-def _wait_for_old_transactions(
+def _without_lock_timeout(
     execute: Callable[..., object], sql: object, params: object, many: bool, context: dict[str, Any]
 ) -> object:
     if "CONCURRENTLY" not in str(sql):
         return execute(sql, params, many, context)
-    _say(context["connection"], "SET lock_timeout = 0")
+    _execute(context["connection"], "SET lock_timeout = 0")
     try:
         return execute(sql, params, many, context)
     finally:
-        _say(context["connection"], "RESET lock_timeout")
+        _execute(context["connection"], "RESET lock_timeout")
 
 
-def _say(connection: BaseDatabaseWrapper, sql: str) -> None:
+def _execute(connection: BaseDatabaseWrapper, sql: str) -> None:
     with connection.cursor() as cursor:
         cursor.execute(sql)

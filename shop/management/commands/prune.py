@@ -1,4 +1,4 @@
-"""Delete now what the sweeper would delete by and by. A repeat finds nothing."""
+"""Delete everything that is past its retention now; the sweeper does it a few rows at a time."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any
 from django.core.management.base import BaseCommand, CommandError
 from django.utils import timezone
 
-from shop import retention
+from shop.operations import retention
 
 
 class Command(BaseCommand):

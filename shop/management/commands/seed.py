@@ -1,4 +1,4 @@
-"""A catalogue worth looking at, and people for the admin. Run as often as you like."""
+"""Create the demo catalogue and users for the admin. A repeat adds only what is missing."""
 
 from __future__ import annotations
 
@@ -107,7 +107,7 @@ class Command(BaseCommand):
         parser.add_argument(
             "--reset-passwords",
             action="store_true",
-            help="give ADMIN_PASSWORD to the people who are there already, too",
+            help="set ADMIN_PASSWORD for users that exist already, too",
         )
 
     @transaction.atomic
@@ -125,25 +125,25 @@ class Command(BaseCommand):
                 variant, _ = Variant.objects.update_or_create(
                     sku=sku, defaults={"product": product, "name": name, "price_paise": price_paise}
                 )
-                # Stock that has been sold since stays sold.
+                # An existing stock level is kept: units may have been sold since.
                 StockLevel.objects.get_or_create(variant=variant, defaults={"on_hand": on_hand})
-        self._people(reset_passwords=options["reset_passwords"])
+        self._users(reset_passwords=options["reset_passwords"])
 
-    def _people(self, *, reset_passwords: bool) -> None:
+    def _users(self, *, reset_passwords: bool) -> None:
         """
-        An administrator; on a machine of one's own also somebody of each role to try it as. Whoever
-        is there already stays as they are, but for their password on request.
+        Create a superuser, and with DEBUG one user of each role. Existing users are not changed,
+        except for the password with --reset-passwords.
         """
         password = os.environ.get("ADMIN_PASSWORD")
         if not password:
             return
         names = (roles.VIEWER, roles.OPERATOR, roles.REFUNDER) if settings.DEBUG else ()
         for email, role in [(ADMIN_EMAIL, ""), *((f"{name}@pakka.local", name) for name in names)]:
-            person, made = User.objects.get_or_create(
+            user, created = User.objects.get_or_create(
                 email=email, defaults={"is_staff": True, "is_superuser": not role}
             )
-            if made or reset_passwords:
-                person.set_password(password)
-                person.save(update_fields=["password"])
-            if made and role:
-                person.groups.add(Group.objects.get(name=role))
+            if created or reset_passwords:
+                user.set_password(password)
+                user.save(update_fields=["password"])
+            if created and role:
+                user.groups.add(Group.objects.get(name=role))

@@ -9,9 +9,9 @@
  *   watchCheckout(id, (checkout) => show(checkout));
  *   await pay(checkout); // once its status is awaiting_payment
  *
- * The server holds the truth: a cart is at most 30 seconds old here, and asked for anew before a
- * checkout. Whatever fails is a `StorefrontError` with a sentence for the buyer. Every function
- * takes the session last, by default the browser's; tests make one of their own parts.
+ * The server's cart is the valid one: the copy here is at most 30 seconds old, and is fetched again
+ * before a checkout. Every failure is a `StorefrontError` with a sentence for the buyer. The last
+ * argument of every function is the session, by default that of the browser; tests pass their own.
  */
 
 export { CartManager } from "./storefront/cart.js";

@@ -59,7 +59,7 @@ class OrderLine(models.Model):  # noqa: DJ008
 
 
 class CannotBuy(Exception):
-    """In words for the buyer."""
+    """The reason, for the buyer."""
 
 
 def items_of(owner_id: int) -> list[CartItem]:
@@ -79,9 +79,9 @@ def validate_cart(owner_id: int) -> list[CartItem]:
 @transaction.atomic
 def take_stock(order: Order, items: list[CartItem]) -> None:
     """
-    Take the units of all lines off the shelf, in variant order, and write the order's lines.
+    Subtract the units of all lines from stock, in variant order, and write the order's lines.
 
-    :raises CannotBuy: some are gone; nothing is taken then.
+    :raises CannotBuy: units are missing; nothing is subtracted.
     """
     wanted = {item.variant_id: item.quantity for item in items}
     shelf = Variant.objects.select_for_update().filter(pk__in=wanted).order_by("pk")
@@ -104,7 +104,7 @@ def take_stock(order: Order, items: list[CartItem]) -> None:
 
 
 def create_gateway_order(order: Order) -> None:
-    """Ask the gateway for an order, and let the buyer pay it."""
+    """Create the gateway order and make this order payable."""
     created = _client().order.create(
         {"amount": order.amount_paise, "currency": "INR", "receipt": order.id.hex},
         timeout=settings.GATEWAY_TIMEOUT_SECONDS,

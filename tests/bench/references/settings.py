@@ -1,4 +1,4 @@
-"""Settings of both reference shops: `REFERENCE` names the one."""
+"""Settings of both reference shops; the variable `REFERENCE` selects one."""
 
 import os
 
@@ -40,7 +40,7 @@ REST_FRAMEWORK = {
 
 CELERY_BROKER_URL = CELERY_RESULT_BACKEND = os.environ["CELERY_BROKER_URL"]
 CELERY_RESULT_EXPIRES = 3600
-# Celery closes Django's connections around every task; this many tasks may use one. 0: as it comes.
+# Tasks per database connection. 0: Celery's default, one connection for each task.
 CELERY_DB_REUSE_MAX = int(os.environ.get("DB_REUSE_MAX", "0"))
 
 GATEWAY_URL = os.environ["GATEWAY_URL"]

@@ -1,4 +1,4 @@
-"""The three tasks of the chain. Each gets the id that the one before gave; None: it has failed."""
+"""The three tasks of the chain. Each gets the id that the one before returned, None on failure."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What both reference shops answer alike: the status of a checkout, and Razorpay's webhook."""
+"""The views that both reference shops share: checkout status and Razorpay's webhook."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ class CheckoutIn(serializers.Serializer):
 
 
 def new_order(request: Request) -> Order:
-    """The order that this POST asks for, not saved yet."""
+    """The order of this POST, unsaved."""
     given = CheckoutIn(data=request.data)
     given.is_valid(raise_exception=True)
     address = given.validated_data["shipping_address"]
@@ -56,7 +56,7 @@ def checkout(request: Request, order_id: uuid.UUID) -> Response:
 @csrf_exempt
 @require_POST
 def webhook(request: HttpRequest) -> JsonResponse:
-    """The order is paid, once; the bought items leave the cart."""
+    """Mark the order as paid, once, and empty its cart."""
     secret = settings.GATEWAY_WEBHOOK_SECRET.encode()
     expected = hmac.new(secret, request.body, hashlib.sha256).hexdigest()
     if not hmac.compare_digest(expected, request.headers.get("X-Razorpay-Signature", "")):

@@ -1,4 +1,4 @@
-"""For the web server of a reference shop."""
+"""The WSGI application of a reference shop."""
 
 from django.core.wsgi import get_wsgi_application
 

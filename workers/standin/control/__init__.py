@@ -1,5 +1,5 @@
 """
-The control API, /_standin/: what a test or an operator does to the stand-in and sees of it.
+The control API under /_standin/, by which tests and developers change and read the stand-in.
 
-The README of the stand-in lists the routes. No key is asked for; only this machine is answered.
+The README of the stand-in lists the routes. It requires no key, and answers only this machine.
 """

@@ -4,19 +4,20 @@ import ipaddress
 import json
 from typing import Any
 
-# Imported for the routes that they register.
+from workers.standin.account import InvalidTransition
+
+# These imports register the routes.
 from workers.standin.control import money, running, webhooks  # noqa: F401
-from workers.standin.control.commands import CONTROL, Command, NotThere
+from workers.standin.control.commands import CONTROL, Command, NotFound
 from workers.standin.errors import ApiError
+from workers.standin.json_fields import BadSetting
 from workers.standin.replies import Reply, json_reply, refused
 from workers.standin.routing import UnknownPath, WrongVerb
 from workers.standin.server import Handler
-from workers.standin.switches import BadSetting
-from workers.standin.world import IllegalMove
 
 
 class ControlHandler(Handler):
-    """Answers JSON: 400 for a wrong value, 404 for an unknown thing, 409 for an illegal move."""
+    """Answers JSON: 400 for a wrong value, 404 for an unknown id, 409 for an invalid transition."""
 
     def serve(self, path: str) -> None:
         if not ipaddress.ip_address(self.request.remote_ip or "").is_loopback:
@@ -34,11 +35,11 @@ class ControlHandler(Handler):
             return json_reply(route.function(command))
         except (UnknownPath, WrongVerb) as error:
             return _problem(404, f"no such control route: {error}")
-        except NotThere as error:
+        except NotFound as error:
             return _problem(404, str(error))
         except BadSetting as error:
             return _problem(400, str(error))
-        except IllegalMove as error:
+        except InvalidTransition as error:
             return _problem(409, str(error))
         except ApiError as error:
             return refused(error)

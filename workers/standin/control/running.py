@@ -1,11 +1,11 @@
-"""The stand-in itself: health, settings, faults, clock, counters, reset."""
+"""Control routes for health, settings, faults, the clock, counters and the reset."""
 
 import dataclasses
 from typing import Any
 
 from workers.standin import api, faults
 from workers.standin.control.commands import Command, command
-from workers.standin.switches import BadSetting
+from workers.standin.json_fields import BadSetting
 
 
 @command("GET", "health")
@@ -15,8 +15,8 @@ def health(cmd: Command) -> Any:
         "status": "ok",
         "key_id": standin.settings.key_id,
         "now": standin.clock.now(),
-        **standin.world.counts(),
-        "deliveries_waiting": standin.outbox.unsettled(),
+        **standin.account.counts(),
+        "deliveries_waiting": standin.outbox.waiting_count(),
     }
 
 
@@ -33,7 +33,7 @@ def show_settings(cmd: Command) -> Any:
 
 @command("PATCH", "settings")
 def change_settings(cmd: Command) -> Any:
-    """Change what is named. A new time scale is for timers set from now on."""
+    """Change the named settings. A new time scale applies to timers set from now on."""
     standin = cmd.standin
     standin.behaviour.change(cmd.body)
     standin.timers.scale = standin.behaviour.time_scale
@@ -42,14 +42,14 @@ def change_settings(cmd: Command) -> Any:
 
 @command("GET", "faults")
 def list_faults(cmd: Command) -> Any:
-    """Those in force, and the names of the routes they can be for."""
+    """The active faults, and the names of routes and kinds."""
     active = [dataclasses.asdict(fault) for fault in cmd.standin.faults.active]
     return {"active": active, "routes": api.ROUTER.names(), "kinds": faults.KINDS}
 
 
 @command("POST", "faults")
 def add_faults(cmd: Command) -> Any:
-    """Add one fault, or a list of them, behind those in force."""
+    """Add one fault, or a list of them, after the active ones."""
     cmd.standin.faults.active.extend(_parsed(cmd.content))
     return list_faults(cmd)
 
@@ -62,9 +62,9 @@ def replace_faults(cmd: Command) -> Any:
 
 @command("DELETE", "faults")
 def clear_faults(cmd: Command) -> Any:
-    """End all faults, and let calls that hang go on."""
+    """End all faults, and let hanging calls continue."""
     cmd.standin.faults.active = []
-    cmd.standin.release()
+    cmd.standin.end_waits()
     return list_faults(cmd)
 
 
@@ -88,7 +88,7 @@ def show_clock(cmd: Command) -> Any:
 @command("POST", "clock")
 def change_clock(cmd: Command) -> Any:
     """`frozen` true or false, then `now` or `advance_seconds`; what falls due happens at once."""
-    body = cmd.only("frozen", "now", "advance_seconds")
+    body = cmd.checked_body("frozen", "now", "advance_seconds")
     for field in ("now", "advance_seconds"):
         if not isinstance(body.get(field, 0), int | float):
             raise BadSetting(f"{field}={body[field]!r}, must be a number of seconds")
@@ -104,7 +104,7 @@ def change_clock(cmd: Command) -> Any:
 
 @command("GET", "requests")
 def show_requests(cmd: Command) -> Any:
-    """Per route, how often each answer was given (a status, or the fault that was all)."""
+    """For each route, the number of calls by answer: a status, or a fault that gave none."""
     traffic = cmd.standin.traffic
     return {
         "routes": {route: dict(answers) for route, answers in traffic.answers.items()},

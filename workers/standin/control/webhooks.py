@@ -1,11 +1,11 @@
-"""Endpoints, deliveries and the script of what befalls them."""
+"""Control routes for endpoints, deliveries and the script that changes them."""
 
 import dataclasses
 from typing import Any
 
-from workers.standin.control.commands import Command, NotThere, command
+from workers.standin.control.commands import Command, NotFound, command
+from workers.standin.json_fields import BadSetting
 from workers.standin.settings import checked_url
-from workers.standin.switches import BadSetting
 from workers.standin.webhooks import Delivery, Endpoint, Script
 
 ENDPOINT_SWITCHES = ("url", "secret", "events", "paused", "disabled")
@@ -19,7 +19,7 @@ def list_endpoints(cmd: Command) -> Any:
 @command("POST", "endpoints")
 def add_endpoint(cmd: Command) -> Any:
     """Subscribe `url`. Without a `secret`, the current one signs."""
-    body = cmd.only("url", "secret", "events")
+    body = cmd.checked_body("url", "secret", "events")
     endpoint = Endpoint(id="", url="", secret=cmd.standin.secrets[0])
     endpoint.change(body)
     added = cmd.standin.outbox.add_endpoint(
@@ -30,24 +30,24 @@ def add_endpoint(cmd: Command) -> Any:
 
 @command("PATCH", "endpoints/{}")
 def change_endpoint(cmd: Command) -> Any:
-    """A new secret signs events from now on; older events keep the signature they have."""
-    endpoint: Endpoint = cmd.found(cmd.standin.outbox.endpoints)
-    endpoint.change(cmd.only(*ENDPOINT_SWITCHES))
+    """A new secret signs events from now on. Older events keep their signature."""
+    endpoint: Endpoint = cmd.find(cmd.standin.outbox.endpoints)
+    endpoint.change(cmd.checked_body(*ENDPOINT_SWITCHES))
     cmd.standin.outbox.resume()
     return dataclasses.asdict(endpoint)
 
 
 @command("DELETE", "endpoints/{}")
 def remove_endpoint(cmd: Command) -> Any:
-    endpoint: Endpoint = cmd.found(cmd.standin.outbox.endpoints)
+    endpoint: Endpoint = cmd.find(cmd.standin.outbox.endpoints)
     del cmd.standin.outbox.endpoints[endpoint.id]
     return {}
 
 
 @command("POST", "secrets")
 def rotate_secret(cmd: Command) -> Any:
-    """Let `secret` sign for every endpoint from now on."""
-    secret = cmd.only("secret").get("secret")
+    """Sign with `secret` for every endpoint from now on."""
+    secret = cmd.checked_body("secret").get("secret")
     if not isinstance(secret, str) or not secret:
         raise BadSetting("secret must be a text that is not empty")
     cmd.standin.secrets.insert(0, secret)
@@ -58,7 +58,7 @@ def rotate_secret(cmd: Command) -> Any:
 
 @command("GET", "deliveries")
 def list_deliveries(cmd: Command) -> Any:
-    """Oldest first; `?event=`, `?event_id=`, `?endpoint=` (an id) and `?state=` narrow it down."""
+    """Oldest first. `?event=`, `?event_id=`, `?endpoint=` (an id) and `?state=` filter."""
     shown = [_shown(delivery) for delivery in cmd.standin.outbox.log]
     for field in ("event", "event_id", "endpoint", "state"):
         if field in cmd.query:
@@ -68,10 +68,10 @@ def list_deliveries(cmd: Command) -> Any:
 
 @command("POST", "events/{}/replay")
 def replay(cmd: Command) -> Any:
-    """Send an event again, bytes and signature unchanged, to each endpoint it was for."""
+    """Send an event again, with the same bytes and signature, to each of its endpoints."""
     again = cmd.standin.outbox.replay(cmd.ids[0])
     if not again:
-        raise NotThere(f"no event {cmd.ids[0]}")
+        raise NotFound(f"no event {cmd.ids[0]}")
     return [_shown(delivery) for delivery in again]
 
 
@@ -82,7 +82,7 @@ def show_script(cmd: Command) -> Any:
 
 @command("PATCH", "script")
 def change_script(cmd: Command) -> Any:
-    """Change what is named, leave the rest. What was held goes out when pausing ends."""
+    """Change the named fields. Held deliveries are sent when the pause ends."""
     cmd.standin.outbox.script.change(cmd.body)
     cmd.standin.outbox.resume()
     return dataclasses.asdict(cmd.standin.outbox.script)
@@ -90,7 +90,7 @@ def change_script(cmd: Command) -> Any:
 
 @command("DELETE", "script")
 def drop_script(cmd: Command) -> Any:
-    """Deliver plainly again."""
+    """Deliver all webhooks unchanged again."""
     cmd.standin.outbox.script = Script()
     cmd.standin.outbox.resume()
     return dataclasses.asdict(cmd.standin.outbox.script)

@@ -1,5 +1,5 @@
 // The stand-in's `Razorpay`: the constructor, options and events that a shop's page uses.
-// Styles go through a constructed sheet in a shadow root, so a strict style-src lets them pass.
+// The styles are a constructed sheet in a shadow root, which a strict style-src allows.
 (() => {
   const origin = new URL(document.currentScript.src).origin;
   const cancelled = {
@@ -31,14 +31,14 @@
 
   // What the form offers; `data-standin` on each button is the key, for tests and tools.
   const choices = {
-    upi: { text: "Pay by UPI", main: true, tender: { method: "upi", vpa: "success@razorpay" } },
-    card: { text: "Pay by card", tender: { method: "card", "card[number]": "4100280000001007" } },
-    fail: { text: "Let the bank decline", tender: { method: "upi", vpa: "failure@razorpay" } },
-    silent: { text: "Let the bank stay silent", tender: { method: "upi", vpa: "silent@standin" } },
+    upi: { text: "Pay by UPI", main: true, fields: { method: "upi", vpa: "success@razorpay" } },
+    card: { text: "Pay by card", fields: { method: "card", "card[number]": "4100280000001007" } },
+    fail: { text: "Let the bank decline", fields: { method: "upi", vpa: "failure@razorpay" } },
+    silent: { text: "Let the bank not answer", fields: { method: "upi", vpa: "silent@standin" } },
     vanish: {
       text: "Pay, then close the tab",
-      tender: { method: "upi", vpa: "success@razorpay" },
-      unheard: true,
+      fields: { method: "upi", vpa: "success@razorpay" },
+      closesTab: true,
     },
   };
 
@@ -93,7 +93,7 @@
       }
     }
 
-    // As with the real one, the page is told of a close that it asked for itself.
+    // As in Razorpay's script, `ondismiss` is called even if the page itself called `close`.
     close() {
       if (!this.host) return;
       this.remove();
@@ -174,18 +174,18 @@
       }
     }
 
-    async pay({ tender, unheard }) {
+    async pay({ fields: payment, closesTab }) {
       this.busy(true);
       const { key, order_id, prefill, notes } = this.options;
-      const fields = new URLSearchParams({ key_id: key, order_id, ...tender });
+      const fields = new URLSearchParams({ key_id: key, order_id, ...payment });
       for (const name of ["email", "contact"]) {
         if (prefill?.[name]) fields.set(name, prefill[name]);
       }
       for (const [name, value] of Object.entries(notes ?? {})) fields.set(`notes[${name}]`, value);
       const init = { method: "POST", body: fields, keepalive: true };
       const reply = await this.fetch("/v1/payments/create/ajax", init);
-      if (unheard) this.vanish();
-      else if (!this.host) return; // closed meanwhile: the page never hears of it
+      if (closesTab) this.vanish();
+      else if (!this.host) return; // the form was closed: the page gets no answer
       else if (reply.error) this.failed(reply.error);
       else if (reply.razorpay_signature) this.succeeded(reply);
       else this.message.textContent = "The bank has not answered yet. You may close this.";
@@ -215,10 +215,10 @@
       this.message.textContent = error.description;
     }
 
-    // The money has moved and the page is not told. A script may close only tabs that one opened.
+    // The payment is made and the page gets no answer. A script can close only tabs of scripts.
     vanish() {
       if (!this.host) return;
-      this.card.replaceChildren(element("p", {}, "Paid. This tab is closed, as far as it knows."));
+      this.card.replaceChildren(element("p", {}, "Paid. The page gets no answer, as in a closed tab."));
       this.card.dataset.standin = "vanished";
       window.close();
     }

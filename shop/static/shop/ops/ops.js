@@ -1,15 +1,16 @@
-/** The operations page: asks for the figures, and shows them for as long as somebody looks. */
+/** The operations page: loads the figures every few seconds and shows them. */
 
-import { find, tell } from "../pages/dom.js";
-import { SignedOut, ask } from "./ask.js";
-import { Chart } from "./charts.js";
-import * as drawings from "./drawings.js";
-import { follow } from "./follow.js";
+import { find, setText } from "../pages/dom.js";
+import { Chart } from "./chart.js";
+import { carts, checkouts, times } from "./chart_data.js";
+import { note, updateAges } from "./elements.js";
+import { clocks, perBucket } from "./format.js";
 import * as panels from "./panels.js";
-import { keepAges } from "./parts.js";
-import { clocks, perBucket } from "./words.js";
+import { SignedOut, fetchFigures, poll } from "./polling.js";
 
 const TICK_MS = 1_000;
+/** @type {Record<string, (span: any) => import("./chart.js").Drawing>} */
+const DRAWINGS = { checkouts, times, carts };
 
 const root = find("ops");
 const clock = clocks(root.dataset.timeZone);
@@ -20,91 +21,86 @@ const charts = Object.fromEntries(
     return [place.dataset.chart, new Chart(place, title, clock)];
   }),
 );
-/** What each panel was last built from. @type {Record<string, string>} */
-const built = {};
+/** The figures that each panel shows, as JSON. @type {Record<string, string>} */
+const shownFigures = {};
 
-/** The query of the range that the address of the page names. */
+/** The query of the range, from the page's address. */
 const query = () => location.search || "?range=1h";
 
-/** Build the panel anew if what it shows has changed, so that a selection or the focus stays.
- *  @param {string} name @param {unknown} part @param {() => Node[]} build */
-function fill(name, part, build) {
-  const text = JSON.stringify(part);
-  if (built[name] === text) return;
-  built[name] = text;
+/** Rebuild a panel if its figures have changed; else a selection or the focus would be lost.
+ *  @param {string} name @param {unknown} figures @param {() => Node[]} build */
+function fill(name, figures, build) {
+  const json = JSON.stringify(figures);
+  if (shownFigures[name] === json) return;
+  shownFigures[name] = json;
   find(name, root).replaceChildren(...build());
 }
 
-/** @param {any} answer */
-function show(answer) {
-  const { standing, span } = answer;
-  const leftOut = "This takes too long just now. A shorter range may help.";
-  /** @param {string} name @param {any} part @param {(from: any) => Node[]} build */
-  const fillSpan = (name, part, build) =>
-    fill(name, part, () => (part ? build(span) : [document.createTextNode(leftOut)]));
-
-  fill("attention", standing.attention, () => panels.attention(standing));
-  fill("tiles", [standing, span], () => panels.tiles(answer));
-  fill("stuck", standing.stuck, () => panels.stuck(standing));
-  fill("queues", [standing.steps, standing.queues, standing.signs_of_life], () =>
-    panels.queues(standing, Date.now()),
+/** @param {any} figures */
+function show(figures) {
+  const { current, span } = figures;
+  fill("attention", current.attention, () => panels.attention(current));
+  fill("tiles", figures, () => panels.tiles(figures));
+  fill("stuck", current.stuck, () => panels.stuck(current));
+  fill("queues", [current.steps, current.queues, current.heartbeats], () =>
+    panels.queues(current, Date.now()),
   );
-  fill("webhooks", [span.webhooks, standing.webhooks], () => panels.webhooks(answer));
-  fill("money", [standing.refunds, standing.cases], () => panels.money(standing));
-  fill("stock", standing.stock, () => panels.stock(standing));
-  fillSpan("funnel", span.checkouts, panels.funnel);
-  fillSpan("times", span.times, panels.times);
-  fillSpan("reasons", span.reasons, panels.reasons);
-  fillSpan("gateway", span.gateway, panels.gateway);
-  fillSpan("carts", span.carts, panels.carts);
+  fill("breaker", current.breaker, () => panels.breaker(current, clock.exact));
+  fill("webhooks", [span.webhooks, current.webhooks], () => panels.webhooks(figures));
+  fill("money", [current.refunds, current.cases], () => panels.money(current));
+  fill("stock", current.stock, () => panels.stock(current));
+  for (const [name, part, build] of /** @type {const} */ ([
+    ["funnel", span.checkouts, panels.funnel],
+    ["times", span.times, panels.times],
+    ["reasons", span.reasons, panels.reasons],
+    ["carts", span.carts, panels.carts],
+  ])) {
+    fill(name, part, () => (part ? build(span) : [note("This took too long. Try a shorter range.")]));
+  }
   for (const [name, chart] of Object.entries(charts)) {
-    if (span[name]) chart.draw(drawings[/** @type {keyof typeof drawings} */ (name)](span));
+    if (span[name]) chart.draw(DRAWINGS[name](span));
   }
-  find("stuck-count", root).textContent = standing.stuck.count ? String(standing.stuck.count) : "";
-  find("breaker", root).textContent = panels.breaker(standing.breaker);
+  find("stuck-count", root).textContent = current.stuck.count ? String(current.stuck.count) : "";
   for (const per of root.querySelectorAll("[data-per]")) per.textContent = perBucket(span.bucket_seconds);
-  tell(find("as-of", root), `${spoken(span)} · as of ${clock.exact(Date.parse(standing.as_of))}`);
-  keepAges(root, Date.now());
+  const [since, until] = [span.since, span.until].map((at) => clock.whole(Date.parse(at)));
+  setText(find("as-of", root), `${since} – ${until} · as of ${clock.exact(Date.parse(current.as_of))}`);
+  updateAges(root, Date.now());
 }
 
-/** @param {any} span */
-const spoken = ({ since, until }) =>
-  `${clock.whole(Date.parse(since))} – ${clock.whole(Date.parse(until))}`;
-
-/** @param {Error | null} error @param {number | null} sinceMs */
-function trouble(error, sinceMs) {
+/** @param {Error | null} error @param {number | null} lastMs */
+function onError(error, lastMs) {
   root.classList.toggle("ops-stale", error !== null);
-  if (!error) return tell(find("trouble", root), null);
-  const since = sinceMs === null ? "" : ` These figures are of ${clock.exact(sinceMs)}, and stale.`;
-  tell(find("trouble", root), `${error.message}${since}`);
+  if (!error) return setText(find("error", root), null);
+  const stale = lastMs === null ? "" : ` The figures are stale: they are from ${clock.exact(lastMs)}.`;
+  setText(find("error", root), `${error.message}${stale}`);
   if (error instanceof SignedOut) {
-    const again = document.createElement("a");
-    again.href = root.dataset.signIn;
-    again.textContent = "Sign in";
-    find("trouble", root).append(" ", again);
+    const signIn = document.createElement("a");
+    signIn.href = root.dataset.signIn;
+    signIn.textContent = "Sign in";
+    find("error", root).append(" ", signIn);
   }
 }
 
-/** Mark the range that is shown, and have the tables as CSV be of the same. */
-function nameRange() {
-  const asked = new URLSearchParams(query());
+/** Mark the chosen range, and point the CSV links to it. */
+function markRange() {
+  const chosen = new URLSearchParams(query());
   for (const link of root.querySelectorAll("[data-range]")) {
-    const isShown = !asked.has("from") && link.dataset.range === (asked.get("range") ?? "1h");
-    if (isShown) link.setAttribute("aria-current", "true");
+    const isChosen = !chosen.has("from") && link.dataset.range === (chosen.get("range") ?? "1h");
+    if (isChosen) link.setAttribute("aria-current", "true");
     else link.removeAttribute("aria-current");
   }
   for (const link of root.querySelectorAll("[data-csv]")) {
     link.href = `${link.dataset.csv}.csv${query()}`;
   }
   const custom = find("custom", root);
-  custom.open = asked.has("from");
+  custom.open = chosen.has("from");
   for (const name of ["from", "to"]) {
-    custom.querySelector(`[name=${name}]`).value = asked.get(name) ?? "";
+    custom.querySelector(`[name=${name}]`).value = chosen.get(name) ?? "";
   }
 }
 
-const watch = follow(
-  { look: () => ask(`${root.dataset.url}${query()}`, fetch.bind(globalThis)), show, trouble },
+const polling = poll(
+  { load: () => fetchFigures(`${root.dataset.url}${query()}`, fetch.bind(globalThis)), show, onError },
   {
     page: document,
     setTimeout: setTimeout.bind(globalThis),
@@ -113,34 +109,34 @@ const watch = follow(
   },
 );
 
+function showRange() {
+  markRange();
+  polling.refresh();
+}
+
 /** @param {string} search */
-function go(search) {
+function choose(search) {
   history.pushState(null, "", search);
-  nameRange();
-  watch.again();
+  showRange();
 }
 
 root.addEventListener("click", (/** @type {MouseEvent} */ event) => {
   const link = /** @type {Element} */ (event.target).closest("[data-range]");
   if (!link || event.ctrlKey || event.metaKey || event.shiftKey) return;
   event.preventDefault();
-  go(/** @type {HTMLAnchorElement} */ (link).search);
+  choose(/** @type {HTMLAnchorElement} */ (link).search);
 });
 find("custom", root).addEventListener("submit", (/** @type {SubmitEvent} */ event) => {
   event.preventDefault();
   const form = new FormData(/** @type {HTMLFormElement} */ (event.target));
-  const named = [...form].filter(([, value]) => value).map(([name, value]) => [name, String(value)]);
-  go(`?${new URLSearchParams(named)}`);
+  const given = [...form].filter(([, value]) => value).map(([name, value]) => [name, String(value)]);
+  choose(`?${new URLSearchParams(given)}`);
 });
-addEventListener("popstate", () => {
-  nameRange();
-  watch.again();
-});
+addEventListener("popstate", showRange);
 
 const repaint = () => Object.values(charts).forEach((chart) => chart.repaint());
 matchMedia("(prefers-color-scheme: dark)").addEventListener("change", repaint);
 new MutationObserver(repaint).observe(document.documentElement, { attributeFilter: ["data-theme"] });
 
-setInterval(() => keepAges(root, Date.now()), TICK_MS);
-nameRange();
-watch.again();
+setInterval(() => updateAges(root, Date.now()), TICK_MS);
+showRange();

@@ -1,342 +1,288 @@
-/** Each panel of the page, from an answer of the shop. */
+/** Each panel of the page, from the figures of `/ops/data.json`. */
 
 import { make } from "../pages/dom.js";
-import { bar, facts, link, since, table } from "./parts.js";
-import { NOTHING, count, duration, milliseconds, percent } from "./words.js";
+import { bar, facts, link, note, number, since, table, text } from "./elements.js";
+import { NOTHING, count, duration, percent } from "./format.js";
 
-const STUCK_STATES = /** @type {Record<string, string>} */ ({
-  queued: "validate cart",
-  validated: "create order",
-  ordered: "create Razorpay order",
-});
 const STEPS = /** @type {Record<string, string>} */ ({
   validate_cart: "Validate cart",
   create_order: "Create order",
   create_razorpay_order: "Create Razorpay order",
-  expire: "End of the time to pay",
-  reconcile_webhook: "Webhooks",
-  check_payments: "Ask Razorpay",
-  capture: "Capture",
+  expire: "Expire unpaid checkouts",
+  reconcile_webhook: "Apply webhooks",
+  resolve_orders: "Look up orders of webhooks",
+  check_payments: "Poll payments",
+  capture: "Capture payments",
   send_refunds: "Send refunds",
 });
+const STEP_OF_STATE = /** @type {Record<string, string>} */ ({
+  queued: STEPS.validate_cart,
+  validated: STEPS.create_order,
+  ordered: STEPS.create_razorpay_order,
+});
 const LATE_MS = 30_000;
-const SESSIONS_SHOWN = 10; // more in the CSV
+const MAX_SESSIONS = 10; // more in the CSV
 
-/** @param {any} standing */
-export function attention({ attention: signs }) {
-  if (signs.length === 0) {
+/** @param {any[]} rows @param {string} name */
+const sum = (rows, name) => rows.reduce((total, row) => total + row[name], 0);
+
+/** @param {any} current */
+export function attention({ attention: entries }) {
+  if (entries.length === 0) {
     return [make("li", { data: { level: "good" } }, "Nothing needs a person.")];
   }
-  return signs.map((/** @type {any} */ { level, text, link: href }) =>
+  return entries.map((/** @type {any} */ { level, text, link: href }) =>
     make("li", { data: { level } }, href ? link(text, href) : text),
   );
 }
 
-/** @param {any} answer */
-export function tiles({ span, standing }) {
-  const due = standing.steps.reduce((/** @type {number} */ sum, /** @type {any} */ it) => sum + it.due, 0);
-  const { checkouts: found, times } = span;
+/** @param {any} figures */
+export function tiles({ span, current }) {
+  const { checkouts, times } = span;
   const minutes = (Date.parse(span.until) - Date.parse(span.since)) / 60_000;
+  const { queues, stock } = current;
   /** @type {[name: string, value: string, beside: string][]} */
   const shown = [
-    ["Started", count(found?.totals.started), `${rate(found?.totals.started, minutes)} a minute`],
-    ["Paid", count(found?.totals.paid), `${rate(found?.totals.paid, minutes)} a minute`],
-    ["Success", percent(found?.success), `of ${count(found?.ended)} that ended`],
-    ["Failure", percent(found?.failure), `${count(found?.totals.failed)} failed`],
-    ["To payable", duration(times?.payable.p95), "95% within"],
-    ["To paid", duration(times?.paid.p50), "half within"],
-    ["Due now", count(due), standing.queues ? `${count(messages(standing))} messages` : "Redis away"],
-    ["Units held", count(standing.stock.held_units), `${count(standing.stock.overdue_holds)} past their end`],
+    ["Started", count(checkouts?.totals.started), `${rate(checkouts?.totals.started, minutes)} per minute`],
+    ["Paid", count(checkouts?.totals.paid), `${rate(checkouts?.totals.paid, minutes)} per minute`],
+    ["Success", percent(checkouts?.success), `of ${count(checkouts?.ended)} that ended`],
+    ["Failure", percent(checkouts?.failure), `${count(checkouts?.totals.failed)} failed`],
+    ["To payable", duration(times?.payable.p95), "p95"],
+    ["To paid", duration(times?.paid.p50), "p50"],
+    [
+      "Due now",
+      count(sum(current.steps, "due")),
+      queues ? `${count(sum(queues, "messages"))} messages queued` : "Redis is unavailable",
+    ],
+    ["Units held", count(stock.held_units), `${count(stock.lapsed_units)} past their end`],
   ];
   return shown.map(([name, value, beside]) =>
     make("div", {}, make("dt", {}, name), make("dd", {}, value, make("small", {}, beside))),
   );
 }
 
-/** @param {any} standing */
-const messages = ({ queues }) =>
-  queues.reduce((/** @type {number} */ sum, /** @type {any} */ it) => sum + it.messages, 0);
-
 /** @param {number | undefined} total @param {number} minutes */
 const rate = (total, minutes) =>
   total == null ? NOTHING : (total / minutes).toLocaleString("en-IN", { maximumSignificantDigits: 2 });
 
 /** @param {any} span */
-export function funnel({ checkouts: { funnel: it } }) {
-  const of = (/** @type {number} */ part) => (it.started ? part / it.started : null);
+export function funnel({ checkouts: { funnel: found } }) {
+  const share = (/** @type {number} */ part) => (found.started ? part / found.started : null);
   return [
     make(
       "ul",
       { className: "ops-bars" },
-      bar("Posted", count(it.started), of(it.started), "first"),
-      bar("Payable", `${count(it.payable)} · ${percent(it.payable_of_started)}`, of(it.payable), "second"),
-      bar("Paid", `${count(it.paid)} · ${percent(it.paid_of_started)}`, of(it.paid), "good"),
+      bar("Started", count(found.started), share(found.started), "first"),
+      bar("Payable", `${count(found.payable)} · ${percent(found.payable_of_started)}`, share(found.payable), "second"),
+      bar("Paid", `${count(found.paid)} · ${percent(found.paid_of_started)}`, share(found.paid), "good"),
     ),
     facts([
-      ["Paid, of payable", percent(it.paid_of_payable)],
-      ["Abandoned, of payable", percent(it.abandoned_of_payable)],
-      ["Failed", `${count(it.failed)}`],
+      ["Paid, of payable", percent(found.paid_of_payable)],
+      ["Abandoned, of payable", percent(found.abandoned_of_payable)],
+      ["Failed", count(found.failed)],
     ]),
-    make(
-      "p",
-      { className: "ops-quiet" },
-      "Of the checkouts that were posted in this range. Abandoned: expired or cancelled when payable.",
-    ),
+    note("Checkouts that started in this range. Abandoned: expired or cancelled after it was payable."),
   ];
 }
 
 /** @param {any} span */
 export function times({ times: { payable, paid } }) {
-  const rows = [
-    { name: "payable", ...payable },
-    { name: "paid", ...paid },
-  ];
   const found = table(
-    "Times to payable and to paid",
+    "Time from POST",
     [
-      { name: "Until", of: (row) => row.name },
-      ...["p50", "p95", "p99"].map((it) => ({
-        name: it,
-        isNumber: true,
-        of: (/** @type {any} */ row) => duration(row[it]),
-      })),
-      { name: "Checkouts", isNumber: true, of: (row) => count(row.checkouts) },
+      text("Until", (row) => row.name),
+      ...["p50", "p95", "p99"].map((name) => number(name, (row) => duration(row[name]))),
+      number("Checkouts", (row) => count(row.checkouts)),
     ],
-    rows,
+    [
+      { name: "payable", ...payable },
+      { name: "paid", ...paid },
+    ],
   );
+  const timed = count(Math.max(payable.checkouts, paid.checkouts));
   const isCapped = payable.is_capped || paid.is_capped;
-  return isCapped ? [found, capped(payable, paid)] : [found];
+  return isCapped ? [found, note(`Only the latest ${timed} checkouts are timed.`)] : [found];
 }
-
-/** @param {...any} parts */
-const capped = (...parts) =>
-  make(
-    "p",
-    { className: "ops-quiet" },
-    `Only the latest ${count(Math.max(...parts.map((it) => it.checkouts)))} checkouts are timed.`,
-  );
 
 /** @param {any} span */
-export function reasons({ reasons: rows }) {
-  return [
-    table(
-      "Why checkouts ended unpaid and payments failed",
-      [
-        { name: "What", of: (row) => row.ended },
-        { name: "Why", of: (row) => row.reason },
-        { name: "How many", isNumber: true, of: (row) => count(row.checkouts) },
-      ],
-      rows,
-      "Everything went through.",
-    ),
-  ];
-}
+export const reasons = ({ reasons: rows }) => [
+  table(
+    "Reasons for unpaid checkouts and failed payments",
+    [
+      text("What", (row) => row.ended),
+      text("Reason", (row) => row.reason),
+      number("Count", (row) => count(row.checkouts)),
+    ],
+    rows,
+    "Everything was paid.",
+  ),
+];
 
-/** What the circuit breaker before Razorpay is at. @param {string} state */
-export const breaker = (state) => (state === "ok" ? "breaker closed" : `left alone: breaker ${state}`);
-
-/** @param {any} standing */
+/** @param {any} current */
 export function stuck({ stuck: { reasons, rows } }) {
-  const counted = facts(
-    reasons.map((/** @type {any} */ it) => [
-      it.reason,
-      make("span", {}, `${count(it.count)} · oldest `, since(it.oldest_at)),
-    ]),
+  const found = table(
+    "Stuck checkouts",
+    [
+      text("Checkout", (row) => link(row.order || row.checkout.slice(0, 8), row.link)),
+      text("Next step", (row) => STEP_OF_STATE[row.state] ?? row.state),
+      text("Reason", (row) => row.reason),
+      number("Age", (row) => since(row.created_at)),
+      number("Attempts", (row) => count(row.attempts)),
+      text("Last error", (row) =>
+        make("span", { className: "ops-error", title: row.last_error }, row.last_error),
+      ),
+    ],
+    rows,
+    "Nothing is stuck.",
   );
-  return [
-    ...(reasons.length ? [counted] : []),
-    table(
-      "Stuck checkouts",
-      [
-        { name: "Checkout", of: (row) => link(row.order || row.checkout.slice(0, 8), row.link) },
-        { name: "Waits for", of: (row) => STUCK_STATES[row.state] ?? row.state },
-        { name: "Because", of: (row) => row.reason },
-        { name: "Age", isNumber: true, of: (row) => since(row.created_at) },
-        { name: "Tries", isNumber: true, of: (row) => count(row.attempts) },
-        {
-          name: "Last error",
-          of: (row) => make("span", { className: "ops-error", title: row.last_error }, row.last_error),
-        },
-      ],
-      rows,
-      "Nothing is stuck.",
-    ),
-  ];
+  if (rows.length === 0) return [found];
+  const byReason = reasons.map((/** @type {any} */ row) => [
+    row.reason,
+    make("span", {}, `${count(row.count)} · oldest `, since(row.oldest_at)),
+  ]);
+  return [facts(byReason), found];
 }
 
-/** @param {any} standing @param {number} nowMs */
-export function queues({ steps, queues: found, signs_of_life: signs }, nowMs) {
+/** @param {any} current @param {number} nowMs */
+export function queues({ steps, queues, heartbeats }, nowMs) {
   const isLate = (/** @type {any} */ row) => row.due > 0 && nowMs - Date.parse(row.oldest_due_at) > LATE_MS;
   return [
     table(
-      "Work that waits, by step",
+      "Waiting work, by step",
       [
-        { name: "Step", of: (row) => STEPS[row.step] ?? row.step },
-        { name: "Waiting", isNumber: true, of: (row) => count(row.waiting) },
-        { name: "Due", isNumber: true, of: (row) => count(row.due) },
-        {
-          name: "Oldest due",
-          isNumber: true,
-          of: (row) =>
-            make("span", { data: isLate(row) ? { tone: "bad" } : {} }, row.due ? since(row.oldest_due_at) : NOTHING),
-        },
+        text("Step", (row) => STEPS[row.step] ?? row.step),
+        number("Waiting", (row) => count(row.waiting)),
+        number("Due", (row) => count(row.due)),
+        number("Oldest due", (row) =>
+          make("span", { data: isLate(row) ? { tone: "bad" } : {} }, row.due ? since(row.oldest_due_at) : NOTHING),
+        ),
       ],
       steps,
     ),
-    found === null
-      ? make("p", { className: "ops-quiet" }, "Redis is away: no messages can be counted.")
-      : facts(found.map((/** @type {any} */ it) => [`Queue ${it.queue}`, count(it.messages)])),
+    queues === null
+      ? note("Redis is unavailable: messages cannot be counted.")
+      : facts(
+          queues.map((/** @type {any} */ { queue, messages }) => [`Queue ${queue}, messages`, count(messages)]),
+        ),
     facts(
-      signs.map((/** @type {any} */ it) => [
-        it.is_late ? link(`Heard of ${it.name}`, it.link) : `Heard of ${it.name}`,
-        it.at ? since(it.at) : "never",
-        it.is_late ? "bad" : "",
+      heartbeats.map((/** @type {any} */ { name, at, is_late, link: href }) => [
+        is_late ? link(`Heartbeat of ${name}`, href) : `Heartbeat of ${name}`,
+        at ? since(at) : "never",
+        is_late ? "bad" : "",
       ]),
     ),
   ];
 }
 
-/** @param {any} span */
-export function gateway({ gateway: { operations } }) {
-  const errors = (/** @type {any} */ row) =>
-    Object.entries(row.by_outcome)
-      .filter(([outcome]) => outcome !== "ok")
-      .map(([outcome, calls]) => `${outcome} ${calls}`)
-      .join(", ");
+/** @param {any} current @param {(ms: number) => string} clock */
+export function breaker({ breaker: { state, until } }, clock) {
+  const shown = state.replace("_", "-") + (until ? ` until ${clock(Date.parse(until))}` : "");
   return [
-    table(
-      "Calls to Razorpay, by operation",
-      [
-        { name: "Operation", of: (row) => STEPS[row.operation] ?? row.operation },
-        { name: "Calls", isNumber: true, of: (row) => count(row.calls) },
-        ...["p50_ms", "p95_ms"].map((it) => ({
-          name: it.slice(0, 3),
-          isNumber: true,
-          of: (/** @type {any} */ row) => milliseconds(row[it]),
-        })),
-        { name: "Not ok", of: (row) => make("span", { className: "ops-wrap" }, errors(row) || NOTHING) },
-      ],
-      operations,
-      "No calls in this range.",
-    ),
+    facts([["Circuit breaker", shown, state === "closed" ? "good" : "bad"]]),
+    note("Grafana shows calls, failures and times by operation."),
   ];
 }
 
-/** @param {any} answer */
-export function webhooks({ span: { webhooks: it }, standing: { webhooks: now } }) {
-  const missed = it && it.captured_by_webhook + it.missed ? it.missed / (it.captured_by_webhook + it.missed) : null;
+/** @param {any} figures */
+export function webhooks({ span: { webhooks: past }, current: { webhooks: now } }) {
   return [
     facts([
-      ["Webhooks", now.is_silent ? "silent" : "coming in", now.is_silent ? "bad" : "good"],
-      ["Last one", since(now.last_event_at)],
-      ...(it ? /** @type {[string, string][]} */ (received(it, missed)) : []),
-      ["Forged, ever", now.forged === null ? "Redis away" : count(now.forged)],
-      ["Given up", count(now.given_up), now.given_up ? "bad" : ""],
+      ["Webhooks", now.are_missing ? "silent" : "arriving", now.are_missing ? "bad" : "good"],
+      ["Last webhook", since(now.last_event_at)],
+      ...(past ? received(past) : []),
+      ["Wrong signature, ever", now.forged === null ? "Redis is unavailable" : count(now.forged)],
+      ["Dead or unreadable", count(now.dead_or_unreadable), now.dead_or_unreadable ? "bad" : ""],
     ]),
   ];
 }
 
-/** @param {any} it @param {number | null} missed @returns {[string, string][]} */
-const received = (it, missed) => [
-  ["Received, handled", `${count(it.received)}, ${count(it.handled)}`],
-  ["From Razorpay to us, half / 95%", `${duration(it.delivery_p50)} / ${duration(it.delivery_p95)}`],
-  ["From us to handled, half / 95%", `${duration(it.handling_p50)} / ${duration(it.handling_p95)}`],
-  ["Money found by asking", `${count(it.missed)} · ${percent(missed)}`],
+/** @param {any} past @returns {[string, string][]} */
+function received(past) {
+  const captured = past.captured_by_webhook + past.missed;
+  return [
+    ["Received, handled", `${count(past.received)}, ${count(past.handled)}`],
+    ["Razorpay to shop, p50 / p95", `${duration(past.delivery_p50)} / ${duration(past.delivery_p95)}`],
+    ["Received to handled, p50 / p95", `${duration(past.handling_p50)} / ${duration(past.handling_p95)}`],
+    ["Payments found by polling", `${count(past.missed)} · ${percent(captured ? past.missed / captured : null)}`],
+  ];
+}
+
+/** @param {any} current */
+export function money({ refunds, cases }) {
+  /** @param {string} title @param {any} part @param {string} name @param {string} column */
+  const counted = (title, { link: href, rows }, name, column) =>
+    make(
+      "div",
+      {},
+      make("h3", {}, link(title, href)),
+      table(
+        title,
+        [
+          text(name, (row) => row[column].replaceAll("_", " ")),
+          number("Count", (row) => count(row.count)),
+          number("Oldest", (row) => since(row.oldest_at)),
+        ],
+        rows,
+      ),
+    );
+  return [
+    counted("Unconfirmed refunds", refunds, "Status", "status"),
+    counted("Open cases", cases, "Kind", "kind"),
+  ];
+}
+
+/** @param {any} current */
+export const stock = ({ stock: found }) => [
+  facts([
+    ["Held for unpaid orders", count(found.held_units)],
+    ["Held by guests", count(found.held_by_guests)],
+    ["Most at one address", count(found.held_at_one_address)],
+    ["Checkouts refused in 15 minutes", count(found.refused_15m)],
+    [
+      "Past their end",
+      `${count(found.lapsed_units)} in ${count(found.lapsed_holds)} checkouts`,
+      found.lapsed_holds ? "bad" : "",
+    ],
+  ]),
+  table(
+    "Variants with most units held",
+    [
+      text("SKU", (row) => row.sku),
+      text("Product", (row) => row.name),
+      number("Held", (row) => count(row.held)),
+      number("On hand", (row) => count(row.on_hand)),
+    ],
+    found.top,
+    "Nothing is held.",
+  ),
 ];
 
-/** @param {any} standing */
-export function money({ refunds, cases }) {
-  return [
-    titled("Refunds under way", refunds.link, refundRows(refunds)),
-    titled("Open cases", cases.link, caseRows(cases)),
-  ];
-}
-
-/** @param {string} title @param {string} href @param {Node} rows */
-const titled = (title, href, rows) => make("div", {}, make("h3", {}, link(title, href)), rows);
-
-/** @param {any} refunds */
-const refundRows = ({ rows }) =>
-  table(
-    "Refunds under way",
-    [
-      { name: "Status", of: (row) => row.status },
-      { name: "How many", isNumber: true, of: (row) => count(row.count) },
-      { name: "Oldest", isNumber: true, of: (row) => since(row.oldest_at) },
-    ],
-    rows,
-    "None.",
-  );
-
-/** @param {any} cases */
-const caseRows = ({ rows }) =>
-  table(
-    "Open cases",
-    [
-      { name: "Kind", of: (row) => row.kind.replaceAll("_", " ") },
-      { name: "How many", isNumber: true, of: (row) => count(row.count) },
-      { name: "Oldest", isNumber: true, of: (row) => since(row.oldest_at) },
-    ],
-    rows,
-    "No money needs a person.",
-  );
-
-/** @param {any} standing */
-export function stock({ stock: it }) {
-  return [
-    facts([
-      ["Held for unpaid orders", count(it.held_units)],
-      ["Of these, by guests", count(it.held_by_guests)],
-      ["Most at one address", count(it.held_at_one_address)],
-      ["Refused for it in 15 minutes", count(it.refused_15m)],
-      [
-        "Past their end",
-        `${count(it.overdue_units)} in ${count(it.overdue_holds)} checkouts`,
-        it.overdue_holds ? "bad" : "",
-      ],
-    ]),
-    table(
-      "Most units held",
-      [
-        { name: "SKU", of: (row) => row.sku },
-        { name: "What", of: (row) => row.name },
-        { name: "Held", isNumber: true, of: (row) => count(row.held) },
-        { name: "On hand", isNumber: true, of: (row) => count(row.on_hand) },
-      ],
-      it.top,
-      "Nothing is held.",
-    ),
-  ];
-}
-
 /** @param {any} span */
-export function carts({ carts: it }) {
-  return [
-    facts([
-      ["Carts in use", `${count(it.active)}${it.is_capped ? "+" : ""}, ${count(it.of_guests)} of guests`],
-      ["With something in them", count(it.filled)],
-      ["Came to a checkout", `${count(it.posted)} · ${percent(it.posted_of_active)}`],
-      ["Made within an hour / a day / earlier", `${count(it.within_hour)} / ${count(it.within_day)} / ${count(it.older)}`],
-      ["POSTs of an empty cart", count(it.empty_attempts), it.empty_attempts ? "bad" : ""],
-      ["POSTs of a cart that had changed", count(it.changed_attempts)],
-      ["Stale copies reported", count(it.stale_reports)],
-    ]),
-    make("h3", {}, "Sessions whose storefront and server disagreed"),
-    table(
-      "Sessions whose storefront and server disagreed",
-      [
-        { name: "Session", of: (row) => `${row.is_guest ? "guest" : "account"} ${row.session}` },
-        { name: "Cart", isNumber: true, of: (row) => (row.cart == null ? NOTHING : String(row.cart)) },
-        { name: "Age", isNumber: true, of: (row) => since(row.created_at) },
-        { name: "Units", isNumber: true, of: (row) => count(row.units) },
-        { name: "Stale", isNumber: true, of: (row) => count(row.stale) },
-        { name: "Refused", isNumber: true, of: (row) => count(row.refused) },
-        { name: "Last", of: (row) => row.last_kind.replace(/^refused:/, "refused: ") },
-        { name: "When", isNumber: true, of: (row) => since(row.last_at) },
-        { name: "Checkout", of: (row) => row.checkout ?? NOTHING },
-      ],
-      it.sessions.slice(0, SESSIONS_SHOWN),
-      "None in this range.",
-    ),
-  ];
-}
+export const carts = ({ carts: found }) => [
+  facts([
+    ["Carts in use", `${count(found.active)}${found.is_capped ? "+" : ""}, ${count(found.of_guests)} of guests`],
+    ["Not empty", count(found.filled)],
+    ["Posted as a checkout", `${count(found.posted)} · ${percent(found.posted_of_active)}`],
+    ["Age under 1 hour / 1 day / older", `${count(found.within_hour)} / ${count(found.within_day)} / ${count(found.older)}`],
+    ["POSTs of an empty cart", count(found.empty_attempts), found.empty_attempts ? "bad" : ""],
+    ["POSTs of a changed cart", count(found.changed_attempts)],
+    ["Stale copies reported", count(found.stale_reports)],
+  ]),
+  make("h3", {}, "Sessions whose storefront showed another cart than the server"),
+  table(
+    "Sessions whose storefront showed another cart than the server",
+    [
+      text("Session", (row) => `${row.is_guest ? "guest" : "account"} ${row.session}`),
+      number("Cart", (row) => (row.cart == null ? NOTHING : String(row.cart))),
+      number("Age", (row) => since(row.created_at)),
+      number("Units", (row) => count(row.units)),
+      number("Stale", (row) => count(row.stale)),
+      number("Refused", (row) => count(row.refused)),
+      text("Last event", (row) => row.last_kind.replace(/^refused:/, "refused: ")),
+      number("When", (row) => since(row.last_at)),
+      text("Checkout", (row) => row.checkout ?? NOTHING),
+    ],
+    found.sessions.slice(0, MAX_SESSIONS),
+    "None in this range.",
+  ),
+];

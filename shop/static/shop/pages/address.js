@@ -1,21 +1,21 @@
-/** Addresses, checked as the server checks them, so that a slip shows beside its field at once. */
+/** The server's checks of an address, repeated here to show an error beside its field at once. */
 
 const SEPARATORS = /[\s().-]/g;
 const PIN = /^[1-9]\d{5}$/;
 const MOBILE = /^(?:\+91|91|0)?[6-9]\d{9}$/;
 
-/** @type {Record<string, string>} what to say when it is left out */
+/** @type {Record<string, string>} the error for an empty field */
 const MISSING = {
-  name: "Whose name shall be on the parcel?",
+  name: "Please enter the name for the parcel.",
   phone: "The courier needs a mobile number.",
-  line1: "Which house and street?",
-  postal_code: "The PIN code is missing.",
-  city: "Which town or city?",
+  line1: "Please enter the house and street.",
+  postal_code: "Please enter the PIN code.",
+  city: "Please enter the town or city.",
   state: "Please choose a state.",
 };
 
 /** @param {string} field @param {string} value @returns {string | null} a sentence for the buyer */
-export function slipIn(field, value) {
+export function addressError(field, value) {
   const given = value.trim();
   if (!given) return MISSING[field] ?? null;
   const bare = given.replace(SEPARATORS, "");

@@ -1,5 +1,5 @@
 import { handleCartError } from "../storefront.js";
-import { find, tell } from "./dom.js";
+import { find, setText } from "./dom.js";
 import { cart, session } from "./header.js";
 import { counted, money } from "./words.js";
 
@@ -13,8 +13,8 @@ function show(now) {
   find("empty").hidden = now.items.length > 0;
   find("basket").hidden = now.items.length === 0;
   showLines(now.items);
-  tell(find("units"), counted(now.units_count, "item"));
-  tell(find("total"), money(now.total_paise));
+  setText(find("units"), counted(now.units_count, "item"));
+  setText(find("total"), money(now.total_paise));
   const isBlocked = now.items.some((item) => item.problem);
   find("blocked").hidden = !isBlocked;
   const link = find("checkout");
@@ -23,7 +23,7 @@ function show(now) {
   link.setAttribute("aria-disabled", String(isBlocked));
 }
 
-/** Rows stay the same elements, so that the focus stays where it is.
+/** Reuses the row elements, so that the focus is not lost.
  *  @param {import("../storefront/cart.js").CartItem[]} items */
 function showLines(items) {
   for (const [id, row] of rows) {
@@ -34,10 +34,10 @@ function showLines(items) {
   }
   for (const item of items) {
     const row = rows.get(item.id) ?? newRow(item);
-    tell(find("name", row), item.name);
-    tell(find("each", row), `${money(item.unit_price_paise)} each`);
-    tell(find("problem", row), item.problem);
-    tell(find("line-total", row), money(item.line_total_paise));
+    setText(find("name", row), item.name);
+    setText(find("each", row), `${money(item.unit_price_paise)} each`);
+    setText(find("problem", row), item.problem);
+    setText(find("line-total", row), money(item.line_total_paise));
     row.classList.toggle("bad", Boolean(item.problem));
     const quantity = find("quantity", row);
     if (document.activeElement !== quantity) quantity.value = String(item.quantity);
@@ -62,12 +62,12 @@ function newRow({ id, name }) {
 
 /** @param {() => Promise<any>} make */
 async function change(make) {
-  tell(problem, null);
+  setText(problem, null);
   try {
     show(await make());
   } catch (error) {
     const { message } = /** @type {Error} */ (error);
-    tell(problem, message);
+    setText(problem, message);
     await cart.getCart(true).then(show, () => handleCartError(error, session));
   }
 }
@@ -76,5 +76,5 @@ find("clear").addEventListener("click", () => change(() => cart.clear()));
 cart.addEventListener("change", (event) => show(/** @type {CustomEvent} */ (event).detail));
 cart.getCart(true).then(show, (error) => {
   find("loading").hidden = true;
-  tell(problem, error.message);
+  setText(problem, error.message);
 });

@@ -1,6 +1,6 @@
 import { StorefrontError, processCheckout } from "../storefront.js";
-import { slipIn } from "./address.js";
-import { find, make, tell } from "./dom.js";
+import { addressError } from "./address.js";
+import { find, itemOf, make, setText } from "./dom.js";
 import { mark, summarise } from "./form-errors.js";
 import { cart } from "./header.js";
 import { money } from "./words.js";
@@ -15,28 +15,26 @@ const billing = find("billing");
 function show(now) {
   find("empty").hidden = now.items.length > 0;
   find("basket").hidden = now.items.length === 0;
-  tell(find("total"), money(now.total_paise));
+  setText(find("total"), money(now.total_paise));
   find("brief").replaceChildren(
     ...now.items.map((item) =>
-      make(
-        "li",
-        {},
-        make("span", {}, `${item.quantity} × ${item.name}`),
-        make("span", {}, money(item.line_total_paise)),
+      itemOf(
+        item,
+        money(item.line_total_paise),
         ...(item.problem ? [make("span", { className: "stock" }, item.problem)] : []),
       ),
     ),
   );
 }
 
-/** @returns {HTMLInputElement[]} the fields that are in force */
+/** @returns {HTMLInputElement[]} the enabled fields */
 const fields = () =>
   /** @type {HTMLInputElement[]} */ ([...form.elements]).filter(
     (input) => input.name && !input.matches("fieldset:disabled *"),
   );
 
 /** @param {HTMLInputElement} input */
-const slip = (input) => slipIn(input.name.split(".")[1], input.value);
+const errorOf = (input) => addressError(input.name.split(".")[1], input.value);
 
 /** @param {string} part shipping or billing @returns {any} */
 function address(part) {
@@ -44,9 +42,9 @@ function address(part) {
   return Object.fromEntries(of.map((input) => [input.name.split(".")[1], input.value.trim()]));
 }
 
-/** The server's words for fields that only it found wrong.
+/** The errors that only the server found, with their fields.
  *  @param {Record<string, Record<string, string[]>>} named @returns {[HTMLInputElement, string][]} */
-function found(named) {
+function serverErrors(named) {
   return fields().flatMap((input) => {
     const [part, field] = input.name.split(".");
     const sentence = named[`${part}_address`]?.[field]?.[0];
@@ -63,55 +61,56 @@ async function post() {
 }
 
 /** @param {unknown} error */
-function explain(error) {
+function showError(error) {
   if (!(error instanceof StorefrontError)) throw error;
   const paying = error.code === "payment_in_progress" && error.details.checkout_id;
   const nothing = paying
     ? "Nothing new was ordered. "
     : error.retryable
-      ? "If your order reached us, sending it again will not make a second one."
+      ? "If your order reached us, sending it again does not order twice."
       : "Nothing was ordered and nothing was charged.";
-  summarise(summary, `${error.message} ${nothing}`, found(error.details?.fields ?? {}));
+  summarise(summary, `${error.message} ${nothing}`, serverErrors(error.details?.fields ?? {}));
   if (paying) summary.append(make("a", { href: `/checkout/${paying}`, textContent: "See the payment" }));
   if (error.details?.cart) show(error.details.cart);
 }
 
+/** @param {boolean} isBusy */
+function setBusy(isBusy) {
+  submit.disabled = isBusy;
+  submit.textContent = isBusy ? "Placing …" : "Place the order";
+}
+
 form.addEventListener("submit", async (event) => {
   event.preventDefault();
-  tell(summary, null);
-  const wrong = /** @type {[HTMLInputElement, string][]} */ (
+  setText(summary, null);
+  const invalid = /** @type {[HTMLInputElement, string][]} */ (
     fields()
-      .map((input) => [input, slip(input)])
+      .map((input) => [input, errorOf(input)])
       .filter(([, sentence]) => sentence)
   );
-  if (wrong.length) return summarise(summary, "Please look at these again:", wrong);
-  submit.disabled = true;
-  submit.textContent = "Placing the order …";
+  if (invalid.length) return summarise(summary, "Please correct these fields:", invalid);
+  setBusy(true);
   try {
     await post();
   } catch (error) {
-    submit.disabled = false;
-    submit.textContent = "Place the order";
-    explain(error);
+    setBusy(false);
+    showError(error);
   }
 });
 
-// A field is told off when it is left, not while it is being filled in; and forgiven at once.
+// An error appears when the buyer leaves the field, and disappears as soon as it is corrected.
 form.addEventListener("focusout", ({ target }) => {
   const input = /** @type {HTMLInputElement} */ (target);
-  if (input.name && input.value) mark(input, slip(input));
+  if (input.name && input.value) mark(input, errorOf(input));
 });
 form.addEventListener("input", ({ target }) => {
   const input = /** @type {HTMLInputElement} */ (target);
-  if (input.ariaInvalid === "true" && !slip(input)) mark(input, null);
+  if (input.ariaInvalid === "true" && !errorOf(input)) mark(input, null);
 });
 same.addEventListener("change", () => {
   billing.hidden = billing.disabled = same.checked;
 });
-addEventListener("pageshow", () => {
-  submit.disabled = false; // brought back by the back button
-  submit.textContent = "Place the order";
-});
+addEventListener("pageshow", () => setBusy(false)); // the back button restores the page as it was
 
 cart.addEventListener("change", (event) => show(/** @type {CustomEvent} */ (event).detail));
-cart.getCart(true).then(show, explain);
+cart.getCart(true).then(show, showError);

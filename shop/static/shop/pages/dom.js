@@ -1,4 +1,4 @@
-/** Finding, making and filling elements. Text only: nothing here reads HTML. */
+/** Helpers to find, create and fill elements. They insert text only, never HTML. */
 
 /** @param {string} name of a `data-` attribute @param {ParentNode} [root] @returns {any} */
 export const find = (name, root = document) => root.querySelector(`[data-${name}]`);
@@ -16,9 +16,19 @@ export function make(tag, { data = {}, ...properties } = {}, ...children) {
   return element;
 }
 
-/** Show `text` in the element, or hide it when there is none.
+/** Replace the terms of a `dl`. @param {HTMLElement} list @param {[string, string][]} pairs */
+export const showTerms = (list, pairs) =>
+  list.replaceChildren(
+    ...pairs.flatMap(([name, value]) => [make("dt", {}, name), make("dd", {}, value)]),
+  );
+
+/** An item of an order. @param {any} item @param {string} price @param {Node[]} more */
+export const itemOf = ({ quantity, name }, price, ...more) =>
+  make("li", {}, make("span", {}, `${quantity} × ${name}`), make("span", {}, price), ...more);
+
+/** Show `text` in the element, or hide the element without a text.
  *  @param {HTMLElement} element @param {string | null} [text] */
-export function tell(element, text) {
+export function setText(element, text) {
   element.hidden = !text;
   if (element.textContent !== (text ?? "")) element.textContent = text ?? "";
 }

@@ -1,12 +1,12 @@
-/** Errors beside their fields, and in a summary that leads to them. */
+/** Errors beside their fields, and a summary with links to the fields. */
 
-import { make, tell } from "./dom.js";
+import { make, setText } from "./dom.js";
 
-/** @param {HTMLInputElement} input @param {string | null} sentence null: it is well now */
+/** @param {HTMLInputElement} input @param {string | null} sentence null removes the error */
 export function mark(input, sentence) {
   const id = `${input.id}-error`;
   const note = document.getElementById(id);
-  const others = (input.getAttribute("aria-describedby") ?? "").split(" ").filter((it) => it !== id);
+  const others = (input.getAttribute("aria-describedby") ?? "").split(" ").filter((other) => other !== id);
   const described = (sentence ? [...others, id] : others).join(" ").trim();
   if (described) input.setAttribute("aria-describedby", described);
   else input.removeAttribute("aria-describedby");
@@ -21,17 +21,17 @@ export function mark(input, sentence) {
 }
 
 /**
- * Say what is wrong, and take the reader there.
+ * Show a summary of the errors and move the focus to it.
  *
  * @param {HTMLElement} summary
  * @param {string} sentence
- * @param {[HTMLInputElement, string][]} [wrong] inputs with what to say of each
+ * @param {[HTMLInputElement, string][]} [invalid] inputs with their errors
  */
-export function summarise(summary, sentence, wrong = []) {
-  for (const [input, words] of wrong) mark(input, words);
-  tell(summary, sentence);
-  const entries = wrong.map(([input, words]) =>
-    make("li", {}, make("a", { href: `#${input.id}`, textContent: words })),
+export function summarise(summary, sentence, invalid = []) {
+  for (const [input, error] of invalid) mark(input, error);
+  setText(summary, sentence);
+  const entries = invalid.map(([input, error]) =>
+    make("li", {}, make("a", { href: `#${input.id}`, textContent: error })),
   );
   if (entries.length) summary.append(make("ul", {}, ...entries));
   summary.focus();

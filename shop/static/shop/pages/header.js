@@ -1,34 +1,28 @@
-/** What is on every page: how much is in the cart, and who is signed in. */
+/** The header of every page: the number of units in the cart, and the account. */
 
-import { CartManager, StorefrontError, here } from "../storefront.js";
-import { find } from "./dom.js";
+import { CartManager, here } from "../storefront.js";
+import { ignoreShopError } from "../storefront/session.js";
+import { find, setText } from "./dom.js";
 
 export const session = here();
 export const cart = CartManager.of(session);
 
 function showCount() {
   const units = cart.shown?.units_count ?? 0;
-  const count = find("cart-count");
-  count.hidden = units === 0;
-  count.textContent = String(units);
+  setText(find("cart-count"), units ? String(units) : null);
 }
 
-function showWho() {
+function showAccount() {
   const email = session.tokens?.email;
-  const who = find("who");
-  who.textContent = email ? "Account" : "Sign in";
-  who.title = email ? `Signed in as ${email}` : "";
-}
-
-/** For `catch` where the page can do without the answer. @param {unknown} error */
-export function leave(error) {
-  if (!(error instanceof StorefrontError)) throw error;
+  const link = find("account");
+  link.textContent = email ? "Account" : "Sign in";
+  link.title = email ? `Signed in as ${email}` : "";
 }
 
 cart.addEventListener("change", showCount);
-session.parts.channel?.addEventListener("message", showWho);
-// A page brought back by the back button is as old as its last look.
-addEventListener("pageshow", ({ persisted }) => persisted && cart.getCart(true).catch(leave));
+session.parts.channel?.addEventListener("message", showAccount);
+// A page restored by the back button shows the cart of that time.
+addEventListener("pageshow", ({ persisted }) => persisted && cart.getCart(true).catch(ignoreShopError));
 
-showWho();
-cart.getCart().catch(leave);
+showAccount();
+cart.getCart().catch(ignoreShopError);

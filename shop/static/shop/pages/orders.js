@@ -1,4 +1,4 @@
-import { find, make, tell } from "./dom.js";
+import { find, make, setText } from "./dom.js";
 import { session } from "./header.js";
 import { BADGES } from "./states.js";
 import { counted, day, money } from "./words.js";
@@ -21,7 +21,7 @@ const entry = ({ href, title, detail, status, total }) =>
   );
 
 /** @param {any} order */
-const placed = (order) =>
+const orderEntry = (order) =>
   entry({
     href: `/orders/${order.number}/`,
     title: order.number,
@@ -30,8 +30,8 @@ const placed = (order) =>
     total: money(order.amount_paise),
   });
 
-/** @param {any} checkout without an order so far */
-const underWay = (checkout) =>
+/** @param {any} checkout without an order yet */
+const checkoutEntry = (checkout) =>
   entry({
     href: `/checkout/${checkout.id}`,
     title: "Being placed",
@@ -40,15 +40,15 @@ const underWay = (checkout) =>
     total: money(checkout.amount_paise),
   });
 
-async function more() {
+async function loadPage() {
   const list = find("orders");
   if (page === 1) {
     const { content } = await session.request("GET", "checkouts/");
-    const open = content.results.filter((/** @type {any} */ it) => !it.order && !it.poll.done);
-    list.append(...open.map(underWay));
+    const open = content.results.filter((/** @type {any} */ checkout) => !checkout.order && !checkout.poll.done);
+    list.append(...open.map(checkoutEntry));
   }
   const { content } = await session.request("GET", `orders/?page=${page}`);
-  list.append(...content.results.map(placed));
+  list.append(...content.results.map(orderEntry));
   page += 1;
   find("more").hidden = !content.next;
   find("empty").hidden = list.childElementCount > 0;
@@ -56,10 +56,10 @@ async function more() {
 
 async function show() {
   try {
-    if (session.isKnown) await more();
+    if (session.isKnown) await loadPage();
     else find("empty").hidden = false;
   } catch (error) {
-    tell(find("problem"), /** @type {Error} */ (error).message);
+    setText(find("problem"), /** @type {Error} */ (error).message);
   }
   find("loading").hidden = true;
   find("sign-in").hidden = Boolean(session.tokens?.email);

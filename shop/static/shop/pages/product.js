@@ -3,7 +3,7 @@ import { cart } from "./header.js";
 import { counted } from "./words.js";
 
 const form = find("add");
-const told = find("told", form);
+const result = find("result", form);
 const button = form.querySelector("button");
 
 async function add() {
@@ -11,11 +11,11 @@ async function add() {
   const now = await cart.addItem(Number(form.dataset.product), Number(variant), Number(quantity));
   const line = now.items.find((item) => item.variant_id === Number(variant));
   const units = counted(now.units_count, "item");
-  told.replaceChildren(
+  result.replaceChildren(
     line?.problem ? `${line.problem}: your cart holds ${line.quantity}. ` : `Added: ${units} in your cart. `,
     make("a", { href: "/cart/", textContent: "Go to the cart" }),
   );
-  told.classList.toggle("warn", Boolean(line?.problem));
+  result.classList.toggle("warn", Boolean(line?.problem));
 }
 
 form?.addEventListener("submit", async (/** @type {SubmitEvent} */ event) => {
@@ -24,8 +24,8 @@ form?.addEventListener("submit", async (/** @type {SubmitEvent} */ event) => {
   try {
     await add();
   } catch (error) {
-    told.textContent = /** @type {Error} */ (error).message;
-    told.classList.add("warn");
+    result.textContent = /** @type {Error} */ (error).message;
+    result.classList.add("warn");
   } finally {
     button.disabled = false;
   }

@@ -1,5 +1,5 @@
 import { StorefrontError } from "../storefront.js";
-import { find, tell } from "./dom.js";
+import { find, setText } from "./dom.js";
 import { mark, summarise } from "./form-errors.js";
 import { cart, session } from "./header.js";
 
@@ -9,7 +9,7 @@ function show() {
   const email = session.tokens?.email;
   find("known").hidden = !email;
   find("forms").hidden = find("guest").hidden = Boolean(email);
-  tell(find("email"), email);
+  setText(find("email"), email);
 }
 
 /** @param {HTMLFormElement} form */
@@ -25,24 +25,24 @@ async function enter(form) {
 }
 
 /** @param {HTMLFormElement} form @param {unknown} error */
-function explain(form, error) {
+function showError(form, error) {
   if (!(error instanceof StorefrontError)) throw error;
   const named = error.details?.fields ?? {};
-  const wrong = Object.entries(named).map(([field, [sentence]]) => [
+  const invalid = Object.entries(named).map(([field, [sentence]]) => [
     form.elements.namedItem(field),
     sentence,
   ]);
-  summarise(summary, wrong.length ? "Please look at this again:" : error.message, /** @type {any} */ (wrong));
+  summarise(summary, invalid.length ? "Please correct this:" : error.message, /** @type {any} */ (invalid));
 }
 
 for (const form of /** @type {NodeListOf<HTMLFormElement>} */ (document.querySelectorAll("form[data-enter]"))) {
   form.addEventListener("input", ({ target }) => mark(/** @type {any} */ (target), null));
   form.addEventListener("submit", async (event) => {
     event.preventDefault();
-    tell(summary, null);
+    setText(summary, null);
     const button = /** @type {HTMLButtonElement} */ (form.querySelector("button"));
     button.disabled = true;
-    await enter(form).catch((error) => explain(form, error));
+    await enter(form).catch((error) => showError(form, error));
     button.disabled = false;
   });
 }

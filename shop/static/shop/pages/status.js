@@ -1,7 +1,8 @@
 import { StorefrontError, cancelCheckout, pay, watchCheckout } from "../storefront.js";
-import { find, make, tell } from "./dom.js";
-import { cart, leave, session } from "./header.js";
-import { STEPS, told } from "./states.js";
+import { showTerms, find, make, setText } from "./dom.js";
+import { ignoreShopError } from "../storefront/session.js";
+import { cart, session } from "./header.js";
+import { STEPS, describe } from "./states.js";
 import { clock, money } from "./words.js";
 
 /** @typedef {import("../storefront/checkout.js").Checkout} Checkout */
@@ -24,19 +25,19 @@ let shown = "";
 function show() {
   if (!checkout) return;
   const visit = form ? null : /** @type {any} */ (storage.getItem(VISIT));
-  const words = told(checkout, { visit, failure, nowMs: session.now });
+  const words = describe(checkout, { visit, failure, nowMs: session.now });
   page.dataset.tone = words.tone;
   document.title = `${words.title} · Pakka Bazaar`;
-  tell(find("title"), words.title);
-  tell(find("message"), words.lead === undefined ? checkout.message : words.lead);
-  tell(find("money"), words.money);
-  tell(find("next"), words.next);
+  setText(find("title"), words.title);
+  setText(find("message"), words.lead === undefined ? checkout.message : words.lead);
+  setText(find("money"), words.money);
+  setText(find("next"), words.next);
   showActions(words.actions);
   showTimeline(checkout.steps);
   showFacts(checkout);
 }
 
-/** Made anew only when they change, so that a click or the focus is not lost to a poll.
+/** Replaces the buttons only when they change, so that a poll loses no click and no focus.
  *  @param {[string, string][]} actions */
 function showActions(actions) {
   const key = JSON.stringify([actions, form !== null]);
@@ -49,16 +50,16 @@ function showActions(actions) {
     }
     const button = make("button", { className, textContent: text, data: { action } });
     button.disabled = form !== null;
-    button.addEventListener("click", DEEDS[action]);
+    button.addEventListener("click", HANDLERS[action]);
     return button;
   });
   const hadFocus = find("actions").contains(document.activeElement);
   find("actions").replaceChildren(...buttons);
-  if (hadFocus) takeReaderToActions();
+  if (hadFocus) focusActions();
 }
 
-/** Who works without a mouse goes on where the buttons changed, not at the top of the page. */
-function takeReaderToActions() {
+/** Keyboard users continue at the changed buttons, not at the top of the page. */
+function focusActions() {
   (find("actions").querySelector("a, button:enabled") ?? find("title")).focus();
 }
 
@@ -72,13 +73,13 @@ const LINKS = {
 };
 
 /** @type {Record<string, () => Promise<void>>} */
-const DEEDS = { pay: openForm, cancel };
+const HANDLERS = { pay: openForm, cancel };
 
 async function openForm() {
-  if (form || !checkout) return; // a double click opens one form
+  if (form || !checkout) return; // a double click must not open two forms
   form = new AbortController();
   failure = null;
-  tell(find("failure"), null);
+  setText(find("failure"), null);
   storage.setItem(VISIT, "opened");
   show();
   try {
@@ -94,12 +95,12 @@ async function openForm() {
     if (outcome !== "closed") storage.setItem(VISIT, outcome);
   } catch (error) {
     storage.removeItem(VISIT);
-    refuse(error);
+    showError(error);
   } finally {
     form = null;
     show();
-    takeReaderToActions();
-    watch.look();
+    focusActions();
+    watch.pollNow();
   }
 }
 
@@ -108,23 +109,23 @@ async function cancel() {
     checkout = await cancelCheckout(id);
     show();
   } catch (error) {
-    refuse(error);
+    showError(error);
   }
-  watch.look();
+  watch.pollNow();
 }
 
 /** @param {unknown} error */
-function refuse(error) {
+function showError(error) {
   if (!(error instanceof StorefrontError)) throw error;
-  tell(find("failure"), error.message);
+  setText(find("failure"), error.message);
 }
 
 /** @param {{name: string, status: string, finished_at: string | null, error: string | null}[]} steps */
 function showTimeline(steps) {
-  const inWords = { done: "done", running: "now", waiting: "waiting", failed: "failed", pending: "" };
+  const words = { done: "done", running: "now", waiting: "waiting", failed: "failed", pending: "" };
   find("timeline").replaceChildren(
     ...steps.map(({ name, status, finished_at: at }) => {
-      const word = /** @type {Record<string, string>} */ (inWords)[status] ?? "";
+      const word = /** @type {Record<string, string>} */ (words)[status] ?? "";
       const time = status === "done" && at ? clock(at) : word;
       return make(
         "li",
@@ -138,43 +139,35 @@ function showTimeline(steps) {
 
 /** @param {Checkout} now */
 function showFacts({ order, amount_paise: paise }) {
-  const facts = [
-    ["Order", order?.number],
-    ["Total", money(paise)],
-  ];
-  find("facts").replaceChildren(
-    ...facts
-      .filter(([, value]) => value)
-      .flatMap(([name, value]) => [make("dt", {}, name), make("dd", {}, value)]),
-  );
+  /** @type {[string, string][]} */
+  const total = [["Total", money(paise)]];
+  showTerms(find("facts"), order ? [["Order", order.number], ...total] : total);
 }
 
 /** @param {Checkout} now */
 function change(now) {
   checkout = now;
-  if (now.status !== "awaiting_payment") form?.abort(); // paid, though the form has not heard of it
+  if (now.status !== "awaiting_payment") form?.abort(); // paid, although the form has not reported it
   if (now.poll.done) storage.removeItem(VISIT);
-  if (now.status === "paid") cart.getCart(true).catch(leave); // what was bought has left it
+  if (now.status === "paid") cart.getCart(true).catch(ignoreShopError); // the bought items are no longer in it
   show();
 }
 
 /** @param {StorefrontError | null} error */
-function trouble(error) {
-  const lost =
-    "We cannot reach the shop just now, and keep trying. Your checkout goes on without this page:" +
-    " nothing is lost, and nothing is charged twice.";
-  tell(find("trouble"), error && lost);
+function showConnection(error) {
+  const lost = "We cannot reach the shop at the moment. Your checkout continues without this page.";
+  setText(find("trouble"), error && lost);
 }
 
 /** @param {unknown} error */
-function stranger(error) {
+function showNotFound(error) {
   if (!(error instanceof StorefrontError)) throw error;
   page.dataset.tone = "bad";
-  tell(find("trouble"), null);
-  tell(find("title"), "We cannot show this checkout");
-  tell(find("message"), "It was made in another browser, or by another account.");
-  tell(find("money"), "If you have paid for it, your money is safe.");
-  tell(find("next"), "Sign in with the account that made it, or open it in the browser you used.");
+  setText(find("trouble"), null);
+  setText(find("title"), "We cannot show this checkout");
+  setText(find("message"), "It was started in another browser or with another account.");
+  setText(find("money"), "If you have paid for it, your money is safe.");
+  setText(find("next"), "Sign in with that account, or open it in that browser.");
   shown = "";
   find("actions").replaceChildren(
     make("a", { className: "button main", href: "/sign-in/", textContent: "Sign in" }),
@@ -182,11 +175,11 @@ function stranger(error) {
 }
 
 function follow() {
-  watch = watchCheckout(id, change, { onTrouble: trouble });
-  watch.done.catch(stranger);
+  watch = watchCheckout(id, change, { onTrouble: showConnection });
+  watch.done.catch(showNotFound);
 }
 
-// What has ended can still change, when money comes late: look again when the buyer does.
+// Late money can change a final status: poll again when the buyer returns to the page.
 document.addEventListener("visibilitychange", () => {
   if (document.visibilityState === "visible" && checkout?.poll.done) follow();
 });

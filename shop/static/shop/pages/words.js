@@ -1,4 +1,4 @@
-/** Money and time as people in India read them. */
+/** Money, times and addresses in Indian formats. */
 
 /** @param {number} paise */
 export const money = (paise) =>

@@ -1,5 +1,5 @@
 /**
- * The buyer's cart, as the server has it. No cart id is kept, and none is sent.
+ * The buyer's cart on the server. The client stores and sends no cart id.
  *
  * @typedef {{id: number, product_id: number, variant_id: number, sku: string, name: string,
  *   quantity: number, unit_price_paise: number, line_total_paise: number, available: number,
@@ -12,7 +12,7 @@
  */
 
 import { startCheckout } from "./checkout.js";
-import { StorefrontError, here, unlessTold } from "./session.js";
+import { StorefrontError, here, ignoreShopError } from "./session.js";
 
 const CART_FRESH_MS = 30_000;
 
@@ -31,7 +31,7 @@ const EMPTY_CART = Object.freeze({
 /** @type {WeakMap<Session, CartManager>} */
 const managers = new WeakMap();
 
-/** The buyer's cart. Tells `change`, with the cart as `detail`, whoever changed it. */
+/** The buyer's cart. Fires `change` with the cart as `detail`, also for changes in other tabs. */
 export class CartManager extends EventTarget {
   /** @type {{cart: Cart, at: number, owner: string | undefined} | null} */
   #kept = null;
@@ -46,16 +46,16 @@ export class CartManager extends EventTarget {
   constructor(session = here()) {
     super();
     this.#session = session;
-    session.parts.channel?.addEventListener("message", ({ data }) => this.#hear(data));
+    session.parts.channel?.addEventListener("message", ({ data }) => this.#onMessage(data));
   }
 
-  /** The cart as this page last showed it; null if it did not. */
+  /** The cart that this page showed last, or null. */
   get shown() {
     return this.#kept && this.#kept.owner === this.#owner ? this.#kept.cart : null;
   }
 
   /**
-   * The cart, from a copy of at most 30 seconds unless `forceRefresh`; revalidated by its ETag.
+   * The cart: a copy up to 30 seconds old, unless `forceRefresh`, or revalidated by its ETag.
    *
    * @returns {Promise<Cart>}
    */
@@ -69,7 +69,7 @@ export class CartManager extends EventTarget {
     return this.#keep(reply.status === 304 && shown ? shown : reply.content);
   }
 
-  /** A buyer without an account becomes a guest. A repeat adds again.
+  /** Add units. A buyer without an account becomes a guest. A repeat adds again.
    *  @param {number} productId @param {number | null} variantId */
   async addItem(productId, variantId, quantity = 1) {
     await this.#session.ensureBuyer();
@@ -78,7 +78,7 @@ export class CartManager extends EventTarget {
     return this.#changed(reply.content.cart);
   }
 
-  /** @param {number} itemId @param {number} quantity zero takes the line out */
+  /** @param {number} itemId @param {number} quantity zero removes the line */
   async setQuantity(itemId, quantity) {
     if (quantity <= 0) return this.removeItem(itemId);
     const reply = await this.#session.request("PATCH", `cart/items/${itemId}/`, { body: { quantity } });
@@ -95,17 +95,17 @@ export class CartManager extends EventTarget {
   }
 
   /**
-   * Post the cart that this page shows. If the server has another one, nothing is ordered.
+   * Post the cart that this page shows. Orders nothing if the server's cart differs.
    *
    * @param {Address} shippingAddress @param {Address | null} [billingAddress]
    * @returns {Promise<Checkout>}
-   * @throws {StorefrontError} `cart_changed` with the true cart in `details.cart`; `cart_empty`
+   * @throws {StorefrontError} `cart_changed` with the server's cart in `details.cart`; `cart_empty`
    */
   async checkout(shippingAddress, billingAddress = null) {
     const { shown } = this;
     const cart = await this.getCart(true);
     if (!cart.items.length) {
-      const message = "Your cart is empty. Please put something in it first.";
+      const message = "Your cart is empty. Please add something first.";
       throw new StorefrontError({ code: "cart_empty", message, details: { cart } });
     }
     if (shown && shown.version !== cart.version) {
@@ -126,7 +126,7 @@ export class CartManager extends EventTarget {
   /** @param {Cart} cart */
   #keep(cart) {
     const { shown } = this;
-    if (shown && shown.id === cart.id && shown.version > cart.version) return shown; // overtaken
+    if (shown && shown.id === cart.id && shown.version > cart.version) return shown; // a newer response came first
     const isNew = shown?.version !== cart.version;
     this.#kept = { cart, at: this.#session.parts.now(), owner: this.#owner };
     if (isNew) this.dispatchEvent(new CustomEvent("change", { detail: cart }));
@@ -140,8 +140,8 @@ export class CartManager extends EventTarget {
   }
 
   /** @param {{type: string, version?: number}} message from another tab */
-  #hear({ type, version }) {
+  #onMessage({ type, version }) {
     if (type === "cart" && version === this.shown?.version) return;
-    this.getCart(true).catch(unlessTold); // offline: the next look will tell
+    this.getCart(true).catch(ignoreShopError); // offline: the next fetch updates it
   }
 }

@@ -1,26 +1,26 @@
 /**
- * Razorpay's form, opened with what the status of a checkout gives.
+ * Razorpay's payment form, opened with the `payment` of a checkout's status.
  *
  * @typedef {import("./checkout.js").Checkout} Checkout
- * @typedef {{code: string, reason: string, message: string}} Failure of one attempt, in words of
- *   the bank; another attempt on the same order may follow
+ * @typedef {{code: string, reason: string, message: string}} Failure of one attempt, with the
+ *   bank's message; the buyer can try again on the same order
  * @typedef {{outcome: "returned" | "dismissed" | "closed", failure: Failure | null,
- *   error: StorefrontError | null}} Outcome `returned`: the buyer has paid, says the form, and the
- *   shop is asking (`error`: it could not be told, and will find out by itself); `dismissed`: the
- *   buyer closed it, or its time ran out; `closed`: by `signal`. None of them says what became of
- *   money: only the status does.
+ *   error: StorefrontError | null}} Outcome `returned`: the form reports a payment, and the shop
+ *   checks it (`error`: the shop could not be reached, and will find the payment by polling);
+ *   `dismissed`: the buyer closed the form, or it timed out; `closed`: by `signal`. Only the status
+ *   of the checkout says whether money arrived.
  * @typedef {{razorpay_payment_id: string, razorpay_order_id: string,
  *   razorpay_signature: string}} Receipt
  */
 
-import { StorefrontError, here, insistently } from "./session.js";
+import { StorefrontError, here, withRetries } from "./session.js";
 
 /**
- * Let the buyer pay. Keep watching meanwhile: a form may never be heard of again.
+ * Open the payment form. Keep watching the checkout, because the form may never report back.
  *
  * @param {Checkout} checkout awaiting payment
  * @param {{name?: string, description?: string, onFailure?: (failure: Failure) => void,
- *   signal?: AbortSignal}} [options] `onFailure`: an attempt failed and the form offers another
+ *   signal?: AbortSignal}} [options] `onFailure`: an attempt failed, and the buyer can try again in the form
  * @returns {Promise<Outcome>}
  * @throws {StorefrontError} the form cannot be opened
  */
@@ -53,7 +53,7 @@ export async function pay(checkout, options = {}, session = here()) {
       onFailure(failure);
     });
     signal?.addEventListener("abort", () => {
-      resolve("closed"); // before it: closing is told as a dismissal
+      resolve("closed"); // before `close()`, which calls `ondismiss`
       form.close();
     });
     form.open();
@@ -71,16 +71,16 @@ function formOptions(payment, nowMs) {
     amount: payment.amount,
     currency: payment.currency,
     prefill: payment.prefill,
-    ...(leftSeconds > 0 && { timeout: leftSeconds }), // whether it is up, only the server says
+    ...(leftSeconds > 0 && { timeout: leftSeconds }), // only the server decides whether the time is up
   };
 }
 
-/** Hand over what the form gave. @param {string} id @param {Receipt} receipt
+/** Send the form's receipt to the shop. @param {string} id @param {Receipt} receipt
  *  @param {import("./session.js").Session} session @returns {Promise<StorefrontError | null>} */
 async function confirm(id, receipt, session) {
   try {
-    const ask = () => session.request("POST", `checkouts/${id}/confirm/`, { body: receipt });
-    await insistently(ask, session);
+    const post = () => session.request("POST", `checkouts/${id}/confirm/`, { body: receipt });
+    await withRetries(post, session);
     return null;
   } catch (error) {
     if (error instanceof StorefrontError) return error;

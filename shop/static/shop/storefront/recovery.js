@@ -1,5 +1,5 @@
 /**
- * What to do when this page's cart is not the server's.
+ * Recovery when the page's copy of the cart differs from the server's cart.
  *
  * @typedef {import("./checkout.js").Address} Address
  * @typedef {import("./checkout.js").Checkout} Checkout
@@ -11,14 +11,15 @@ import { StorefrontError, here } from "./session.js";
 
 const RECOVERY_PAUSE_MS = 60_000;
 const RECOVERED_AT = "pakka.recoveredAt";
-const LEFT_BY_OLDER_STOREFRONTS = ["cartId", "cart_id", "cartData", "cart_data", "cartItems"];
+// Keys of older storefronts.
+const OLD_KEYS = ["cartId", "cart_id", "cartData", "cart_data", "cartItems"];
 const CART_ERRORS = new Set(["cart_empty", "cart_not_found", "cart_changed"]);
 
 /** The cart as the server has it now. */
 export const getUserActiveCart = (session = here()) => CartManager.of(session).getCart(true);
 
 /**
- * Post the cart; a cart error is recovered from, once, and then told.
+ * Post the cart. After an error about the cart, fetch the cart again, and rethrow the error.
  *
  * @param {Address} shippingAddress @param {Address | null} [billingAddress]
  * @returns {Promise<Checkout>}
@@ -28,23 +29,23 @@ export async function processCheckout(shippingAddress, billingAddress = null, se
     return await CartManager.of(session).checkout(shippingAddress, billingAddress);
   } catch (error) {
     await handleCartError(error, session);
-    throw error; // never posted again unasked: the buyer has not seen the new total
+    throw error; // no automatic second POST: the buyer has not seen the new total
   }
 }
 
 /**
- * Forget every copy of the cart, older storefronts' too, fetch it anew and report that.
+ * Delete every copy of the cart, also those of older storefronts, fetch the cart, and report it.
  *
- * @param {string} kind what went wrong, for operations
+ * @param {string} kind the error, for operations
  */
 export async function recoverCartSync(kind = "stale_copy", session = here()) {
   const seen = CartManager.of(session).shown;
-  for (const key of LEFT_BY_OLDER_STOREFRONTS) session.parts.storage.removeItem(key);
+  for (const key of OLD_KEYS) session.parts.storage.removeItem(key);
   CartManager.of(session).forget();
   const cart = await CartManager.of(session).getCart(true);
   if (session.isKnown) {
     const body = { kind, cart_version: seen?.version ?? null, detail: `now ${cart.version}` };
-    await session.request("POST", "cart/sync-events/", { body }).catch(() => {}); // a courtesy
+    await session.request("POST", "cart/sync-events/", { body }).catch(() => {}); // the report is optional
   }
   return cart;
 }
@@ -53,7 +54,7 @@ export async function recoverCartSync(kind = "stale_copy", session = here()) {
  * Recover from an error about the cart, at most once a minute, and without reloading the page.
  *
  * @param {unknown} error
- * @returns {Promise<Cart | null>} the true cart; null: not a cart error, or recovered just now
+ * @returns {Promise<Cart | null>} the server's cart; null for another error, or within that minute
  */
 export async function handleCartError(error, session = here()) {
   const { storage, now } = session.parts;

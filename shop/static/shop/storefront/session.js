@@ -1,45 +1,45 @@
 /**
- * Who the buyer is, and how the shop's API is asked.
+ * The buyer's tokens, and requests to the shop's API.
  *
  * @typedef {{getItem(key: string): string | null, setItem(key: string, value: string): void,
- *   removeItem(key: string): void}} Keeper
- * @typedef {object} Parts what the module needs of its surroundings
+ *   removeItem(key: string): void}} KeyValueStore
+ * @typedef {object} Parts what the module needs from the browser
  * @property {string} apiUrl ends with a slash
- * @property {Keeper} storage
+ * @property {KeyValueStore} storage
  * @property {typeof fetch} fetch
  * @property {(work: () => void, ms: number) => any} setTimeout
  * @property {(timer: any) => void} clearTimeout
  * @property {() => number} now in milliseconds
  * @property {() => number} random from 0 to 1
  * @property {{postMessage(message: any): void, addEventListener(type: "message",
- *   hear: (event: any) => void): void} | null} channel to the other tabs of this shop
- * @property {EventTarget & {visibilityState?: string}} page tells `visibilitychange`
- * @property {EventTarget} network tells `online`
- * @property {() => any} razorpay the constructor of checkout.js, once that has loaded
+ *   listener: (event: any) => void): void} | null} channel to the other tabs of this shop
+ * @property {EventTarget & {visibilityState?: string}} page fires `visibilitychange`
+ * @property {EventTarget} network fires `online`
+ * @property {() => any} razorpay the constructor from checkout.js, once that has loaded
  *
  * @typedef {{access: string, refresh: string, email: string | null}} Tokens email: null for a guest
  * @typedef {{status: number, headers: Headers, content: any}} Reply
  */
 
-export const TRIES = 3; // of a request that may be repeated
+const MAX_TRIES = 3; // of a request that can be repeated
 export const FIRST_BACKOFF_MS = 1_000;
-const LONGEST_WAIT_MS = 10_000; // that a buyer is kept waiting between two tries
+const MAX_WAIT_MS = 10_000; // between two tries
 
 const REQUEST_TIMEOUT_MS = 20_000;
 const TOKENS = "pakka.tokens";
 export const CHECKOUT_KEY = "pakka.checkoutKey";
 
-/** Something the buyer can be told. `retryable`: the very same request may work later. */
+/** An error with a sentence for the buyer. `retryable`: the same request may work later. */
 export class StorefrontError extends Error {
   /** @param {{code: string, message: string, details?: any, retryable?: boolean, status?: number,
-   *   retryAfterMs?: number}} told */
+   *   retryAfterMs?: number}} fields */
   constructor({ code, message, details = {}, retryable = false, status = 0, retryAfterMs = 0 }) {
     super(message);
     this.name = "StorefrontError";
     this.code = code;
     this.details = details;
     this.retryable = retryable;
-    this.status = status; // of HTTP; 0 when there was no answer
+    this.status = status; // of HTTP; 0 without a response
     this.retryAfterMs = retryAfterMs;
   }
 }
@@ -49,7 +49,7 @@ export class Session {
   /** @type {Promise<Tokens> | null} */
   #fetchingTokens = null;
 
-  #aheadMs = 0; // the server's clock, of ours: a buyer's may be wrong by hours
+  #aheadMs = 0; // server clock minus our clock, which may be wrong by hours
 
   /** @param {Parts} parts */
   constructor(parts) {
@@ -70,7 +70,7 @@ export class Session {
     return this.tokens !== null;
   }
 
-  /** Make a guest of a buyer without tokens. A repeat, even at once, makes no second one. */
+  /** Create a guest if there are no tokens. Concurrent calls create one. */
   async ensureBuyer() {
     if (!this.isKnown) await this.#fetchTokens(() => this.#newTokens("auth/guest/", {}, null));
   }
@@ -85,11 +85,11 @@ export class Session {
     return this.#enter("auth/token/", email, password);
   }
 
-  /** Forget the tokens at once, and have the server end the session, on every device. */
+  /** Delete the tokens at once, and end the session on the server, for every device. */
   async signOut() {
     const tokens = this.tokens;
     this.#forget();
-    if (tokens) await this.#send("POST", "auth/sign-out/", { body: { refresh: tokens.refresh } }).catch(unlessTold);
+    if (tokens) await this.#send("POST", "auth/sign-out/", { body: { refresh: tokens.refresh } }).catch(ignoreShopError);
   }
 
   #forget() {
@@ -98,7 +98,7 @@ export class Session {
   }
 
   /**
-   * One call to the API. A 401 has the tokens refreshed, once, and the call repeated.
+   * Call the API. After a 401, refresh the tokens and repeat the call once.
    *
    * @param {string} method
    * @param {string} path below `apiUrl`
@@ -119,9 +119,9 @@ export class Session {
 
   /** @param {string} path @param {string} email @param {string} password */
   async #enter(path, email, password) {
-    // A guest's cart comes along only with a token that still lives.
+    // The guest's cart is merged only with a valid guest token.
     const guest = this.tokens;
-    if (guest) await this.#fetchTokens(() => this.#refresh(guest)).catch(unlessTold);
+    if (guest) await this.#fetchTokens(() => this.#refresh(guest)).catch(ignoreShopError);
     await this.#newTokens(path, { email, password }, email);
     this.#newBuyer();
   }
@@ -164,8 +164,8 @@ export class Session {
     return new StorefrontError({
       code: "signed_out",
       message: wasGuest
-        ? "You were away for long, so your visit as a guest has ended. Please start again."
-        : "You were away for long, so you are signed out. Please sign in again.",
+        ? "Your guest session has expired. Please start again."
+        : "Your session has expired. Please sign in again.",
       status: 401,
     });
   }
@@ -176,8 +176,8 @@ export class Session {
     try {
       const reply = await this.parts.fetch.call(null, this.parts.apiUrl + path, {
         method,
-        cache: "no-store", // we revalidate ourselves
-        keepalive: path === "auth/sign-out/", // the page may be left meanwhile
+        cache: "no-store", // we revalidate with our own ETags
+        keepalive: path === "auth/sign-out/", // the buyer may leave the page
         signal: AbortSignal.timeout(REQUEST_TIMEOUT_MS),
         headers: {
           ...(access && { Authorization: `Bearer ${access}` }),
@@ -186,8 +186,8 @@ export class Session {
         },
         body: body && JSON.stringify(body),
       });
-      const told = Date.parse(reply.headers.get("Date") ?? "");
-      if (told) this.#aheadMs = told - this.parts.now();
+      const serverMs = Date.parse(reply.headers.get("Date") ?? "");
+      if (serverMs) this.#aheadMs = serverMs - this.parts.now();
       return reply;
     } catch {
       throw new StorefrontError({
@@ -199,14 +199,14 @@ export class Session {
   }
 }
 
-/** @param {Response} response @returns {Promise<Reply>} @throws {StorefrontError} what it refused */
+/** @param {Response} response @returns {Promise<Reply>} @throws {StorefrontError} for an error response */
 async function read(response) {
   const content = await response.json().catch(() => null);
   const { status, headers } = response;
   if (response.ok || status === 304) return { status, headers, content };
   throw new StorefrontError({
     code: content?.code ?? "no_answer",
-    message: content?.message ?? "The shop did not answer as it should. Please try again.",
+    message: content?.message ?? "Something went wrong at the shop. Please try again.",
     details: content?.details,
     retryable: status === 429 || status >= 500,
     status,
@@ -214,10 +214,10 @@ async function read(response) {
   });
 }
 
-/** What the `Retry-After` header asks for; 0 when it is not there. @param {Headers} headers */
+/** The `Retry-After` header in milliseconds; 0 without it. @param {Headers} headers */
 export const retryAfterMs = (headers) => 1000 * (Number(headers.get("Retry-After")) || 0);
 
-/** @param {Keeper} storage @param {string} key @returns {any} null when it is not there, or broken */
+/** @param {KeyValueStore} storage @param {string} key @returns {any} null if missing or invalid */
 export function readJson(storage, key) {
   try {
     return JSON.parse(storage.getItem(key) ?? "null");
@@ -226,44 +226,44 @@ export function readJson(storage, key) {
   }
 }
 
-/** For `catch`, where a refusal or a lost network changes nothing. @param {unknown} error */
-export function unlessTold(error) {
+/** A `catch` handler where an error response or a lost network does not matter. @param {unknown} error */
+export function ignoreShopError(error) {
   if (!(error instanceof StorefrontError)) throw error;
 }
 
 /**
- * Repeat a request that may be repeated, while repeating can help.
+ * Repeat a request, up to `MAX_TRIES` times, while the error is retryable.
  *
- * @template T @param {() => Promise<T>} ask @param {Session} session @returns {Promise<T>}
+ * @template T @param {() => Promise<T>} send @param {Session} session @returns {Promise<T>}
  */
-export async function insistently(ask, { parts }) {
+export async function withRetries(send, { parts }) {
   for (let tries = 1; ; tries += 1) {
     try {
-      return await ask();
+      return await send();
     } catch (error) {
-      if (!(error instanceof StorefrontError) || !error.retryable || tries === TRIES) throw error;
+      if (!(error instanceof StorefrontError) || !error.retryable || tries === MAX_TRIES) throw error;
       const pauseMs = Math.max(error.retryAfterMs, FIRST_BACKOFF_MS * tries);
-      if (pauseMs > LONGEST_WAIT_MS) throw error;
+      if (pauseMs > MAX_WAIT_MS) throw error;
       await new Promise((resolve) => parts.setTimeout(() => resolve(null), pauseMs));
     }
   }
 }
 
-// --- the browser we are in -------------------------------------------------------------------
+// --- this browser -------------------------------------------------------------------
 
 /** @type {Session | undefined} */
-let ours;
+let session;
 
-/** The session of this page. Made on first use, so that a program without a browser can import us. */
+/** The session of this page. Created on first use, so that programs without a browser can import this. */
 export function here() {
-  return (ours ??= new Session(browserParts()));
+  return (session ??= new Session(browserParts()));
 }
 
 /** @returns {Parts} */
 function browserParts() {
   return {
     apiUrl: "/api/",
-    storage: keeper(),
+    storage: storage(),
     fetch: globalThis.fetch,
     setTimeout: (work, ms) => globalThis.setTimeout(work, ms),
     clearTimeout: (timer) => globalThis.clearTimeout(timer),
@@ -276,8 +276,8 @@ function browserParts() {
   };
 }
 
-/** localStorage, or a page's memory where that is forbidden. @returns {Keeper} */
-function keeper() {
+/** localStorage, or memory where the browser forbids it. @returns {KeyValueStore} */
+function storage() {
   try {
     localStorage.getItem(TOKENS);
     return localStorage;

@@ -1,1 +1,0 @@
-"""Django's Postgres, asked less often whether it is still there."""

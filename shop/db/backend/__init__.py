@@ -1,0 +1,1 @@
+"""Django's Postgres backend, with fewer health checks of a kept connection."""
