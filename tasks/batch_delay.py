@@ -17,14 +17,20 @@ MAX_BATCH_DELAY_SECONDS = 0.15
 
 
 class BatchDelay:
-    """The delay of one task. Threads of a process share it."""
+    """
+    The delay of one task. Threads of a process share it.
+
+    `row_weight`: as how many rows each row counts.
+    """
 
     def __init__(
         self,
         *,
+        row_weight: int = 1,
         clock: Callable[[], float] = time.monotonic,
         sleep: Callable[[float], None] = time.sleep,
     ) -> None:
+        self._row_weight = row_weight
         self._clock = clock
         self._sleep = sleep
         self._seconds = BATCH_DELAY_SECONDS
@@ -50,5 +56,6 @@ class BatchDelay:
 
         No delay if the run found `limit`, the most that a run takes: more rows are due.
         """
-        seconds = BATCH_DELAY_SECONDS + BATCH_DELAY_SECONDS_PER_ROW * max(0, rows - 1)
+        weight = self._row_weight * rows
+        seconds = BATCH_DELAY_SECONDS + BATCH_DELAY_SECONDS_PER_ROW * max(0, weight - 1)
         self._seconds = min(seconds, MAX_BATCH_DELAY_SECONDS) if rows < limit else 0.0

@@ -36,7 +36,7 @@ CANARY = "workers.canary"
 PENDING_SECONDS = 5
 
 _broker_avoided_until = 0.0  # by this process, on the monotonic clock
-_batch_delays = {work.task: BatchDelay() for work in WORK}
+_batch_delays = {work.task: BatchDelay(row_weight=work.row_weight) for work in WORK}
 
 
 def notify(task: str, **ids: str) -> None:

@@ -37,6 +37,7 @@ class Work:
     id_argument: str  # of the task; its value is read from `id_path`
     id_path: str
     state: State | None = None  # of the checkouts that it processes
+    row_weight: int = 1  # of a row in the delay until the next run
 
     def rows(self) -> QuerySet[Any]:
         rows: QuerySet[Any] = QuerySet(apps.get_model("shop", self.model))
@@ -56,9 +57,9 @@ def _checkouts(state: State, queue: str) -> Work:
     )  # fmt: skip
 
 
-def _events(task: str, queue: str, due_column: str) -> Work:
+def _events(task: str, queue: str, due_column: str, *, row_weight: int = 1) -> Work:
     return Work(
-        task=task, queue=queue, model="InboxEvent", due_column=due_column,
+        task=task, queue=queue, model="InboxEvent", due_column=due_column, row_weight=row_weight,
         id_argument="event_id", id_path="gateway_event_id",
     )  # fmt: skip
 
@@ -74,7 +75,8 @@ WORK = (
     _checkouts(State.QUEUED, "checkout"),
     _checkouts(State.VALIDATED, "checkout"),
     _checkouts(State.ORDERED, "gateway"),
-    _events(RECONCILE_WEBHOOK, "webhooks", "due_at"),
+    # Razorpay sends several events of one payment at once: settled in one run they cost less.
+    _events(RECONCILE_WEBHOOK, "webhooks", "due_at", row_weight=2),
     _events(RESOLVE_ORDERS, "gateway", "resolve_at"),
     _money(CHECK_PAYMENTS, "GatewayOrder", "poll_at", "order"),
     _money(CAPTURE, "Payment", "capture_at", "gateway_order__order"),

@@ -15,7 +15,13 @@ from tasks import checkout, payments, run
 from tasks.app import app
 from tasks.batch_delay import BATCH_DELAY_SECONDS, MAX_BATCH_DELAY_SECONDS, BatchDelay
 from tasks.notify import begin_run, notify, notify_overdue, send_canary, set_batch_delay
-from tasks.registry import CREATE_ORDER, CREATE_RAZORPAY_ORDER, VALIDATE_CART, WORK
+from tasks.registry import (
+    CREATE_ORDER,
+    CREATE_RAZORPAY_ORDER,
+    RECONCILE_WEBHOOK,
+    VALIDATE_CART,
+    WORK,
+)
 from tests.support.shop import make_checkout, reload
 
 NOTIFY = sys.modules[notify.__module__]  # `tasks.notify` is the function in it
@@ -72,7 +78,10 @@ class FakeTime:
 def fake_time(redis, monkeypatch) -> FakeTime:
     """The time of all batch delays of this process, none of which has started a run."""
     fake = FakeTime()
-    delays = {work.task: BatchDelay(clock=fake.clock, sleep=fake.sleep) for work in WORK}
+    delays = {
+        work.task: BatchDelay(row_weight=work.row_weight, clock=fake.clock, sleep=fake.sleep)
+        for work in WORK
+    }
     monkeypatch.setattr(NOTIFY, "_batch_delays", delays)
     return fake
 
@@ -132,6 +141,15 @@ def test_the_delay_grows_with_the_batch(fake_time, rows, delay_seconds):
     begin_run(VALIDATE_CART)
 
     assert fake_time.slept == [pytest.approx(delay_seconds)]
+
+
+def test_the_delay_grows_faster_for_webhooks_which_come_in_groups(fake_time):
+    begin_run(RECONCILE_WEBHOOK)
+    set_batch_delay(RECONCILE_WEBHOOK, rows=2, limit=100)
+
+    begin_run(RECONCILE_WEBHOOK)
+
+    assert fake_time.slept == [pytest.approx(0.095)]
 
 
 def test_no_delay_follows_a_full_batch(fake_time):
